@@ -1,0 +1,17 @@
+"""Gradients for the NumPy you already write.
+
+>>> import numpy as np, chainrule as cr
+>>> cr.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, np.pi / 4]))
+array([0., 1.])
+"""
+
+from . import protocols as _protocols
+from . import errors
+from . import rules as _rules
+from .record import no_grad, stop_gradient
+from .tensor import Tensor
+from .transforms import grad, jvp, value_and_grad, vjp
+
+__version__ = "0.1.0"
+
+__all__ = ["Tensor", "errors", "grad", "jvp", "no_grad", "stop_gradient", "value_and_grad", "vjp"]

@@ -1,0 +1,89 @@
+"""Every error and warning chainrule raises of its own: one class per cause.
+
+Each class also derives from the builtin a caller would catch; its docstring says what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConcreteValueError",
+    "ConversionError",
+    "DataError",
+    "FormulaError",
+    "FreedGraphError",
+    "GradientShapeError",
+    "InPlaceError",
+    "MissingExtraError",
+    "NoDerivativeError",
+    "OutputError",
+    "StructureError",
+    "UnsupportedFunctionError",
+]
+
+
+class UnsupportedFunctionError(TypeError, NotImplementedError):
+    """A NumPy function was called on a Tensor and chainrule has no rule for it.
+
+    Write the function with supported ones (the page `docs/coverage.md` lists them), or, if its derivative is
+    not wanted, call it on `t.data`.
+    """
+
+
+class NoDerivativeError(TypeError, NotImplementedError):
+    """A rule exists, but not the part of it that was asked for (say, a derivative in one of the operands)."""
+
+
+class DataError(TypeError):
+    """A value cannot sit in a Tensor: not numeric, an object, boolean, structured or date array, or a masked one.
+
+    Convert it to a floating-point or complex array first.
+    """
+
+
+class ConversionError(TypeError):
+    """A Tensor with history was about to be turned into a plain number or array, which would lose its derivative.
+
+    Where that is what you want, say so: `t.item()` for a number, `t.data` for an array, `t.detach()` for a Tensor
+    without history.  Otherwise use the NumPy function of the same name, which records.
+    """
+
+
+class InPlaceError(TypeError):
+    """An in-place write that chainrule cannot follow: into a plain array, or through views of a Tensor.
+
+    Write the out-of-place form: `y = y + t`, `np.where(mask, t, y)`, `np.concatenate([...])`.
+    """
+
+
+class OutputError(TypeError):
+    """The differentiated function's result has no gradient: not a scalar, an integer, complex, or no Tensor."""
+
+
+class GradientShapeError(ValueError):
+    """A cotangent or tangent does not have the shape of the value that it belongs to."""
+
+
+class StructureError(TypeError):
+    """Arguments, tangents or cotangents do not have the same container structure."""
+
+
+class FreedGraphError(RuntimeError):
+    """A second backward pass reached a graph that the first one freed.
+
+    Pass `retain_graph=True` to the first pass, or compute the result again.
+    """
+
+
+class ConcreteValueError(TypeError):
+    """A traced value was needed as a concrete one: in `if`, `bool()`, `int()` or as a shape.
+
+    Use `np.where` instead of a Python branch on a traced value.
+    """
+
+
+class FormulaError(ValueError):
+    """A derivative formula in the rule table does not parse: only names, numbers, operators and registered calls."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is missing; the message names the extra to install."""

@@ -1,0 +1,256 @@
+"""The formula language: local derivatives written as short expressions.
+
+A formula is parsed, against a whitelist, into the same nodes as a user's program, with symbolic leaves (a name, no
+value) in place of arrays.  So it can be simplified, printed as Python or LaTeX, drawn and differentiated like any
+graph.  This module knows no rule: the operations that a formula may call are handed in.
+
+The language: names, numbers, ``+ - * / **``, comparisons, and calls of registered elementwise operations.  It does
+not grow; a derivative that does not fit becomes a custom rule.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .errors import FormulaError
+from .graph import Node, constant
+
+__all__ = ["Builder", "latex", "names", "statements"]
+
+
+class Infix(NamedTuple):
+    symbol: str
+    precedence: int
+    fold: Callable[..., Any]
+
+
+COMPARISON, SUM, PRODUCT, UNARY, POWER, ATOM = range(6)
+INFIX = {
+    "greater": Infix(">", COMPARISON, operator.gt),
+    "greater_equal": Infix(">=", COMPARISON, operator.ge),
+    "less": Infix("<", COMPARISON, operator.lt),
+    "less_equal": Infix("<=", COMPARISON, operator.le),
+    "equal": Infix("==", COMPARISON, operator.eq),
+    "not_equal": Infix("!=", COMPARISON, operator.ne),
+    "add": Infix("+", SUM, operator.add),
+    "subtract": Infix("-", SUM, operator.sub),
+    "multiply": Infix("*", PRODUCT, operator.mul),
+    "divide": Infix("/", PRODUCT, operator.truediv),
+    "negative": Infix("-", UNARY, operator.neg),
+    "power": Infix("**", POWER, operator.pow),
+}
+_OPERATIONS: dict[type[ast.AST], str] = {
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.Pow: "power",
+    ast.USub: "negative",
+    ast.Gt: "greater",
+    ast.GtE: "greater_equal",
+    ast.Lt: "less",
+    ast.LtE: "less_equal",
+    ast.Eq: "equal",
+    ast.NotEq: "not_equal",
+}
+
+
+class Builder:
+    """Builds formula graphs: equal sub-expressions become one node, and what can be folded is folded.
+
+    Parameters
+    ----------
+    operations : mapping of str to Rule
+        What a formula may call.
+    """
+
+    def __init__(self, operations: Mapping[str, Any]) -> None:
+        self.operations = operations
+        self._known: dict[tuple[Any, ...], Node] = {}
+
+    def parse(self, text: str, allowed: tuple[str, ...]) -> Node:
+        """Parse `text`, in which the names `allowed` may occur.
+
+        Raises
+        ------
+        FormulaError
+            If the text is not in the language.
+        """
+        try:
+            return self._convert(ast.parse(text, mode="eval").body, allowed)
+        except (SyntaxError, FormulaError) as error:
+            raise FormulaError(f"formula {text!r}: {error}") from None
+
+    def _convert(self, tree: ast.expr, allowed: tuple[str, ...]) -> Node:
+        match tree:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                return self.number(number)
+            case ast.Name(id=name):
+                if name not in allowed:
+                    raise FormulaError(f"unknown name {name!r}; known here: {', '.join(allowed)}")
+                return self.symbol(name)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+                return self.make(_OPERATIONS[type(op)], self._convert(left, allowed), self._convert(right, allowed))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return self.make("negative", self._convert(operand, allowed))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATIONS:
+                return self.make(_OPERATIONS[type(op)], self._convert(left, allowed), self._convert(right, allowed))
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in self.operations:
+                return self.make(name, *(self._convert(argument, allowed) for argument in arguments))
+        raise FormulaError(f"{ast.unparse(tree)!r} is not part of the language")
+
+    def number(self, value: float) -> Node:
+        """A constant; a Python number, so that it never widens the dtype of an array."""
+        return self._once(("number", repr(value)), lambda: constant(value))
+
+    def symbol(self, name: str) -> Node:
+        """A symbolic leaf."""
+
+        def new() -> Node:
+            node = constant(None)
+            node.name = name
+            return node
+
+        return self._once(("symbol", name), new)
+
+    def make(self, name: str, *operands: Node) -> Node:
+        """Apply the operation `name`, simplified where the result is equal also for infinities."""
+        if all(is_number(o) for o in operands) and name in INFIX:
+            return self.number(INFIX[name].fold(*(o.value for o in operands)))
+        match name, *operands:
+            case ("multiply", x, one) | ("multiply", one, x) if is_number(one, 1):
+                return x
+            case ("multiply", x, minus) | ("multiply", minus, x) if is_number(minus, -1):
+                return self.make("negative", x)
+            case ("multiply", x, quotient) if is_op(quotient, "divide") and is_number(quotient.operands[0], 1):
+                return self.make("divide", x, quotient.operands[1])
+            case ("multiply", _, zero) if is_number(zero, 0):
+                return zero
+            case ("negative", x) if is_op(x, "negative"):
+                return x.operands[0]
+
+        def new() -> Node:
+            node = constant(None)
+            node.rule, node.operands = self.operations[name], operands
+            return node
+
+        return self._once((name, *map(id, operands)), new)
+
+    def _once(self, key: tuple[Any, ...], new: Callable[[], Node]) -> Node:
+        if key not in self._known:
+            self._known[key] = new()
+        return self._known[key]
+
+
+def is_number(node: Node, value: float | None = None) -> bool:
+    """Whether `node` is a constant (equal to `value`, if given)."""
+    return node.rule is None and node.value is not None and (value is None or node.value == value)
+
+
+def is_op(node: Node, name: str) -> bool:
+    """Whether `node` applies the operation `name`."""
+    return node.rule is not None and node.rule.name == name
+
+
+def names(root: Node) -> frozenset[str]:
+    """The symbolic leaves that `root` depends on."""
+    if root.rule is not None:
+        return frozenset().union(*(names(o) for o in root.operands))
+    return frozenset() if is_number(root) else frozenset([str(root.name)])
+
+
+def statements(root: Node, prefix: str = "t") -> tuple[list[str], str]:
+    """Print `root` as Python: assignments of shared sub-expressions, and the final expression."""
+    uses: dict[Node, int] = {}
+
+    def count_uses(node: Node) -> None:
+        uses[node] = uses.get(node, 0) + 1
+        if uses[node] == 1:
+            for operand in node.operands:
+                count_uses(operand)
+
+    count_uses(root)
+    lines: list[str] = []
+    assigned: dict[Node, str] = {}
+
+    def text(node: Node) -> tuple[str, int]:
+        if node in assigned:
+            return assigned[node], ATOM
+        printed, precedence = _python(node, text)
+        if uses[node] > 1 and node.rule is not None:
+            assigned[node] = f"{prefix}{len(lines)}"
+            lines.append(f"{assigned[node]} = {printed}")
+            return assigned[node], ATOM
+        return printed, precedence
+
+    return lines, text(root)[0]
+
+
+def _grouped(
+    node: Node, at_least: int, text: Callable[[Node], tuple[str, int]], brackets: tuple[str, str] = ("(", ")")
+) -> str:
+    printed, precedence = text(node)
+    return f"{brackets[0]}{printed}{brackets[1]}" if precedence < at_least else printed
+
+
+def _python(node: Node, text: Callable[[Node], tuple[str, int]]) -> tuple[str, int]:
+    if node.rule is None:
+        if not is_number(node):
+            return str(node.name), ATOM
+        return repr(node.value), UNARY if node.value < 0 else ATOM
+    name = node.rule.name
+    if name not in INFIX:
+        return f"{name}({', '.join(text(o)[0] for o in node.operands)})", ATOM
+    symbol, precedence, _ = INFIX[name]
+    if name == "negative":
+        return f"-{_grouped(node.operands[0], UNARY, text)}", UNARY
+    left, right = node.operands
+    # Subtraction, division and comparison group to the left; a power groups to the right.
+    at_left, at_right = (ATOM, UNARY) if name == "power" else (precedence, precedence + 1)
+    return f"{_grouped(left, at_left, text)} {symbol} {_grouped(right, at_right, text)}", precedence
+
+
+_LATEX_CALLS = {
+    "absolute": r"\left|{}\right|",
+    "sqrt": r"\sqrt{{{}}}",
+    "exp": r"e^{{{}}}",
+    "square": r"\left({}\right)^{{2}}",
+    "where": r"\begin{{cases}}{1}&{0}\\{2}&\text{{else}}\end{{cases}}",
+}
+_LATEX_FUNCTIONS = frozenset("sin cos tan sinh cosh tanh arcsin arccos arctan".split())
+_BRACKETS = (r"\left(", r"\right)")
+_LATEX_SYMBOLS = {">=": r"\ge", "<=": r"\le", "==": "=", "!=": r"\ne"}
+
+
+def latex(node: Node) -> str:
+    """Print a formula as LaTeX."""
+    return _latex(node)[0]
+
+
+def _latex(node: Node) -> tuple[str, int]:
+    if node.rule is None:
+        if not is_number(node):
+            return str(node.name), ATOM
+        return f"{node.value:.6g}", UNARY if node.value < 0 else ATOM
+    name, operands = node.rule.name, node.operands
+    match name:
+        case "divide":
+            return rf"\frac{{{latex(operands[0])}}}{{{latex(operands[1])}}}", ATOM
+        case "power":
+            base = _grouped(operands[0], ATOM, _latex, _BRACKETS)
+            return f"{base}^{{{latex(operands[1])}}}", POWER
+        case "negative":
+            return "-" + _grouped(operands[0], UNARY, _latex, _BRACKETS), UNARY
+    if name in INFIX:
+        symbol, precedence, _ = INFIX[name]
+        left = _grouped(operands[0], precedence, _latex, _BRACKETS)
+        right = _grouped(operands[1], precedence + 1, _latex, _BRACKETS)
+        glue = r" \cdot " if name == "multiply" else f" {_LATEX_SYMBOLS.get(symbol, symbol)} "
+        return left + glue + right, precedence
+    if name in _LATEX_CALLS:
+        return _LATEX_CALLS[name].format(*(latex(o) for o in operands)), ATOM
+    head = rf"\{name}" if name in _LATEX_FUNCTIONS else rf"\operatorname{{{name.replace('_', ' ')}}}"
+    return rf"{head}\left({', '.join(latex(o) for o in operands)}\right)", ATOM

@@ -1,0 +1,171 @@
+"""The graph: what was applied to what.
+
+This module knows what a node is and in which order nodes were made.  It knows no operation, no mode and
+no Tensor.  Every walker (reverse, forward, drawing, ...) reads the same nodes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from itertools import count
+from typing import Any, Final
+
+from .errors import FreedGraphError
+
+__all__ = ["CLOSED", "FREED", "NEVER", "Node", "constant", "contexts", "leaf", "next_index", "ordered", "watchers"]
+
+
+class Node:
+    """One application of one operation: `rule` applied to `operands`.
+
+    A legal node is one of
+
+    - an *operation*: `rule` is set and every operand is older (has a smaller `index`);
+    - a *leaf*: no rule, no operands, an index; derivatives are taken with respect to leaves;
+    - a *constant*: no rule, no operands, index 0; it only carries a value.
+
+    Attributes
+    ----------
+    value : the array (or NumPy scalar) computed here, kept only if some rule needs it to differentiate
+    rule : the `Rule` of the operation
+    operands : tuple of Node
+    params : `(positional, keyword)` arguments that are not operands
+    shape, dtype : of the value, known also where the value was not kept
+    index : creation number; operands always have smaller ones, so sorting by it orders the graph
+    cotangent : slot of the reverse walk in progress; `CLOSED` where that walk wants nothing
+    owned : whether the array in `cotangent` belongs to the walk alone and may be written to
+    tangents : `{follower: tangent}`, where forward mode follows the recorder; unset elsewhere
+    root : smallest index of a leaf this node depends on; set only while something watches the recorder
+    grad, name : of a leaf
+    """
+
+    __slots__ = (
+        "cotangent",
+        "dtype",
+        "grad",
+        "index",
+        "name",
+        "operands",
+        "owned",
+        "params",
+        "root",
+        "rule",
+        "shape",
+        "tangents",
+        "value",
+    )
+
+    cotangent: Any
+    dtype: Any
+    grad: Any
+    index: int
+    name: str | None
+    operands: tuple[Node, ...]
+    owned: bool
+    params: tuple[tuple[Any, ...], dict[str, Any]] | None
+    root: float
+    rule: Any
+    shape: tuple[int, ...]
+    tangents: dict[Any, Any]
+    value: Any
+
+    def __repr__(self) -> str:
+        what = self.rule.name if self.rule else "leaf" if self.index else "constant"
+        return f"<Node {self.index}: {what}>"
+
+
+class _Closed:
+    """What the `cotangent` slot holds where a reverse walk wants nothing."""
+
+    def __repr__(self) -> str:
+        return "CLOSED"
+
+
+class _Freed:
+    """The rule of a node that a backward pass has released: any further walk over it raises."""
+
+    name = "freed"
+    kind = "freed"
+
+    def pull(self, node: Node, ct: Any) -> None:
+        raise FreedGraphError(
+            "this graph was freed by an earlier backward pass. Pass retain_graph=True to the first pass, "
+            "or compute the result again."
+        )
+
+    careful_pull = forward = pull
+
+
+CLOSED: Final = _Closed()
+FREED: Final = _Freed()
+NEVER: Final = float("inf")  # root of a node on which no leaf of a reverse walk depends
+
+next_index = count(1).__next__
+
+# What is watching the recorder (forward-mode followers, `no_grad`, traces), over all threads.  While this list
+# is empty, which is almost always, recording an operation costs one truth test; each thread's own are `contexts.stack`.
+watchers: list[object] = []
+
+
+class _Contexts(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+
+
+contexts = _Contexts()
+
+
+def leaf(value: Any, name: str | None = None) -> Node:
+    """Make a leaf: a point with respect to which derivatives are taken."""
+    node = Node()
+    node.value = None
+    node.rule = node.params = node.grad = None
+    node.operands = ()
+    node.shape, node.dtype = value.shape, value.dtype
+    node.index = next_index()
+    node.name = name
+    return node
+
+
+def constant(value: Any, keep: bool = True) -> Node:
+    """Wrap a value that has no derivative, so that rules find every operand in the same place."""
+    node = Node()
+    node.value = value if keep else None
+    node.shape = getattr(value, "shape", ())
+    node.rule = node.params = None
+    node.operands = ()
+    node.index = 0
+    node.cotangent = CLOSED
+    return node
+
+
+def _by_index(node: Node) -> int:
+    return node.index
+
+
+def ordered(roots: Iterable[Node], oldest: int = 1) -> tuple[list[Node], set[Node]]:
+    """Collect what `roots` depend on, oldest first, down to creation number `oldest`.
+
+    Returns
+    -------
+    nodes : list of Node
+        Operations and leaves with `index >= oldest`, each after its operands.
+    frontier : set of Node
+        Operands of those nodes that are older or constant.
+    """
+    nodes = [root for root in dict.fromkeys(roots) if root.index >= oldest]
+    seen = set(nodes)
+    frontier: set[Node] = set()
+    pending = list(nodes)
+    while pending:
+        for operand in pending.pop().operands:
+            if operand not in seen:
+                seen.add(operand)
+                if operand.index >= oldest:
+                    nodes.append(operand)
+                    pending.append(operand)
+                else:
+                    frontier.add(operand)
+    nodes.sort(key=_by_index)
+    return nodes, frontier

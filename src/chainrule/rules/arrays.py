@@ -1,0 +1,313 @@
+"""NumPy's array functions, each in terms of the rules: where it takes other arguments than its rule does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .registry import functions, implements, nondifferentiable, rules
+from .reductions import _stored
+
+nondifferentiable(
+    np.argmax, np.argmin, np.argsort, np.argpartition, np.nonzero, np.flatnonzero, np.argwhere, np.count_nonzero,
+    np.searchsorted, np.digitize, np.any, np.all, np.allclose, np.isclose, np.array_equal, np.array_equiv,
+    np.isneginf, np.isposinf, np.iscomplex, np.isreal, np.iscomplexobj, np.isrealobj, np.isscalar,
+    np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
+    np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory, np.lexsort, np.isin,
+)  # fmt: skip
+functions[np.iscomplexobj] = lambda x: x.dtype.kind == "c"
+functions[np.isrealobj] = lambda x: x.dtype.kind != "c"
+
+
+# -- shape -------------------------------------------------------------------------------------------------------
+@implements(np.reshape)
+def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+    if order == "A":
+        order = "F" if np.isfortran(getattr(a, "data", a)) else "C"
+    return rules["reshape"](a, shape=shape, order=order) if order != "C" else rules["reshape"](a, shape=shape)
+
+
+@implements(np.ravel)
+def ravel(a: Any, order: str = "C") -> Any:
+    if order in ("A", "K"):
+        order = "F" if np.isfortran(getattr(a, "data", a)) else "C"
+    return reshape(a, (-1,) if a.size else (0,), order)
+
+
+@implements(np.expand_dims)
+def expand_dims(a: Any, axis: Any) -> Any:
+    return rules["expand_dims"](a, axis=axis)
+
+
+@implements(np.squeeze)
+def squeeze(a: Any, axis: Any = None) -> Any:
+    return rules["squeeze"](a, axis=axis)
+
+
+@implements(np.broadcast_to)
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    return rules["broadcast_to"](array, shape=shape)
+
+
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+    shape = np.broadcast_shapes(*(np.shape(arg) for arg in args))
+    return tuple(np.broadcast_to(arg, shape) for arg in args)
+
+
+@implements(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    axis = axis % a.ndim
+    start = start + a.ndim if start < 0 else start
+    return np.moveaxis(a, axis, start - 1 if axis < start else start)
+
+
+@implements(np.fliplr)
+def fliplr(m: Any) -> Any:
+    return np.flip(m, 1)
+
+
+@implements(np.flipud)
+def flipud(m: Any) -> Any:
+    return np.flip(m, 0)
+
+
+def _at_least(rank: int) -> Any:
+    def at_least(*arys: Any) -> Any:
+        out = []
+        for array in arys:
+            array = array if hasattr(array, "ndim") else np.asarray(array)
+            if array.ndim >= rank:
+                out.append(array)
+            elif rank == 3 and array.ndim == 2:
+                out.append(array[:, :, np.newaxis])
+            elif rank == 3 and array.ndim == 1:
+                out.append(array[np.newaxis, :, np.newaxis])
+            else:
+                out.append(np.reshape(array, (1,) * (rank - array.ndim) + array.shape))
+        return out[0] if len(out) == 1 else tuple(out)
+
+    return at_least
+
+
+for _rank, _function in enumerate((np.atleast_1d, np.atleast_2d, np.atleast_3d), 1):
+    implements(_function)(_at_least(_rank))
+
+
+@implements(np.tile)
+def tile(A: Any, reps: Any) -> Any:
+    reps = tuple(np.atleast_1d(reps).tolist())
+    rank = max(len(reps), A.ndim)
+    reps = (1,) * (rank - len(reps)) + reps
+    shape = (1,) * (rank - A.ndim) + A.shape
+    doubled = np.reshape(A, tuple(k for n in shape for k in (1, n)))
+    wide = np.broadcast_to(doubled, tuple(k for r, n in zip(reps, shape, strict=True) for k in (r, n)))
+    return np.reshape(wide, tuple(r * n for r, n in zip(reps, shape, strict=True)))
+
+
+@implements(np.resize)
+def resize(a: Any, new_shape: Any) -> Any:
+    shape = (new_shape,) if np.ndim(new_shape) == 0 else tuple(new_shape)
+    index = np.resize(np.arange(a.size), shape)
+    return np.reshape(a, (-1,))[index] if a.size else np.zeros(shape, a.dtype)
+
+
+@implements(np.diag)
+def diag(v: Any, k: int = 0) -> Any:
+    if v.ndim == 2:
+        return np.diagonal(v, k)
+    if v.ndim != 1:
+        raise ValueError(f"diag needs a 1-D or 2-D array, not one of shape {v.shape}")
+    n = v.size + abs(k)
+    rows = np.arange(v.size) + max(-k, 0)
+    return rules["place"](v, shape=(n, n), index=(rows, rows + k))
+
+
+@implements(np.diagflat)
+def diagflat(v: Any, k: int = 0) -> Any:
+    return diag(np.ravel(v), k)
+
+
+@implements(np.trace)
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
+    return np.sum(np.diagonal(a, offset, axis1, axis2), -1, dtype=dtype, out=out)
+
+
+@implements(np.take)
+def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Any:
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    axis = axis % a.ndim
+    indices = np.asarray(getattr(indices, "data", indices))
+    if mode != "raise":
+        n = a.shape[axis]
+        indices = indices % n if mode == "wrap" else np.clip(indices, 0, n - 1)
+    return _stored(a[(slice(None),) * axis + (indices,)], out)
+
+
+# -- joining and splitting ---------------------------------------------------------------------------------------
+@implements(np.append)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        return np.concatenate([np.ravel(arr), np.ravel(values)])
+    return np.concatenate([arr, values], axis)
+
+
+@implements(np.vstack, *([np.row_stack] if "row_stack" in np.__dict__ else []))
+def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    return np.concatenate([np.atleast_2d(part) for part in tup], 0, dtype=dtype)
+
+
+@implements(np.hstack)
+def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    parts = [np.atleast_1d(part) for part in tup]
+    return np.concatenate(parts, 0 if parts and parts[0].ndim == 1 else 1, dtype=dtype)
+
+
+@implements(np.dstack)
+def dstack(tup: Any) -> Any:
+    return np.concatenate([np.atleast_3d(part) for part in tup], 2)
+
+
+@implements(np.column_stack)
+def column_stack(tup: Any) -> Any:
+    parts = [part if hasattr(part, "ndim") else np.asarray(part) for part in tup]
+    return np.concatenate([part if part.ndim >= 2 else np.reshape(part, (-1, 1)) for part in parts], 1)
+
+
+@implements(np.block)
+def block(arrays: Any) -> Any:
+    def depth(x: Any) -> int:
+        return 1 + max(map(depth, x)) if type(x) is list else 0
+
+    levels = depth(arrays)
+    rank = max(levels, 1)
+
+    def join(x: Any, level: int) -> Any:
+        if type(x) is list:
+            return np.concatenate([join(part, level + 1) for part in x], -(levels - level))
+        x = x if hasattr(x, "ndim") else np.asarray(x)
+        return np.reshape(x, (1,) * (rank - x.ndim) + x.shape) if x.ndim < rank else x
+
+    return join(arrays, 0)
+
+
+@implements(np.array_split)
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    n = ary.shape[axis]
+    if np.ndim(indices_or_sections) == 0:
+        sections = int(indices_or_sections)
+        if sections <= 0:
+            raise ValueError("number sections must be larger than 0.")
+        each, extra = divmod(n, sections)
+        ends = np.cumsum([each + 1] * extra + [each] * (sections - extra)).tolist()
+        bounds = [0, *ends]
+    else:
+        bounds = [0, *(int(i) for i in indices_or_sections), n]
+    before = (slice(None),) * (axis % ary.ndim)
+    return [ary[(*before, slice(start, end))] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+@implements(np.split)
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    if np.ndim(indices_or_sections) == 0 and ary.shape[axis] % indices_or_sections:
+        raise ValueError("array split does not result in an equal division")
+    return array_split(ary, indices_or_sections, axis)
+
+
+@implements(np.hsplit)
+def hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    return split(ary, indices_or_sections, 1 if ary.ndim > 1 else 0)
+
+
+@implements(np.vsplit)
+def vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    return split(ary, indices_or_sections, 0)
+
+
+@implements(np.dsplit)
+def dsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    return split(ary, indices_or_sections, 2)
+
+
+if hasattr(np, "unstack"):
+
+    @implements(np.unstack)
+    def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+        return tuple(np.moveaxis(x, axis, 0)[i] for i in range(x.shape[axis]))
+
+
+# -- choosing ----------------------------------------------------------------------------------------------------
+@implements(np.where)
+def where(condition: Any, *choices: Any) -> Any:
+    if not choices:
+        return np.nonzero(condition)
+    x, y = choices
+    return rules["where"](condition, x, y)
+
+
+@implements(np.clip)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **options: Any) -> Any:
+    low, high = a_min if min is None else min, a_max if max is None else max
+    if low is not None and high is not None:
+        result = rules["clip"](a, low, high)
+    elif low is not None:
+        result = np.maximum(a, low)
+    elif high is not None:
+        result = np.minimum(a, high)
+    else:
+        result = np.positive(a)
+    return _stored(result, out)
+
+
+# -- parts, copies, buffers ----------------------------------------------------------------------------------------
+@implements(np.copy)
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    return rules["copy"](a)
+
+
+@implements(np.astype)
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "fc":
+        return getattr(x, "data", x).astype(dtype)
+    return rules["astype"](x, dtype=dtype)
+
+
+@implements(np.real)
+def real(val: Any) -> Any:
+    return rules["real"](val) if val.dtype.kind == "c" else val
+
+
+@implements(np.imag)
+def imag(val: Any) -> Any:
+    return rules["imag"](val) if val.dtype.kind == "c" else 0 * val
+
+
+@implements(np.angle)
+def angle(z: Any, deg: bool = False) -> Any:
+    result = np.arctan2(np.imag(z), np.real(z))
+    return np.degrees(result) if deg else result
+
+
+@implements(np.round, np.around)
+def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    return _stored(rules["round"](a, decimals=decimals), out)
+
+
+@implements(np.zeros_like, np.empty_like)
+def zeros_like(prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any) -> Any:
+    return type(prototype)(np.zeros_like(prototype.data, dtype=dtype, shape=shape)).detach()
+
+
+@implements(np.ones_like)
+def ones_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any) -> Any:
+    return type(a)(np.ones_like(a.data, dtype=dtype, shape=shape)).detach()
+
+
+@implements(np.full_like)
+def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any) -> Any:
+    shape = np.shape(a) if shape is None else shape
+    fill = fill_value if hasattr(fill_value, "dtype") else np.asarray(fill_value)
+    return np.copy(np.broadcast_to(fill.astype(dtype or a.dtype), shape))

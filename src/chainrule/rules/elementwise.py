@@ -1,0 +1,212 @@
+"""THE TABLE: the local derivative of every elementwise operation.
+
+One row an operation: its name (NumPy's), its operands, and the partial derivative in each, as a formula in the
+operands `a b c` and the output `y`.  Kinks follow the central-difference value, poles the true, infinite slope (see
+docs/numbers.md).  Where two forms are equal on paper, the row holds the one that stays accurate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log, pi
+from typing import Any
+
+import numpy as np
+
+from .registry import Rule, custom, nondifferentiable, row, rules
+
+LN2 = log(2.0)
+REAL, POSITIVE, UNIT, ABOVE_ONE = (-2.0, 2.0), (0.1, 3.0), (-0.9, 0.9), (1.1, 3.0)
+
+
+# -- what rows call besides NumPy's own functions --------------------------------------------------------------
+def _share(a: Any, b: Any) -> Any:
+    """1 where a > b, 1/2 where they tie, else 0; a NaN takes it all, as it does in `maximum`."""
+    wins = (a > b) | ((a != a) & (b == b))
+    ties = (a == b) | ((a != a) & (b != b))
+    return (wins + 0.5 * ties).astype(np.result_type(a, b))
+
+
+def _share_of_numbers(a: Any, b: Any) -> Any:
+    """As `_share`, but a NaN gets nothing unless both are NaN, as in `fmax`."""
+    wins = (a > b) | ((a == a) & (b != b))
+    ties = (a == b) | ((a != a) & (b != b))
+    return (wins + 0.5 * ties).astype(np.result_type(a, b))
+
+
+def _gap(a: Any, b: Any) -> Any:
+    """a - b, where two equal infinities are 0 apart if positive and infinitely far below if negative."""
+    with np.errstate(invalid="ignore"):
+        return np.where((a == b) & np.isinf(a), np.where(a > 0, 0.0, a), a - b)[()]
+
+
+def _sigmoid(x: Any) -> Any:
+    with np.errstate(over="ignore"):  # exp overflows to inf for x < -709, and 1/inf = 0 is the answer
+        if type(x) is not np.ndarray or x.dtype.kind != "f":
+            return 1 / (1 + np.exp(-x))
+        z = np.negative(x)  # in place from here on: whole layers go through this function
+        np.exp(z, z)
+        np.add(z, 1, z)
+        return np.reciprocal(z, z)
+
+
+def _fraction(x: Any) -> Any:
+    return np.modf(x)[0]
+
+
+def _constant_exponent(rule: Rule, values: Sequence[Any], nodes: Sequence[Any]) -> Rule:
+    constant = nodes[1] is None and isinstance(values[1], int | float | np.floating) and values[1] != 0
+    return rules["power_by_constant"] if constant else rule
+
+
+nondifferentiable(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
+nondifferentiable(np.logical_and, np.logical_or, np.logical_xor, np.logical_not)
+nondifferentiable(np.isfinite, np.isinf, np.isnan, np.signbit)
+custom(
+    "where",
+    lambda condition, a, b: np.where(condition, a, b),
+    needs=("", "a", "a"),
+    pulls=(
+        None,
+        lambda ct, node: np.where(node.operands[0].value, ct, 0),
+        lambda ct, node: np.where(node.operands[0].value, 0, ct),
+    ),
+    push=lambda node, tangents: np.where(
+        node.operands[0].value,
+        0 if tangents[1] is None else tangents[1],
+        0 if tangents[2] is None else tangents[2],
+    ),
+)
+row("share", "a b", "0", "0", value=_share)
+row("share_of_numbers", "a b", "0", "0", value=_share_of_numbers)
+row("gap", "a b", "1", "-1", value=_gap)
+
+# -- arithmetic ------------------------------------------------------------------------------------------------
+row("negative", "a", "-1")
+row("positive", "a", "1")
+row("add", "a b", "1", "1")
+row("subtract", "a b", "1", "-1")
+row("multiply", "a b", "b", "a")
+row("divide", "a b", "1/b", "-y/b", domain=(REAL, POSITIVE))
+row("reciprocal", "a", "-y*y", domain=(POSITIVE,))
+row("square", "a", "2*a")
+
+# -- powers, exponentials, logarithms --------------------------------------------------------------------------
+BASE, EXPONENT = "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))", "where(a == 0, 0, y*log(where(a == 0, 1, a)))"
+row("power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
+row("float_power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
+row("power_by_constant", "a b", "b*a**(b - 1)", "0", value=lambda a, b: a**b, domain=(POSITIVE, POSITIVE))
+row("exp", "a", "y")
+row("exp2", "a", f"{LN2!r}*y")
+row("expm1", "a", "exp(a)")
+row("log", "a", "1/a", domain=(POSITIVE,))
+row("log2", "a", f"{1 / LN2!r}/a", domain=(POSITIVE,))
+row("log10", "a", f"{1 / log(10.0)!r}/a", domain=(POSITIVE,))
+row("log1p", "a", "1/(1 + a)", domain=((-0.9, 3.0),))
+row("sqrt", "a", "0.5/y", domain=(POSITIVE,))
+row("cbrt", "a", "1/(3*y*y)", domain=(POSITIVE,))
+row("logaddexp", "a b", "expit(gap(a, b))", "expit(gap(b, a))")
+row("logaddexp2", "a b", f"expit({LN2!r}*gap(a, b))", f"expit({LN2!r}*gap(b, a))")
+row("expit", "a", "y*expit(-a)", value=_sigmoid)  # accurate to the last bits also where y rounds to 1
+row("sigmoid", "a", "y*(1 - y)", value=_sigmoid)  # the same function for networks, without a second exponential
+
+# -- trigonometric and hyperbolic ------------------------------------------------------------------------------
+row("sin", "a", "cos(a)")
+row("cos", "a", "-sin(a)")
+row("tan", "a", "1 + y*y", domain=((-1.2, 1.2),))
+row("arcsin", "a", "1/sqrt((1 - a)*(1 + a))", domain=(UNIT,))
+row("arccos", "a", "-1/sqrt((1 - a)*(1 + a))", domain=(UNIT,))
+row("arctan", "a", "1/(1 + a*a)")
+row("sinh", "a", "cosh(a)")
+row("cosh", "a", "sinh(a)")
+row("tanh", "a", "1 - y*y")
+row("arcsinh", "a", "1/hypot(1, a)")
+row("arccosh", "a", "1/sqrt((a - 1)*(a + 1))", domain=(ABOVE_ONE,))
+row("arctanh", "a", "1/((1 - a)*(1 + a))", domain=(UNIT,))
+NORM = "where(y == 0, 1, y)"
+row("hypot", "a b", f"a/{NORM}", f"b/{NORM}", domain=(POSITIVE, POSITIVE))
+RADIUS = "hypot(a, b)"
+row(
+    "arctan2",
+    "a b",
+    f"where({RADIUS} == 0, 0, b/{RADIUS}/{RADIUS})",
+    f"where({RADIUS} == 0, 0, -a/{RADIUS}/{RADIUS})",
+    domain=(POSITIVE, POSITIVE),
+)
+row("degrees", "a", repr(180 / pi))
+row("rad2deg", "a", repr(180 / pi))
+row("radians", "a", repr(pi / 180))
+row("deg2rad", "a", repr(pi / 180))
+
+# -- kinks -----------------------------------------------------------------------------------------------------
+magnitude = custom(
+    "complex_absolute",
+    np.absolute,
+    needs=("a",),
+    pulls=(lambda ct, node: ct * np.sign(node.operands[0].value),),
+    push=lambda node, tangents: np.real(np.conj(np.sign(node.operands[0].value)) * tangents[0]),
+)
+row("absolute", "a", "sign(a)", domain=(POSITIVE,), complex_rule=magnitude)
+row("fabs", "a", "sign(a)", domain=(POSITIVE,))
+row("relu", "a", "a > 0", value=lambda x: np.maximum(x, 0), domain=(POSITIVE,))
+row("maximum", "a b", "share(a, b)", "share(b, a)", domain=(REAL, (3.0, 5.0)))
+row("minimum", "a b", "share(-a, -b)", "share(-b, -a)", domain=(REAL, (3.0, 5.0)))
+row("fmax", "a b", "share_of_numbers(a, b)", "share_of_numbers(b, a)", domain=(REAL, (3.0, 5.0)))
+row("fmin", "a b", "share_of_numbers(-a, -b)", "share_of_numbers(-b, -a)", domain=(REAL, (3.0, 5.0)))
+INSIDE = "share(-maximum(a, b), -c)"
+row(
+    "clip",
+    "a b c",
+    f"share(a, b)*{INSIDE}",
+    f"share(b, a)*{INSIDE}",
+    "share(-c, -maximum(a, b))",
+    domain=(REAL, (-4.0, -3.0), (3.0, 4.0)),
+)
+row("copysign", "a b", "sign(a)*copysign(1, b)", "0", domain=(POSITIVE, POSITIVE))
+row("remainder", "a b", "1", "-floor_divide(a, b)", domain=((2.1, 2.9), (0.9, 1.0)))
+row("fmod", "a b", "1", "-trunc(a/b)", domain=((2.1, 2.9), (0.9, 1.0)))
+row("fraction", "a", "1", value=_fraction, domain=((0.1, 0.9),))
+
+# -- steps: the derivative is zero wherever there is one, and a jump contributes nothing ------------------------
+complex_sign = custom(
+    "complex_sign",
+    np.sign,
+    needs=("ay",),
+    pulls=(lambda ct, node: _tangential(node, ct),),
+    push=lambda node, tangents: _tangential(node, tangents[0]),
+    source="z/|z| turns only: its Jacobian is the projection across z, over |z|, and is its own adjoint",
+)
+row("sign", "a", "0", domain=(POSITIVE,), complex_rule=complex_sign)
+row("floor", "a", "0", domain=((0.1, 0.9),))
+row("ceil", "a", "0", domain=((0.1, 0.9),))
+row("trunc", "a", "0", domain=((0.1, 0.9),))
+row("rint", "a", "0", domain=((0.6, 0.9),))
+row("spacing", "a", "0", domain=((1.1, 1.9),))
+row("nextafter", "a b", "1", "0")
+row("floor_divide", "a b", "0", "0", domain=((2.1, 2.9), (0.9, 1.0)))
+row("heaviside", "a b", "0", "0", domain=(POSITIVE, POSITIVE))
+
+
+def _tangential(node: Any, change: Any) -> Any:
+    z, direction = node.operands[0].value, node.value
+    size = np.abs(z)
+    across = change - direction * np.real(np.conj(direction) * change)
+    return np.where(size == 0, 0, across / np.where(size == 0, 1, size))
+
+
+custom(
+    "ldexp",
+    np.ldexp,
+    needs=("b", ""),
+    pulls=(lambda ct, node: np.ldexp(ct, node.operands[1].value), None),
+    push=lambda node, tangents: np.ldexp(tangents[0], node.operands[1].value),
+    also=[np.ldexp],
+)
+custom(
+    "conjugate",
+    np.conjugate,
+    needs=("",),
+    pulls=(lambda ct, node: np.conjugate(ct),),
+    push=lambda node, tangents: np.conjugate(tangents[0]),
+    also=[np.conjugate],
+)

@@ -1,0 +1,270 @@
+"""What a rule is, and the one registry that holds them all.
+
+A rule says what the local derivative of one operation is.  It knows no walker and no Tensor: its functions are
+plain NumPy, which runs on arrays and, through NumPy's protocols, on Tensors alike.  There are three kinds,
+
+- `row`: elementwise; a partial derivative per operand, as a formula.  Both modes are printed from it.
+- `linear`, `multilinear`: linear in each operand; a transpose per operand.  Forward mode is the function itself.
+- `custom`: a pull per operand and a push, as functions.
+
+and two declarations: `nondifferentiable` and `not_implemented`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import UnsupportedFunctionError
+from ..formula import Builder, names
+from ..graph import Node
+
+__all__ = [
+    "Rule",
+    "custom",
+    "functions",
+    "implements",
+    "linear",
+    "multilinear",
+    "nondifferentiable",
+    "not_implemented",
+    "row",
+    "rules",
+]
+
+Function = Callable[..., Any]
+LETTERS = ("a", "b", "c")
+EVERYTHING = frozenset(LETTERS)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Rule:
+    """How one operation is computed and differentiated.
+
+    Attributes
+    ----------
+    name : str
+    value : what computes it: called with the operands, then the parameters
+    kind : which of the fields below say the derivative
+    partials : elementwise: the partial derivative in each operand, a formula in `a b c` and the output `y`
+    needs : per operand, which of `a b c y` its derivative reads (`EVERYTHING`: all operands)
+    pulls : otherwise: per operand, a function `(cotangent, node)` giving that operand's cotangent; None: zero
+    pull_all : for any number of operands: a function `(cotangent, node)` giving all of them
+    push : function `(node, tangents)` giving the output's tangent; None in `tangents` is zero
+    conjugate : whether the partials are conjugated in reverse mode, as they are for complex operands
+    complex_rule : the rule for complex operands, if it is another one
+    variant : `(rule, values, nodes) -> rule`: a cheaper or exacter rule for these operands
+    domain : per operand, an interval where the function is smooth (used by tests and documentation)
+    source : paper or page that the derivative comes from
+    pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
+    """
+
+    name: str
+    value: Function
+    kind: Literal["elementwise", "linear", "custom", "nondifferentiable"]
+    partials: tuple[str, ...] = ()
+    needs: tuple[frozenset[str], ...] = ()
+    pulls: tuple[Function | None, ...] = ()
+    pull_all: Function | None = None
+    push: Function | None = None
+    conjugate: bool = False
+    complex_rule: Rule | None = None
+    variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
+    domain: tuple[tuple[float, float], ...] = ()
+    source: str = ""
+    pull: Function | None = field(default=None, init=False)
+    careful_pull: Function | None = field(default=None, init=False)
+    forward: Function | None = field(default=None, init=False)
+    careful_forward: Function | None = field(default=None, init=False)
+
+    def __repr__(self) -> str:
+        return f"<Rule {self.name}>"
+
+    def __call__(self, *operands: Any, **params: Any) -> Any:
+        """Apply to arrays or Tensors."""
+        for operand in operands:
+            record = getattr(type(operand), "_record", None)
+            if record is not None:
+                return record(self, operands, (), params)
+        return self.value(*operands, **params)
+
+
+rules: dict[str, Rule] = {}
+functions: dict[Any, Rule | Function] = {}  # NumPy's function -> what a call of it with Tensors runs
+reasons: dict[Any, str] = {}  # functions that are declared not implemented, and why
+
+formulas = Builder(rules)
+
+
+@lru_cache(maxsize=4096)
+def partial_trees(rule: Rule) -> tuple[Node, ...]:
+    """The partial derivatives of an elementwise rule as graphs."""
+    allowed = (*LETTERS[: len(rule.partials)], "y")
+    return tuple(formulas.parse(partial, allowed) for partial in rule.partials)
+
+
+@lru_cache(maxsize=4096)
+def kept(rule: Rule, active: tuple[bool, ...]) -> tuple[tuple[int, ...], bool]:
+    """Which operands' values, and whether the output's, the derivative in the active operands reads."""
+    needs = rule.needs or tuple(names(tree) for tree in partial_trees(rule)) or (frozenset(),)
+    read: frozenset[str] = frozenset()
+    for position, is_active in enumerate(active):
+        if is_active:
+            read |= needs[min(position, len(needs) - 1)]
+    if read >= EVERYTHING:
+        return tuple(range(len(active))), "y" in read
+    return tuple(i for i, letter in enumerate(LETTERS[: len(active)]) if letter in read), "y" in read
+
+
+def _register(rule: Rule, numpy_functions: Iterable[Any]) -> Rule:
+    if rule.name in rules:
+        raise ValueError(f"there is a rule named {rule.name!r} already")
+    rules[rule.name] = rule
+    for function in numpy_functions:
+        functions[function] = rule
+    return rule
+
+
+def row(
+    name: str,
+    operands: str,
+    *partials: str,
+    value: Function | None = None,
+    domain: tuple[tuple[float, float], ...] | None = None,
+    variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None,
+    complex_rule: Rule | None = None,
+) -> Rule:
+    """Register an elementwise operation: one line of the table.
+
+    Parameters
+    ----------
+    name : str
+        NumPy's name; also the name by which other formulas call it.
+    operands : str
+        ``"a"``, ``"a b"`` or ``"a b c"``.
+    *partials : str
+        Per operand, the partial derivative, a formula in the operands and the output ``y``.
+    value : callable, optional
+        What computes it; NumPy's ufunc of that name by default.
+    """
+    letters = tuple(operands.split())
+    assert len(letters) == len(partials), name
+    value = value or getattr(np, name)
+    domain = domain or ((-2.0, 2.0),) * len(letters)
+    rule = Rule(name, value, "elementwise", partials, domain=domain, variant=variant)
+    rule.complex_rule = complex_rule or Rule(name, value, "elementwise", partials, domain=domain, conjugate=True)
+    return _register(rule, [value] if isinstance(value, np.ufunc) else [])
+
+
+def linear(function: Function, transpose: Function, *, name: str = "", also: Iterable[Any] = ()) -> Rule:
+    """Register an operation that is linear in its first argument.
+
+    Parameters
+    ----------
+    function : callable
+        Called as `function(x, *rest, **options)`; it is its own push.
+    transpose : callable
+        Called as `transpose(cotangent, x, *rest, **options)`, where of `x` only shape and dtype are known.
+    also : iterable
+        Other NumPy functions that are the same operation.
+    """
+
+    def pull(ct: Any, node: Node) -> Any:
+        rest, options = node.params or ((), {})
+        return transpose(ct, node.operands[0], *rest, **options)
+
+    rule = Rule(name or function.__name__, function, "linear", needs=(frozenset(),), pulls=(pull,))
+    return _register(rule, [function, *also])
+
+
+def multilinear(
+    function: Function, *pulls: Function, name: str = "", needs: Iterable[str] | None = None, also: Iterable[Any] = ()
+) -> Rule:
+    """Register an operation that is linear in each operand: a product.
+
+    Each pull is called as `pull(cotangent, node)` and reads the other operands' values from the node.
+    """
+    reads = tuple(frozenset(n) for n in needs) if needs else (frozenset("b"), frozenset("a"))
+    rule = Rule(name or function.__name__, function, "linear", needs=reads, pulls=pulls)
+    return _register(rule, [function, *also])
+
+
+def custom(
+    name: str,
+    value: Function,
+    *,
+    needs: Iterable[str],
+    pulls: tuple[Function | None, ...] = (),
+    pull_all: Function | None = None,
+    push: Function | None = None,
+    source: str = "",
+    also: Iterable[Any] = (),
+) -> Rule:
+    """Register an operation whose derivative is a function; `needs` says, per operand, what its pull reads."""
+    rule = Rule(
+        name,
+        value,
+        "custom",
+        needs=tuple(frozenset(n) for n in needs),
+        pulls=pulls,
+        pull_all=pull_all,
+        push=push,
+        source=source,
+    )
+    return _register(rule, also)
+
+
+def nondifferentiable(*several: Any) -> None:
+    """Declare functions whose result has no derivative: indices, truth values, properties."""
+    for function in several:
+        functions[function] = Rule(function.__name__, function, "nondifferentiable")
+        rules.setdefault(function.__name__, functions[function])
+
+
+def not_implemented(reason: str, *several: Any) -> None:
+    """Declare functions that raise by name, and why."""
+    for function in several:
+        reasons[function] = reason
+
+
+def implements(*several: Any) -> Callable[[Function], Function]:
+    """Declare what runs when a NumPy function is called with Tensors: a function of the same signature."""
+
+    def register(implementation: Function) -> Function:
+        for function in several:
+            functions[function] = implementation
+        return implementation
+
+    return register
+
+
+def lookup(function: Any) -> Rule | Function:
+    """Find what a call of NumPy's `function` with Tensors runs.
+
+    Raises
+    ------
+    UnsupportedFunctionError
+        If there is nothing: the message names the function and says what to do.
+    """
+    found = functions.get(function)
+    if found is None:
+        module = getattr(function, "__module__", None) or "numpy"
+        full = f"{module.removeprefix('numpy._core.').replace('numpy.', 'np.')}.{function.__name__}"
+        full = f"np.{function.__name__}" if isinstance(function, np.ufunc) or module == "numpy" else full
+        why = reasons.get(function, "chainrule has no derivative rule for it yet")
+        raise UnsupportedFunctionError(
+            f"{full} was called with a Tensor, but {why}. "
+            "Supported functions are listed in docs/coverage.md; to use it as a constant, pass t.data."
+        )
+    return found
+
+
+@lru_cache(maxsize=1024)
+def parameter_names(function: Function) -> tuple[str, ...]:
+    """The names of a function's parameters, in order."""
+    return tuple(inspect.signature(function).parameters)

@@ -1,0 +1,68 @@
+"""Containers of arrays: dict, list, tuple, named tuple, dataclass and None, to any depth."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from .errors import StructureError
+
+__all__ = ["flatten", "map_tree"]
+
+
+def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
+    """List the leaves of a container, and say how to put others in their place.
+
+    Returns
+    -------
+    leaves : list
+    rebuild : callable
+        Makes the same container from a list of as many leaves.
+    structure : hashable
+        Equal for containers of the same form.
+    """
+    if tree is None:
+        return [], lambda leaves: None, None
+    if isinstance(tree, dict):
+        keys, parts, make = list(tree), list(tree.values()), lambda new: dict(zip(tree, new, strict=True))
+        kind: Any = ("dict", tuple(keys))
+    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        parts, make, kind = list(tree), lambda new: type(tree)(*new), type(tree)
+    elif type(tree) in (list, tuple):
+        parts, make, kind = list(tree), type(tree), type(tree).__name__
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        fields = [field.name for field in dataclasses.fields(tree)]
+        parts, kind = [getattr(tree, name) for name in fields], type(tree)
+        make = lambda new: dataclasses.replace(tree, **dict(zip(fields, new, strict=True)))  # noqa: E731 (as above)
+    else:
+        return [tree], lambda leaves: leaves[0], "leaf"
+    flat = [flatten(part) for part in parts]
+    sizes = [len(leaves) for leaves, _, _ in flat]
+
+    def rebuild(leaves: list[Any]) -> Any:
+        new, start = [], 0
+        for (_, rebuild_part, _), size in zip(flat, sizes, strict=True):
+            new.append(rebuild_part(leaves[start : start + size]))
+            start += size
+        return make(new)
+
+    return [leaf for leaves, _, _ in flat for leaf in leaves], rebuild, (kind, tuple(part for _, _, part in flat))
+
+
+def map_tree(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Apply `function` to each leaf (and to the leaves in the same place of other containers).
+
+    Raises
+    ------
+    StructureError
+        If the containers do not have the same structure.
+    """
+    leaves, rebuild, structure = flatten(tree)
+    columns = [leaves]
+    for other in others:
+        more, _, other_structure = flatten(other)
+        if other_structure != structure:
+            raise StructureError(f"containers of different structure: {structure} and {other_structure}")
+        columns.append(more)
+    return rebuild([function(*row) for row in zip(*columns, strict=True)])

@@ -1,0 +1,370 @@
+"""Reverse mode (vjp, pullback): from cotangents of the outputs to cotangents of the targets.
+
+One walk over the nodes, newest first.  Each rule adds into its operands' `cotangent` slots; broadcasting, dtypes and
+complex conjugation are undone here, once.  The walk is optimistic: it multiplies plainly, and only if a NaN arrives at
+a target does it walk again with products in which an exact zero wins (rule R4 of docs/numbers.md).
+
+Over plain arrays the slots are those of the graph itself.  Where the cotangents must be differentiable in turn, or
+another walk is using the slots, the walk runs on shadows: a copy of the nodes whose values are Tensors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import formula
+from ..errors import GradientShapeError, NoDerivativeError, OutputError
+from ..graph import CLOSED, FREED, Node, ordered
+from ..rules.registry import LETTERS, Rule, formulas, partial_trees
+from ..tensor import Tensor, as_value, describe, handle, plain, tensor_like
+
+__all__ = ["accumulate", "backward", "pull"]
+
+float64, ndarray, double = np.float64, np.ndarray, np.dtype("f8")
+_slots = threading.Lock()  # held by the one walk that may use the graph's own slots
+
+
+# -- adding up ---------------------------------------------------------------------------------------------------
+def accumulate(node: Node, x: Any, fresh: bool = False) -> None:
+    """Add `x` to the cotangent of `node`; `fresh` says that nobody else holds the array `x`."""
+    kind = x.__class__
+    if kind is float64:
+        if node.shape or node.dtype is not double:
+            x = fitted(x, node)
+    elif x.shape != node.shape or x.dtype is not node.dtype:
+        x = fitted(x, node)
+        fresh = x.__class__ is ndarray and x.base is None
+    before = node.cotangent
+    if before is None:
+        node.cotangent = x
+        node.owned = fresh
+    elif kind is not ndarray:
+        node.cotangent = before + x
+    elif node.owned:
+        np.add(before, x, before)
+    else:
+        node.cotangent = before + x
+        node.owned = True
+
+
+def fitted(x: Any, node: Node) -> Any:
+    """Undo broadcasting and promotion: bring `x` to the shape and dtype of `node`."""
+    if x.shape != node.shape:
+        extra = x.ndim - len(node.shape)
+        if extra < 0 or any(n not in (1, m) for n, m in zip(node.shape, x.shape[extra:], strict=True)):
+            x = np.broadcast_to(x, node.shape)
+            extra = 0
+        if extra:
+            x = np.add.reduce(x, axis=tuple(range(extra)))
+        stretched = tuple(i for i, n in enumerate(node.shape) if n == 1 and x.shape[i] != 1)
+        if stretched:
+            x = np.add.reduce(x, axis=stretched, keepdims=True)
+    if x.dtype != node.dtype:
+        if x.dtype.kind == "c" and node.dtype.kind != "c":
+            x = x.real
+        x = x.astype(node.dtype)
+    return x
+
+
+def careful_product(ct: Any, partial: Any) -> Any:
+    """Multiply so that an exact zero on either side wins over infinity and NaN."""
+    return np.where((plain(ct) == 0) | (plain(partial) == 0), 0, ct * partial)[()]
+
+
+# -- from a rule to the function the walk calls --------------------------------------------------------------------
+def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
+    """Make, once per rule, the function that adds a node's share to its operands' cotangents."""
+    if rule.partials:
+        function = printed(rule, careful)
+    elif rule.pull_all or rule.pulls:
+        function = _written(rule)
+    else:
+        function = _missing(rule)
+    if careful:
+        rule.careful_pull = function
+    else:
+        rule.pull = function
+    return function
+
+
+def printed(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
+    """Print the reverse rule of a row of partial derivatives as one Python function, and compile it."""
+    namespace = {"accumulate": accumulate, "CLOSED": CLOSED, "careful_product": careful_product, **called()}
+    operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
+    lines = [f"def pull_{rule.name}(node, ct):", f"    {', '.join(operands)}, = node.operands"]
+    ct = formulas.symbol("ct")
+    for operand, partial in zip(operands, partial_trees(rule), strict=True):
+        if formula.is_number(partial, 0):
+            continue
+        read = formula.names(partial)
+        body = [f"{name} = {'node' if name == 'y' else name.upper()}.value" for name in sorted(read)]
+        if rule.conjugate and read:
+            partial = formulas.make("conjugate", partial)
+        if careful and read:
+            temporaries, expression = formula.statements(partial)
+            expression = f"careful_product(ct, {expression})"
+        else:
+            temporaries, expression = formula.statements(formulas.make("multiply", ct, partial))
+        body += [*temporaries, f"accumulate({operand}, {expression}{', True' if expression != 'ct' else ''})"]
+        lines += [f"    if {operand}.cotangent is not CLOSED:", *("        " + line for line in body)]
+    source = "\n".join(lines)
+    exec(compile(source, f"<pull of {rule.name}>", "exec"), namespace)
+    function: Callable[[Node, Any], None] = namespace[f"pull_{rule.name}"]
+    function.__doc__ = source
+    return function
+
+
+def called() -> dict[str, Any]:
+    """What the names in a printed formula mean: NumPy's ufuncs, and rules that are no ufunc."""
+    return {name: rule.value if isinstance(rule.value, np.ufunc) else rule for name, rule in formulas.operations.items()}
+
+
+def _written(rule: Rule) -> Callable[[Node, Any], None]:
+    if rule.pull_all is not None:
+        pull_all = rule.pull_all
+
+        def pull_every(node: Node, ct: Any) -> None:
+            for operand, x in zip(node.operands, pull_all(ct, node), strict=True):
+                if operand.cotangent is not CLOSED and x is not None:
+                    accumulate(operand, x)
+
+        return pull_every
+
+    pulls = rule.pulls
+
+    def pull_each(node: Node, ct: Any) -> None:
+        for operand, function in zip(node.operands, pulls, strict=False):
+            if operand.cotangent is not CLOSED and function is not None:
+                x = function(ct, node)
+                # A new array that is no view belongs to the walk: rules return products, never what they keep.
+                accumulate(operand, x, x is not ct and x.__class__ is ndarray and x.base is None)
+
+    return pull_each
+
+
+def _missing(rule: Rule) -> Callable[[Node, Any], None]:
+    def raises(node: Node, ct: Any) -> None:
+        raise NoDerivativeError(f"{rule.name} has no reverse-mode rule; use jvp, or register one")
+
+    return raises if rule.kind != "nondifferentiable" else lambda node, ct: None
+
+
+# -- the walk ------------------------------------------------------------------------------------------------------
+def pull(
+    roots: Sequence[Node],
+    cotangents: Sequence[Any],
+    targets: Sequence[Node] | None = None,
+    *,
+    oldest: int = 1,
+    differentiable: bool | None = None,
+    free: bool = False,
+) -> tuple[Sequence[Node], list[Any]]:
+    """Walk from `roots` back to `targets`.
+
+    Parameters
+    ----------
+    roots, cotangents : nodes, and one array (or Tensor) of the node's shape for each
+    targets : nodes to differentiate with respect to; every leaf that is reached, by default
+    oldest : nodes with a smaller index are outside: constants of this walk
+    differentiable : whether the results must carry a graph of their own; by default, if something outside is involved
+    free : whether to release the graph afterwards
+
+    Returns
+    -------
+    targets : the nodes differentiated with respect to
+    results : per target, its cotangent; an array nobody else holds, or None if the roots do not depend on it
+    """
+    inside = [(root, ct) for root, ct in zip(roots, cotangents, strict=True) if root.index >= oldest]
+    roots, cotangents = [root for root, _ in inside], [ct for _, ct in inside]
+    nodes, frontier = ordered(roots, oldest)
+    if targets is None:
+        targets = [node for node in nodes if node.rule is None]
+    outside = any(node.index for node in frontier)
+    if differentiable is None:
+        followed = any(getattr(target, "tangents", None) for target in targets)
+        differentiable = outside or followed or any(isinstance(ct, Tensor) for ct in cotangents)
+    if outside:
+        nodes = _leading_to(nodes, targets, frontier)
+    of_a_point = all(target.rule is None for target in targets)
+    if not differentiable and of_a_point and _slots.acquire(blocking=False):
+        try:
+            results = _walk(nodes, frontier, roots, cotangents, targets)
+        finally:
+            _slots.release()
+    else:
+        shadows = _shadows(nodes, frontier, targets, differentiable)
+        results = _walk(
+            [shadows[node] for node in nodes],
+            [shadows[node] for node in frontier],
+            [shadows[root] for root in roots],
+            cotangents,
+            [shadows[target] for target in targets],
+        )
+    if free:
+        release(nodes)
+    return targets, results
+
+
+def _leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node]) -> list[Node]:
+    """Keep the nodes that depend on a target; the others join the frontier."""
+    leading = set(targets)
+    for node in nodes:
+        if node not in leading:
+            if any(operand in leading for operand in node.operands):
+                leading.add(node)
+            else:
+                frontier.add(node)
+    return [node for node in nodes if node in leading]
+
+
+def _shadows(
+    nodes: list[Node], frontier: set[Node], targets: Sequence[Node], differentiable: bool
+) -> dict[Node, Node]:
+    """Copy the nodes, so that this walk has slots of its own, with Tensors for values if `differentiable`."""
+    shadows: dict[Node, Node] = {}
+    for node in [*frontier, *targets, *nodes]:
+        if node in shadows:
+            continue
+        shadow = shadows[node] = Node()
+        value = getattr(node, "value", None)
+        shadow.value = handle(node, value) if differentiable and node.index and value is not None else value
+        inner = node not in frontier and node not in targets
+        shadow.rule, shadow.params = (node.rule if inner else None), node.params
+        shadow.operands = tuple(shadows[operand] for operand in node.operands) if inner else ()
+        shadow.index = node.index
+        if node.index:
+            shadow.shape, shadow.dtype = node.shape, node.dtype
+    return shadows
+
+
+def _walk(
+    nodes: list[Node], frontier: Any, roots: Sequence[Any], cotangents: Sequence[Any], targets: Sequence[Any]
+) -> list[Any]:
+    with np.errstate(all="ignore"):  # the forward pass warned already
+        results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
+        if any(has_nan(x) for x in results):
+            results = _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
+    return results
+
+
+def _sweep(
+    nodes: list[Node],
+    frontier: Any,
+    roots: Sequence[Any],
+    cotangents: Sequence[Any],
+    targets: Sequence[Any],
+    careful: bool,
+) -> list[Any]:
+    for node in frontier:
+        node.cotangent = CLOSED
+    for node in (*nodes, *targets):
+        node.cotangent = None
+    for root, ct in zip(roots, cotangents, strict=True):
+        if root.cotangent is not CLOSED:
+            accumulate(root, ct)
+    for node in reversed(nodes):
+        rule, ct = node.rule, node.cotangent
+        if ct is not None and rule is not None:
+            if careful:
+                (rule.careful_pull or compiled(rule, True))(node, ct)
+            else:
+                (rule.pull or compiled(rule, False))(node, ct)
+            node.cotangent = None
+    results = []
+    for target in targets:
+        ct = target.cotangent
+        if ct.__class__ is ndarray:
+            ct = ct[()] if not ct.ndim else ct if target.owned else ct.copy()
+        results.append(ct)
+    for target in targets:
+        target.cotangent = None
+    return results
+
+
+def has_nan(x: Any) -> bool:
+    """Whether any element is NaN; one pass over memory, none over a temporary."""
+    x = plain(x)
+    if x is None:
+        return False
+    if x.__class__ is not ndarray or x.dtype.char not in "fd":
+        return bool(np.isnan(x).any())
+    flat = x.ravel()
+    square = flat.dot(flat)
+    return bool(square != square)
+
+
+def release(nodes: list[Node]) -> None:
+    """Drop what the nodes hold; a later walk over them raises `FreedGraphError`."""
+    for node in nodes:
+        if node.rule is not None:
+            node.rule, node.operands, node.value = FREED, (), None
+
+
+# -- backward --------------------------------------------------------------------------------------------------------
+def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Add the derivative of this Tensor to the `grad` of every leaf it depends on.
+
+    Parameters
+    ----------
+    gradient : array_like of this Tensor's shape, optional
+        The cotangent to start from: ones by default, so that the sum of the elements is differentiated.
+    retain_graph : bool, default False
+        Keep the graph for another backward pass; otherwise it is freed as the pass ends.
+    create_graph : bool, default False
+        Make the gradients Tensors with a graph of their own, for derivatives of higher order; keeps the graph.
+
+    Raises
+    ------
+    GradientShapeError
+        If `gradient` has another shape than this Tensor.
+    FreedGraphError
+        If an earlier pass freed the graph.
+    OutputError
+        If this Tensor depends on no leaf.
+
+    Notes
+    -----
+    Cost: a small multiple of the forward pass.  Nothing is changed if an error is raised.
+    Complex: ``grad`` is dL/dx + i dL/dy, the direction of steepest ascent (PyTorch's convention).
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0])
+    >>> (x * x).backward()
+    >>> x.grad
+    array([2., 4.])
+    """
+    if tensor.node is None:
+        raise OutputError(
+            f"backward() of {describe(tensor)}, which depends on no leaf: it is a constant, was detached, "
+            "or was computed under no_grad()"
+        )
+    ct = started(tensor, gradient)
+    leaves, results = pull(
+        [tensor.node], [ct], differentiable=create_graph or isinstance(ct, Tensor), free=not (retain_graph or create_graph)
+    )
+    for node, result in zip(leaves, results, strict=True):
+        if result is not None and hasattr(node, "grad"):
+            node.grad = result if node.grad is None else node.grad + result
+
+
+def started(tensor: Tensor, gradient: Any) -> Any:
+    """The cotangent that a walk starts from: `gradient`, checked and in the dtype of `tensor`; ones by default."""
+    if gradient is None:
+        return np.ones_like(tensor.data) if tensor.ndim else tensor.dtype.type(1)
+    gradient = tensor_like(gradient)
+    ct = gradient if isinstance(gradient, Tensor) else as_value(gradient, copy=False)
+    if ct.shape != tensor.shape:
+        raise GradientShapeError(
+            f"the gradient has shape {ct.shape}, but the result it belongs to has shape {tensor.shape}"
+        )
+    if ct.dtype.kind == "c" and tensor.dtype.kind != "c":
+        raise GradientShapeError("the gradient of a real result must be real")
+    return ct.astype(tensor.dtype) if ct.dtype != tensor.dtype else ct
+
+
+Tensor.backward = backward  # type: ignore[method-assign]

@@ -1,0 +1,166 @@
+"""Forward mode (jvp, pushforward): tangents, pushed along with the values.
+
+A `Follower` watches the recorder and pushes each node as it is made, so that forward mode needs no graph: nodes that no
+reverse walk can reach hold no operands.  The rules are those of reverse mode, printed the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import formula
+from ..errors import NoDerivativeError
+from ..graph import Node, contexts, next_index
+from ..record import Context
+from ..rules.registry import LETTERS, Rule, formulas, partial_trees
+from ..tensor import Tensor, handle
+from ..tensor import record as apply
+from .pull import called, careful_product, has_nan
+
+__all__ = ["Follower"]
+
+Forward = Callable[[Node, Sequence[Any]], Any]
+
+
+class Follower(Context):
+    """One forward-mode call: it knows its own tangents, and nobody else's."""
+
+    def __init__(self) -> None:
+        self.start = next_index()
+
+    def tangent(self, node: Node | None) -> Any:
+        """The tangent of a node, or None where it is zero."""
+        known = getattr(node, "tangents", None)
+        return None if known is None else known.get(self)
+
+    def set_tangent(self, node: Node, tangent: Any) -> None:
+        """Give a node its tangent."""
+        if not hasattr(node, "tangents"):
+            node.tangents = {}
+        node.tangents[self] = tangent
+
+    def made(self, node: Node, nodes: Sequence[Node | None], values: Sequence[Any], outer: list[Context]) -> None:
+        """Push the tangents of a new node's operands through its rule."""
+        tangents = [self.tangent(operand) for operand in nodes]
+        if all(t is None for t in tangents):
+            return
+        stack = contexts.stack
+        contexts.stack = outer  # what computes a tangent is of no concern to this call or those inside it
+        try:
+            view = Node()
+            view.rule, view.params, view.shape, view.dtype = node.rule, node.params, node.shape, node.dtype
+            view.operands = tuple(
+                self._seen(operand, made_operand, value, outer)
+                for operand, made_operand, value in zip(nodes, node.operands, values, strict=True)
+            )
+            view.value = self._seen(node, node, node.value, outer).value
+            with np.errstate(all="ignore"):  # the function itself warned already
+                tangent = (node.rule.forward or compiled(node.rule, False))(view, tangents)
+                if tangent is not None and has_nan(tangent):
+                    tangent = (node.rule.careful_forward or compiled(node.rule, True))(view, tangents)
+            if tangent is not None:
+                self.set_tangent(node, _fitted(tangent, node))
+        finally:
+            contexts.stack = stack
+
+    def _seen(self, node: Node | None, shape_of: Node, value: Any, outer: list[Context]) -> Node:
+        """A node as the push rule may see it: its value a Tensor only if somebody outside differentiates it too."""
+        view = Node()
+        view.index, view.shape = shape_of.index, shape_of.shape
+        if node is not None:
+            view.dtype = node.dtype
+            if value is not None and outside(node, self.start, outer):
+                value = handle(node, value)
+        view.value = value
+        return view
+
+
+def outside(node: Node, start: int, outer: Sequence[Context]) -> bool:
+    """Whether a node depends on a leaf made before `start`, or carries a tangent of an outer call."""
+    if getattr(node, "root", node.index) < start:
+        return True
+    tangents = getattr(node, "tangents", None)
+    return bool(tangents) and any(context in tangents for context in outer)
+
+
+def _fitted(tangent: Any, node: Node) -> Any:
+    if tangent.shape != node.shape:
+        tangent = np.broadcast_to(tangent, node.shape)
+    if tangent.dtype != node.dtype:
+        if tangent.dtype.kind == "c" and node.dtype.kind != "c":
+            tangent = tangent.real
+        tangent = tangent.astype(node.dtype)
+    return tangent
+
+
+def compiled(rule: Rule, careful: bool) -> Forward:
+    """Make, once per rule, the function that computes a node's tangent from those of its operands."""
+    if rule.partials:
+        function = _printed(rule, careful)
+    elif rule.push is not None:
+        function = rule.push
+    elif rule.kind == "linear":
+        function = _linear
+    elif rule.kind == "nondifferentiable":
+        function = _zero
+    else:
+        raise NoDerivativeError(f"{rule.name} has no forward-mode rule; use grad or vjp, or register one")
+    if careful:
+        rule.careful_forward = function
+    else:
+        rule.forward = function
+    return function
+
+
+def _zero(node: Node, tangents: Sequence[Any]) -> None:
+    return None
+
+
+def _linear(node: Node, tangents: Sequence[Any]) -> Any:
+    """Push through a product: the sum over operands of the function with that operand's tangent in its place."""
+    rest, options = node.params or ((), {})
+    total = None
+    for i, t in enumerate(tangents):
+        if t is not None:
+            operands = [operand.value for operand in node.operands]
+            operands[i] = t
+            if any(isinstance(operand, Tensor) for operand in operands):
+                term = apply(node.rule, operands, rest, options)
+            else:
+                term = node.rule.value(*operands, *rest, **options)
+            total = term if total is None else total + term
+    return total
+
+
+def _printed(rule: Rule, careful: bool) -> Forward:
+    letters = LETTERS[: len(rule.partials)]
+    lines = [
+        f"def push_{rule.name}(node, tangents):",
+        f"    {', '.join(letter.upper() for letter in letters)}, = node.operands",
+        f"    {', '.join('t' + letter for letter in letters)}, = tangents",
+        "    total = None",
+    ]
+    for letter, partial in zip(letters, partial_trees(rule), strict=True):
+        if formula.is_number(partial, 0):
+            continue
+        t = formulas.symbol("t" + letter)
+        read = sorted(formula.names(partial))
+        body = [f"{name} = {'node' if name == 'y' else name.upper()}.value" for name in read]
+        if careful and read:
+            temporaries, expression = formula.statements(partial, "s")
+            expression = f"careful_product(t{letter}, {expression})"
+        else:
+            temporaries, expression = formula.statements(formulas.make("multiply", t, partial), "s")
+        body += [*temporaries, f"term = {expression}", "total = term if total is None else total + term"]
+        lines += [f"    if t{letter} is not None:", *("        " + line for line in body)]
+    lines.append("    return total")
+    source = "\n".join(lines)
+    namespace: dict[str, Any] = {"careful_product": careful_product, **called()}
+    exec(compile(source, f"<push of {rule.name}>", "exec"), namespace)
+    function: Forward = namespace[f"push_{rule.name}"]
+    function.__doc__ = source
+    return function
+
