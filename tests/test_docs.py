@@ -1,0 +1,57 @@
+"""Every example in README, docs and docstrings runs, and links between the pages lead somewhere."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import chainrule
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\":]+)\"")
+MODULES = ["chainrule", *(info.name for info in pkgutil.walk_packages(chainrule.__path__, "chainrule."))]
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page run in order, in one namespace; a warning is an error."""
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for match in BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start(1))
+        exec(compile("\n" * line + match[1], str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links(page: Path) -> None:
+    for match in LINK.finditer(page.read_text(encoding="utf-8")):
+        target = match[1] or match[2]
+        assert (page.parent / target).exists(), f"{page_name(page)} links to {target}, which does not exist"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str) -> None:
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert not result.failed, f"{result.failed} of {result.attempted} examples in {name} failed; see the output above"
+
+
+def test_coverage_page_is_up_to_date() -> None:
+    namespace: dict[str, object] = {"__name__": "coverage"}
+    source = ROOT / "docs" / "coverage.py"
+    exec(compile(source.read_text(encoding="utf-8"), str(source), "exec"), namespace)
+    page = namespace["page"]
+    assert callable(page)
+    assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == page(), "run `make docs`"
