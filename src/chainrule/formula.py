@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .errors import FormulaError
 from .graph import Node, constant
 
-__all__ = ["Builder", "latex", "names", "statements"]
+__all__ = ["Builder", "in_place", "latex", "names", "statements"]
 
 
 class Infix(NamedTuple):
@@ -187,6 +187,48 @@ def statements(root: Node, prefix: str = "t") -> tuple[list[str], str]:
         return printed, precedence
 
     return lines, text(root)[0]
+
+
+def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], str] | None:
+    """Print `root` as a sequence of ufunc calls on as few new arrays as possible; None where that cannot be.
+
+    It cannot where something else than a ufunc is called, or where an operation has only operands (`b`, `c`) that may
+    be plain numbers.  The result is for `a`, `y` and the cotangent being arrays of one shape and dtype.
+    """
+    order: dict[Node, None] = {}
+    uses: dict[Node, int] = {}
+
+    def visit(node: Node) -> None:
+        for operand in node.operands:
+            uses[operand] = uses.get(operand, 0) + 1
+            if operand not in order:
+                visit(operand)
+        order[node] = None
+
+    visit(root)
+    lines: list[str] = []
+    text: dict[Node, str] = {}
+    free: list[str] = []
+    made = 0
+    for node in order:
+        if node.rule is None:
+            text[node] = repr(node.value) if is_number(node) else str(node.name)
+            continue
+        if not hasattr(functions[node.rule.name], "nin") or not names(node) - {"b", "c"}:
+            return None
+        arguments = [text[operand] for operand in node.operands]
+        for operand in node.operands:
+            uses[operand] -= 1
+            if not uses[operand] and operand.rule is not None and text[operand] not in free:
+                free.append(text[operand])
+        if free:
+            text[node] = free.pop()
+        else:
+            text[node] = f"t{made}"
+            made += 1
+            lines.append(f"{text[node]} = empty_like(ct)")
+        lines.append(f"{node.rule.name}({', '.join(arguments)}, {text[node]})")
+    return (lines, text[root]) if root.rule is not None else None
 
 
 def _grouped(

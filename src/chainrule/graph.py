@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from itertools import count
+from operator import attrgetter
 from typing import Any, Final
 
 from .errors import FreedGraphError
 
-__all__ = ["CLOSED", "FREED", "NEVER", "Node", "constant", "contexts", "leaf", "next_index", "ordered", "watchers"]
+__all__ = ["CLOSED", "FREED", "NEVER", "Node", "by_index", "constant", "contexts", "leaf", "next_index", "ordered", "watchers"]
 
 
 class Node:
@@ -140,8 +141,7 @@ def constant(value: Any, keep: bool = True) -> Node:
     return node
 
 
-def _by_index(node: Node) -> int:
-    return node.index
+by_index = attrgetter("index")
 
 
 def ordered(roots: Iterable[Node], oldest: int = 1) -> tuple[list[Node], set[Node]]:
@@ -157,15 +157,13 @@ def ordered(roots: Iterable[Node], oldest: int = 1) -> tuple[list[Node], set[Nod
     nodes = [root for root in dict.fromkeys(roots) if root.index >= oldest]
     seen = set(nodes)
     frontier: set[Node] = set()
-    pending = list(nodes)
-    while pending:
-        for operand in pending.pop().operands:
+    for node in nodes:  # grows as it goes
+        for operand in node.operands:
             if operand not in seen:
                 seen.add(operand)
                 if operand.index >= oldest:
                     nodes.append(operand)
-                    pending.append(operand)
                 else:
                     frontier.add(operand)
-    nodes.sort(key=_by_index)
+    nodes.sort(key=by_index)
     return nodes, frontier

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from . import graph
+from . import memory
 from .errors import ConcreteValueError, ConversionError, DataError, InPlaceError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, watchers
+from .memory import BIG, apply
 from .rules.registry import LETTERS, Rule, kept, lookup, parameter_names, rules
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 
-float64, ndarray, double = np.float64, np.ndarray, np.dtype("f8")
+float64, ndarray = np.float64, np.ndarray
+double, single, objects = np.dtype("f8"), np.dtype("f4"), np.dtype("O")
 NOTHING: dict[str, Any] = {}
 
 
@@ -241,6 +243,14 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method == "__call__" and not options:
+            a = inputs[0]
+            if len(inputs) == 1:
+                if a.__class__ is Tensor and (bound := unary.get(ufunc)) is not None:
+                    return bound(a)
+            elif (pair := binary.get(ufunc)) is not None and len(inputs) == 2:
+                result = pair[0](a, inputs[1]) if a.__class__ is Tensor else pair[1](inputs[1], a)
+                if result is not NotImplemented:
+                    return result
             rule = lookup(ufunc)
             return record(rule, inputs) if rule.__class__ is Rule else cast(Callable[..., Any], rule)(*inputs)
         return ufunc_methods[method](ufunc, *inputs, **options)
@@ -401,17 +411,21 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
     operands : Tensors, arrays and numbers
     rest, options : further arguments, which are not differentiated
     """
-    values, nodes, live = [], [], False
+    values: list[Any] = []
+    nodes: list[Node | None] = []
+    active = 0  # a bit per operand that has a node
     for operand in operands:
         if isinstance(operand, Tensor):
+            node = operand.node
+            if node is not None:
+                active += 1 << len(nodes)
+            nodes.append(node)
             values.append(operand.data)
-            nodes.append(operand.node)
-            live = live or operand.node is not None
-        elif operand.__class__ is ndarray and operand.dtype == object:
+        elif operand.__class__ is ndarray and operand.dtype is objects:
             return record(rule, [tensor_like(each) for each in operands], rest, options)
         else:
-            values.append(operand)
             nodes.append(None)
+            values.append(operand)
     if rule.variant is not None:
         rule = rule.variant(rule, values, nodes)
     try:
@@ -424,35 +438,38 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
         return watched(rule, operands, nodes, values, value, (rest, options))
     if rule.kind == "nondifferentiable":
         return value
-    if not live:
+    if not active:
         return handle(None, value)
-    node = made(rule, nodes, values, value, (rest, options))
+    tensor = handle(made(rule, nodes, active, values, value, (rest, options)), value)
     if rule.kind == "linear" and value.__class__ is ndarray and value.base is not None:
         cast(Any, operands[0]).viewed = True
-    return handle(node, value)
+    return tensor
 
 
-def made(rule: Any, nodes: list[Node | None], values: list[Any], value: Any, params: Any) -> Node:
+def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], value: Any, params: Any) -> Node:
     """Make the node of an operation, and let its operands keep what its derivative reads."""
-    dtype = value.dtype
-    if dtype.kind == "c" or (rule.complex_rule is not None and any(np.iscomplexobj(v) for v in values)):
-        rule = rule.complex_rule or rule
-    positions, keep_output = kept(rule, tuple(node is not None for node in nodes))
+    node = Node()
+    node.dtype = dtype = value.dtype
+    if rule.complex_rule is not None and dtype is not single:
+        # Also a real result of complex operands, as of `absolute`.
+        if any(getattr(v, "dtype", dtype).kind == "c" for v in values):
+            rule = rule.complex_rule
+    node.rule = rule
+    found = rule.keeps.get(active)
+    if found is None:
+        found = rule.keeps[active] = kept(rule, tuple(operand is not None for operand in nodes))
+    positions, keep_output = found
     for i in positions:
         if (operand := nodes[i]) is not None:
             operand.value = values[i]
-    node = Node()
-    node.rule = rule
-    node.operands = tuple(
-        [
-            operand if operand is not None else constant(value_of, i in positions)
-            for i, (operand, value_of) in enumerate(zip(nodes, values, strict=True))
-        ]
-    )
-    node.params = params
     node.value = value if keep_output else None
+    if active + 1 != 1 << len(nodes):
+        nodes = [
+            constant(values[i], i in positions) if operand is None else operand for i, operand in enumerate(nodes)
+        ]
+    node.operands = cast("tuple[Node, ...]", tuple(nodes))
+    node.params = params
     node.shape = value.shape
-    node.dtype = dtype
     node.index = next_index()
     return node
 
@@ -467,7 +484,8 @@ def watched(rule: Any, operands: Sequence[Any], nodes: list[Any], values: list[A
         return value
     if not any(nodes):
         return value if rule.kind == "nondifferentiable" else handle(None, value)
-    node = made(rule, nodes, values, value, params)
+    active = sum(1 << i for i, operand in enumerate(nodes) if operand is not None)
+    node = made(rule, nodes, active, values, value, params)
     if tracing:
         node.value = value
         for operand, known in zip(nodes, values, strict=True):
@@ -540,68 +558,21 @@ def overwrite(target: Any, result: Any) -> Tensor:
 
 
 # -- operators -----------------------------------------------------------------------------------------------------
-# They are the hot path: each is printed from one template, so that an operation on two Tensors costs no call and no
-# look-up beyond NumPy's own (about 0.2 µs less than going through `record`, which does the same for all other cases).
-_BINARY = """
-def {method}(self, other):
-    if other.__class__ is Tensor and not watchers:
-        a, b = self.node, other.node
-        if a is not None and b is not None:
-            u, v = self.data, other.data
-            try:
-                y = {expression}
-            except (ValueError, TypeError) as error:
-                raise named(error, {name!r}, (self, other)) from None
-            {keep}
-            node = Node()
-            node.value = {output}
-            if y.__class__ is float64:
-                node.rule = rule
-                node.shape = ()
-                node.dtype = double
-            else:
-                if y.__class__ is ndarray and not y.ndim:
-                    y = y[()]
-                node.dtype = dtype = y.dtype
-                node.rule = rule if dtype is double or dtype is single else chosen(rule, dtype)
-                node.shape = y.shape
-            node.operands = (a, b)
-            node.params = None
-            node.index = next_index()
-            tensor = new(Tensor)
-            tensor.node = node
-            tensor.data = y
-            return tensor
-    elif not isinstance(other, known):
-        if other.__class__ is list:
-            other = np.asarray(other)
-        elif not hasattr(other, "dtype"):
-            return NotImplemented
-    return record(rule, (self, other))
-"""
-
-_UNARY = """
-def {method}(self):
-    a = self.node
-    if a is None or watchers:
-        return record(rule, (self,))
-    u = self.data
-    if u.__class__ is float64:
-        shape, dtype = (), double
-    else:
-        dtype = u.dtype
-        if dtype is not double and dtype is not single:
-            return record(rule, (self,))
-        shape = u.shape
-    y = {expression}
-    {keep}
-    node = Node()
-    node.value = {output}
-    node.rule = rule
-    node.shape = shape
-    node.dtype = dtype
-    node.operands = (a,)
+# They are the hot path: each is printed from one template, so that an operation costs no call and no look-up beyond
+# NumPy's own.  `record` does the same for every case; it takes 0.5 to 1.5 µs longer.
+_MADE = """
+    node.operands = {operands}
     node.params = None
+    if y.__class__ is float64:
+        node.rule = rule
+        node.shape = ()
+        node.dtype = double
+    else:
+        if y.__class__ is ndarray and not y.ndim:
+            y = y[()]
+        node.dtype = dtype = y.dtype
+        node.rule = rule if dtype is double or dtype is single else rule_for(rule, dtype)
+        node.shape = y.shape
     node.index = next_index()
     tensor = new(Tensor)
     tensor.node = node
@@ -609,39 +580,108 @@ def {method}(self):
     return tensor
 """
 
+_BINARY = """
+def {method}(self, other, rule=rule):
+    a = self.node
+    if a is None or watchers:
+        return recorded(rule, self, other)
+    kind = other.__class__
+    if kind is Tensor:
+        b = other.node
+        if b is None:
+            return record(rule, (self, other))
+        u, v = self.data, other.data
+        try:
+            y = {expression}
+        except (ValueError, TypeError) as error:
+            raise named(error, {name!r}, (self, other)) from None
+        {keep}
+        node = Node()
+        node.value = {output}
+    elif kind is float or kind is int or kind is float64 or kind is ndarray and other.dtype is not objects:
+        u, v = self.data, other
+        try:
+            y = {expression}
+        except (ValueError, TypeError) as error:
+            raise named(error, {name!r}, (self, other)) from None
+        {choose}
+        {keep_left}
+        b = constant(v, {keep_constant})
+        node = Node()
+        node.value = {output_left}
+    else:
+        return recorded(rule, self, other)
+""" + _MADE
 
-def chosen(rule: Rule, dtype: np.dtype[Any]) -> Rule:
+_REFLECTED = """
+def {method}(self, other, rule=rule):
+    b = self.node
+    kind = other.__class__
+    if b is None or watchers or not (kind is float or kind is int or kind is float64 or kind is ndarray):
+        return recorded(rule, other, self)
+    if kind is ndarray and other.dtype is objects:
+        return record(rule, (other, self))
+    u, v = other, self.data
+    try:
+        y = {expression}
+    except (ValueError, TypeError) as error:
+        raise named(error, {name!r}, (other, self)) from None
+    {keep_right}
+    a = constant(u, {keep_constant_left})
+    node = Node()
+    node.value = {output_right}
+""" + _MADE
+
+_UNARY = """
+def {method}(self, rule=rule):
+    a = self.node
+    if a is None or watchers:
+        return record(rule, (self,))
+    u = self.data
+    if u.__class__ is not float64:
+        dtype = u.dtype
+        if dtype is not double and dtype is not single:
+            return record(rule, (self,))
+    y = {expression}
+    {keep}
+    node = Node()
+    node.value = {output}
+""" + _MADE
+
+
+def rule_for(rule: Rule, dtype: np.dtype[Any]) -> Rule:
     """The rule for results of this dtype."""
     return rule.complex_rule if dtype.kind == "c" and rule.complex_rule is not None else rule
 
 
+def recorded(rule: Rule, a: Any, b: Any) -> Any:
+    """Record a Python operator; what NumPy would not know is left to the other operand's class."""
+    known = Tensor, ndarray, np.generic, int, float, complex, list
+    if all(isinstance(x, known) or hasattr(x, "dtype") for x in (a, b)):
+        return record(rule, [np.asarray(x) if x.__class__ is list else x for x in (a, b)])
+    return NotImplemented
+
+
 def _bind(template: str, method: str, rule: Rule, expression: str) -> Callable[..., Any]:
-    arity = 2 if template is _BINARY else 1
-    positions, keep_output = kept(rule, (True,) * arity)
-    keep = "; ".join(f"{LETTERS[i]}.value = {'uv'[i]}" for i in positions) or "pass"
-    source = template.format(
-        method=method, name=rule.name, expression=expression, keep=keep, output="y" if keep_output else None
-    )
-    namespace = dict(globals()) | {
-        "rule": rule,
-        "value": rule.value,
-        "new": _new,
-        "single": np.dtype("f4"),
-        "known": (Tensor, ndarray, np.generic, int, float, complex),
-    }
+    arity = 1 if template is _UNARY else 2
+
+    def keeps(*active: bool) -> tuple[str, bool, bool, str]:
+        positions, keep_output = kept(rule, active)
+        stores = [f"{LETTERS[i]}.value = {'uv'[i]}" for i in positions if active[i]]
+        return "; ".join(stores) or "pass", 0 in positions, 1 in positions, "y" if keep_output else "None"
+
+    keep, _, _, output = keeps(*[True] * arity)
+    fields: dict[str, Any] = {"keep": keep, "output": output, "operands": "(a, b)" if arity == 2 else "(a,)"}
+    if arity == 2:
+        fields["keep_left"], _, fields["keep_constant"], fields["output_left"] = keeps(True, False)
+        fields["keep_right"], fields["keep_constant_left"], _, fields["output_right"] = keeps(False, True)
+    fields["choose"] = "rule = rule.variant(rule, (u, v), (a, None))" if rule.variant else "pass"
+    source = template.format(method=method, name=rule.name, expression=expression, **fields)
+    namespace = dict(globals()) | {"rule": rule, "value": rule.value, "new": _new}
     exec(compile(source, f"<Tensor.{method}>", "exec"), namespace)
     bound: Callable[..., Any] = namespace[method]
     bound.__doc__ = f"NumPy's `{rule.name}`, recorded."
     return bound
-
-
-def _reflected(forward: Any) -> Callable[[Tensor, Any], Any]:
-    def reflected(self: Tensor, other: Any) -> Any:
-        if other.__class__ is list:
-            other = np.asarray(other)
-        return record(forward, (other, self)) if hasattr(other, "dtype") or isinstance(other, complex | float | int) else NotImplemented
-
-    return reflected
 
 
 def _comparison(rule: Any, function: Any) -> Callable[[Tensor, Any], Any]:
@@ -668,31 +708,52 @@ def _in_place(operator: str) -> Callable[[Tensor, Any], Tensor]:
     return in_place
 
 
+def _expression(rule: Rule, symbol: str | None) -> str:
+    """How a printed operator computes its value: large results go on recycled memory."""
+    if rule.name == "matmul":
+        return "memory.matmul(u, v) if u.__class__ is ndarray and u.nbytes >= BIG else u @ v"
+    arguments = "u" if len(rule.partials) == 1 else "u, v"
+    plainly = f"u {symbol} v" if symbol else f"value({arguments})"
+    if not isinstance(rule.value, np.ufunc):
+        return plainly
+    if rule.name == "power":  # ndarray's ** knows that a square is no power
+        return f"apply(np.square, u) if u.__class__ is ndarray and u.nbytes >= BIG and v.__class__ is int and v == 2 else {plainly}"
+    return f"apply(value, {arguments}) if u.__class__ is ndarray and u.nbytes >= BIG else {plainly}"
+
+
 def bind_operators() -> None:
     """Give Tensor Python's operators, and ndarray's methods of the functions that have a rule."""
-    binary = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "matmul": "@", "mod": "%", "floordiv": "//"}
-    numpy_names = dict(zip(binary, "add subtract multiply divide power matmul remainder floor_divide".split(), strict=True))
-    for name, symbol in binary.items():
-        rule = rules[numpy_names[name]]
-        setattr(Tensor, f"__{name}__", _bind(_BINARY, f"__{name}__", rule, f"u {symbol} v"))
-        setattr(Tensor, f"__r{name}__", _reflected(rule))
+    symbols = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
+    for rule in list(rules.values()):
+        arity = len(rule.partials) or (2 if rule.name == "matmul" else 0)
+        if arity == 1:
+            unary[rule.value] = bound = _bind(_UNARY, rule.name, rule, _expression(rule, None))
+            if not hasattr(Tensor, rule.name):  # NumPy's loops over object arrays call these methods
+                setattr(Tensor, rule.name, bound)
+        elif arity == 2:
+            expression = _expression(rule, symbols.get(rule.name))
+            binary[rule.value] = tuple(_bind(form, rule.name, rule, expression) for form in (_BINARY, _REFLECTED))
+    operators = {"truediv": np.divide, "sub": np.subtract, "mul": np.multiply, "pow": np.power, "mod": np.remainder}
+    operators |= {"add": np.add, "matmul": np.matmul, "floordiv": np.floor_divide}
+    for name, ufunc in operators.items():
+        forward, reflected = binary[ufunc]
+        setattr(Tensor, f"__{name}__", forward)
+        setattr(Tensor, f"__r{name}__", reflected)
         setattr(Tensor, f"__i{name}__", _in_place(f"__{name}__"))
-    for name, numpy_name in {"neg": "negative", "pos": "positive", "abs": "absolute"}.items():
-        setattr(Tensor, f"__{name}__", _bind(_UNARY, f"__{name}__", rules[numpy_name], "value(u)"))
-    for name, numpy_name in zip("lt le gt ge eq ne".split(), "less less_equal greater greater_equal equal not_equal".split(), strict=True):
-        setattr(Tensor, f"__{name}__", _comparison(rules[numpy_name], getattr(np, numpy_name)))
-    for rule in list(rules.values()):  # NumPy's loops over object arrays call these too
-        if len(rule.partials) == 1 and not hasattr(Tensor, rule.name):
-            setattr(Tensor, rule.name, _bind(_UNARY, rule.name, rule, "value(u)"))
+    for name, ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute}.items():
+        setattr(Tensor, f"__{name}__", unary[ufunc])
+    comparisons = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+    for name, ufunc in (comparisons | {"eq": np.equal, "ne": np.not_equal}).items():
+        setattr(Tensor, f"__{name}__", _comparison(rules[ufunc.__name__], ufunc))
     methods = (
         "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat "
         "take dot clip round argmax argmin argsort any all nonzero searchsorted copy astype conj conjugate"
     )
     for name in methods.split():
         setattr(Tensor, name, _method(getattr(np, name)))
-    Tensor.flatten = _method(np.ravel)  # type: ignore[method-assign]
-    Tensor.reshape = _spread("reshape")  # type: ignore[method-assign]
-    Tensor.transpose = _spread("transpose")  # type: ignore[method-assign]
+    Tensor.flatten = _method(np.ravel)
+    Tensor.reshape = _spread("reshape")
+    Tensor.transpose = _spread("transpose")
 
 
 def _spread(name: str) -> Callable[..., Any]:
@@ -708,3 +769,6 @@ def _spread(name: str) -> Callable[..., Any]:
 
 # How ufuncs run with keywords (out=, where=, dtype=) and through their methods; filled by protocols.py.
 ufunc_methods: dict[str, Callable[..., Any]] = {}
+# The printed functions by ufunc: what `np.tanh(t)` and `np.add(a, t)` run.
+unary: dict[Any, Callable[..., Any]] = {}
+binary: dict[Any, tuple[Callable[..., Any], ...]] = {}

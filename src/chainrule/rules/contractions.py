@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..memory import matmul
 from .registry import Rule, custom, implements, multilinear, rules
 
 
@@ -22,6 +23,8 @@ def conjugated(x: Any) -> Any:
 # -- matrix products ---------------------------------------------------------------------------------------------
 def _matmul_pull_a(ct: Any, node: Any) -> Any:
     a, b = node.operands[0], node.operands[1].value
+    if b.ndim == 2 and len(a.shape) > 1:
+        return matmul(ct, adjoint(b))
     if b.ndim == 1:
         return np.expand_dims(ct, -1) * conjugated(b)
     if len(a.shape) == 1:
@@ -37,7 +40,7 @@ def _matmul_pull_b(ct: Any, node: Any) -> Any:
         return np.expand_dims(conjugated(a), -1) * np.expand_dims(ct, -2)
     if len(b.shape) == 1:
         return np.squeeze(np.matmul(adjoint(a), np.expand_dims(ct, -1)), -1)
-    return np.matmul(adjoint(a), ct)
+    return matmul(adjoint(a), ct)
 
 
 matmul_rule = multilinear(np.matmul, _matmul_pull_a, _matmul_pull_b)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..memory import BIG, apply
 from .registry import Rule, custom, nondifferentiable, row, rules
 
 LN2 = log(2.0)
@@ -44,7 +45,7 @@ def _sigmoid(x: Any) -> Any:
     with np.errstate(over="ignore"):  # exp overflows to inf for x < -709, and 1/inf = 0 is the answer
         if type(x) is not np.ndarray or x.dtype.kind != "f":
             return 1 / (1 + np.exp(-x))
-        z = np.negative(x)  # in place from here on: whole layers go through this function
+        z = apply(np.negative, x) if x.nbytes >= BIG else np.negative(x)  # in place: whole layers go through here
         np.exp(z, z)
         np.add(z, 1, z)
         return np.reciprocal(z, z)
@@ -55,8 +56,10 @@ def _fraction(x: Any) -> Any:
 
 
 def _constant_exponent(rule: Rule, values: Sequence[Any], nodes: Sequence[Any]) -> Rule:
-    constant = nodes[1] is None and isinstance(values[1], int | float | np.floating) and values[1] != 0
-    return rules["power_by_constant"] if constant else rule
+    exponent = values[1]
+    if nodes[1] is not None or not isinstance(exponent, int | float | np.floating) or exponent == 0:
+        return rule
+    return rules["power_by_two" if exponent == 2 else "power_by_constant"]
 
 
 nondifferentiable(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
@@ -96,6 +99,7 @@ BASE, EXPONENT = "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))", "where(a == 0
 row("power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
 row("float_power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
 row("power_by_constant", "a b", "b*a**(b - 1)", "0", value=lambda a, b: a**b, domain=(POSITIVE, POSITIVE))
+row("power_by_two", "a b", "2*a", "0", value=lambda a, b: a**b, domain=(POSITIVE, (2.0, 2.0)))
 row("exp", "a", "y")
 row("exp2", "a", f"{LN2!r}*y")
 row("expm1", "a", "exp(a)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,14 @@ def sum(
     a: Any, axis: Axes = None, dtype: Any = None, out: Any = None, keepdims: Any = MISSING, initial: Any = MISSING, where: Any = MISSING
 ) -> Any:
     if initial is MISSING and where is MISSING and dtype is None and out is None:
-        return sum_rule(a, axis=axis, keepdims=_flag(keepdims))
+        return sum_rule(a, axis=axis, keepdims=keepdims is not MISSING and bool(keepdims))
     options = {"axis": axis, "keepdims": _flag(keepdims), "initial": _given(initial, 0), "where": _given(where, True)}
     return _stored(sum_rule(_typed(a, dtype), **options), out)
 
 
 def _mean(x: Any, axis: Axes = None, keepdims: bool = False, where: Any = True) -> Any:
+    if axis is None and where is True and x.__class__ is np.ndarray and x.dtype.char in "fd" and x.size:
+        return np.add.reduce(x, None, None, None, keepdims) / x.size  # what np.mean does, without 3 µs of Python
     return np.mean(x, axis=axis, keepdims=keepdims, where=where)
 
 
@@ -58,11 +61,8 @@ def _counted(node: Any) -> tuple[Axes, bool, Any, Any]:
     axis, keepdims, where = options.get("axis"), options.get("keepdims", False), options.get("where", True)
     shape = node.operands[0].shape
     if where is True:
-        size = 1
-        for i, n in enumerate(shape):
-            if axis is None or i in normalize_axis_tuple(axis, len(shape)):
-                size *= n
-        return axis, keepdims, where, size
+        lengths = shape if axis is None else [shape[i] for i in normalize_axis_tuple(axis, len(shape))]
+        return axis, keepdims, where, math.prod(lengths)
     count = np.sum(np.broadcast_to(where, shape), axis=axis, keepdims=keepdims)
     return axis, keepdims, where, count
 

@@ -61,6 +61,7 @@ class Rule:
     variant : `(rule, values, nodes) -> rule`: a cheaper or exacter rule for these operands
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
+    keeps : `kept` by the bits of the operands that are differentiated
     pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
     """
 
@@ -77,6 +78,7 @@ class Rule:
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
     domain: tuple[tuple[float, float], ...] = ()
     source: str = ""
+    keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
     pull: Function | None = field(default=None, init=False)
     careful_pull: Function | None = field(default=None, init=False)
     forward: Function | None = field(default=None, init=False)
@@ -108,7 +110,6 @@ def partial_trees(rule: Rule) -> tuple[Node, ...]:
     return tuple(formulas.parse(partial, allowed) for partial in rule.partials)
 
 
-@lru_cache(maxsize=4096)
 def kept(rule: Rule, active: tuple[bool, ...]) -> tuple[tuple[int, ...], bool]:
     """Which operands' values, and whether the output's, the derivative in the active operands reads."""
     needs = rule.needs or tuple(names(tree) for tree in partial_trees(rule)) or (frozenset(),)

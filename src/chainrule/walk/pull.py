@@ -18,13 +18,14 @@ import numpy as np
 
 from .. import formula
 from ..errors import GradientShapeError, NoDerivativeError, OutputError
-from ..graph import CLOSED, FREED, Node, ordered
+from ..graph import CLOSED, FREED, Node, by_index, ordered
+from ..memory import BIG, apply, empty_like, uniform
 from ..rules.registry import LETTERS, Rule, formulas, partial_trees
 from ..tensor import Tensor, as_value, describe, handle, plain, tensor_like
 
 __all__ = ["accumulate", "backward", "pull"]
 
-float64, ndarray, double = np.float64, np.ndarray, np.dtype("f8")
+float64, ndarray, double, single = np.float64, np.ndarray, np.dtype("f8"), np.dtype("f4")
 _slots = threading.Lock()  # held by the one walk that may use the graph's own slots
 
 
@@ -47,22 +48,22 @@ def accumulate(node: Node, x: Any, fresh: bool = False) -> None:
     elif node.owned:
         np.add(before, x, before)
     else:
-        node.cotangent = before + x
+        node.cotangent = apply(np.add, before, x) if x.nbytes >= BIG else before + x
         node.owned = True
 
 
 def fitted(x: Any, node: Node) -> Any:
     """Undo broadcasting and promotion: bring `x` to the shape and dtype of `node`."""
-    if x.shape != node.shape:
-        extra = x.ndim - len(node.shape)
-        if extra < 0 or any(n not in (1, m) for n, m in zip(node.shape, x.shape[extra:], strict=True)):
-            x = np.broadcast_to(x, node.shape)
-            extra = 0
-        if extra:
-            x = np.add.reduce(x, axis=tuple(range(extra)))
-        stretched = tuple(i for i, n in enumerate(node.shape) if n == 1 and x.shape[i] != 1)
-        if stretched:
-            x = np.add.reduce(x, axis=stretched, keepdims=True)
+    shape = node.shape
+    if x.shape != shape:
+        extra = x.ndim - len(shape)
+        if extra > 0 and x.shape[extra:] == shape:  # the usual case: a bias
+            x = np.add.reduce(x, 0 if extra == 1 else tuple(range(extra)))
+        elif extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
+            x = np.broadcast_to(x, shape)
+        else:
+            stretched = [i for i, n in enumerate(shape, extra) if n == 1 and x.shape[i] != 1]
+            x = np.reshape(np.sum(x, axis=(*range(extra), *stretched)), shape)
     if x.dtype != node.dtype:
         if x.dtype.kind == "c" and node.dtype.kind != "c":
             x = x.real
@@ -93,7 +94,7 @@ def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
 
 def printed(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     """Print the reverse rule of a row of partial derivatives as one Python function, and compile it."""
-    namespace = {"accumulate": accumulate, "CLOSED": CLOSED, "careful_product": careful_product, **called()}
+    namespace: dict[str, Any] = {name: globals()[name] for name in PRINTED_NAMES} | called()
     operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
     lines = [f"def pull_{rule.name}(node, ct):", f"    {', '.join(operands)}, = node.operands"]
     ct = formulas.symbol("ct")
@@ -106,16 +107,28 @@ def printed(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
             partial = formulas.make("conjugate", partial)
         if careful and read:
             temporaries, expression = formula.statements(partial)
-            expression = f"careful_product(ct, {expression})"
+            body += [*temporaries, f"accumulate({operand}, careful_product(ct, {expression}), True)"]
         else:
-            temporaries, expression = formula.statements(formulas.make("multiply", ct, partial))
-        body += [*temporaries, f"accumulate({operand}, {expression}{', True' if expression != 'ct' else ''})"]
+            product = formulas.make("multiply", ct, partial)
+            temporaries, expression = formula.statements(product)
+            plainly = [*temporaries, f"accumulate({operand}, {expression}{', True' if expression != 'ct' else ''})"]
+            in_place = None if rule.conjugate else formula.in_place(product, called())
+            if in_place:
+                arrays = ", ".join(["ct", *sorted(read)])
+                body += [f"if ct.__class__ is ndarray and ct.nbytes >= BIG and uniform({arrays}):"]
+                body += ["    " + line for line in (*in_place[0], f"accumulate({operand}, {in_place[1]}, True)")]
+                body += ["else:", *("    " + line for line in plainly)]
+            else:
+                body += plainly
         lines += [f"    if {operand}.cotangent is not CLOSED:", *("        " + line for line in body)]
     source = "\n".join(lines)
     exec(compile(source, f"<pull of {rule.name}>", "exec"), namespace)
     function: Callable[[Node, Any], None] = namespace[f"pull_{rule.name}"]
     function.__doc__ = source
     return function
+
+
+PRINTED_NAMES = "accumulate CLOSED careful_product BIG uniform empty_like ndarray".split()
 
 
 def called() -> dict[str, Any]:
@@ -137,11 +150,11 @@ def _written(rule: Rule) -> Callable[[Node, Any], None]:
     pulls = rule.pulls
 
     def pull_each(node: Node, ct: Any) -> None:
-        for operand, function in zip(node.operands, pulls, strict=False):
+        for operand, function in zip(node.operands, pulls):  # noqa: B905 (the lengths agree; this is the hot path)
             if operand.cotangent is not CLOSED and function is not None:
                 x = function(ct, node)
                 # A new array that is no view belongs to the walk: rules return products, never what they keep.
-                accumulate(operand, x, x is not ct and x.__class__ is ndarray and x.base is None)
+                accumulate(operand, x, x.__class__ is ndarray and x.base is None and x is not ct)
 
     return pull_each
 
@@ -183,13 +196,15 @@ def pull(
     nodes, frontier = ordered(roots, oldest)
     if targets is None:
         targets = [node for node in nodes if node.rule is None]
-    outside = any(node.index for node in frontier)
+        of_a_point = True
+    else:
+        of_a_point = all(target.rule is None for target in targets)
+    outside = any(map(by_index, frontier))  # constants have index 0
     if differentiable is None:
         followed = any(getattr(target, "tangents", None) for target in targets)
         differentiable = outside or followed or any(isinstance(ct, Tensor) for ct in cotangents)
     if outside:
         nodes = _leading_to(nodes, targets, frontier)
-    of_a_point = all(target.rule is None for target in targets)
     if not differentiable and of_a_point and _slots.acquire(blocking=False):
         try:
             results = _walk(nodes, frontier, roots, cotangents, targets)
@@ -246,7 +261,7 @@ def _walk(
 ) -> list[Any]:
     with np.errstate(all="ignore"):  # the forward pass warned already
         results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
-        if any(has_nan(x) for x in results):
+        if any(map(has_nan, results)):
             results = _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
     return results
 
@@ -287,14 +302,15 @@ def _sweep(
 
 def has_nan(x: Any) -> bool:
     """Whether any element is NaN; one pass over memory, none over a temporary."""
-    x = plain(x)
-    if x is None:
-        return False
-    if x.__class__ is not ndarray or x.dtype.char not in "fd":
-        return bool(np.isnan(x).any())
-    flat = x.ravel()
-    square = flat.dot(flat)
-    return bool(square != square)
+    if x.__class__ is not ndarray:
+        x = plain(x)
+        if x is None or x.__class__ is float64:
+            return x is not None and bool(x != x)
+    if x.dtype is double or x.dtype is single:
+        flat = x.ravel()
+        x = flat.dot(flat)  # squares add up without cancelling: a NaN in the sum is one of an element
+        return bool(x != x)
+    return bool(np.isnan(x).any())
 
 
 def release(nodes: list[Node]) -> None:

@@ -1,0 +1,106 @@
+"""Recycled memory for large arrays.
+
+The allocator gives large blocks back to the operating system as soon as they are freed, and gets them again page by
+page: on large arrays that costs more than the arithmetic.  Arrays made here sit on blocks that return to a pool when
+the last array (or view) on them is gone; nobody has to say so, and nobody can tell the difference.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+__all__ = ["BIG", "apply", "empty", "empty_like", "matmul", "uniform"]
+
+BIG = 1 << 16  # bytes; below, the allocator is as fast
+KEPT = 1 << 28  # bytes that the pool holds at most
+
+ndarray = np.ndarray
+_SMOOTH = (np.dtype("f4"), np.dtype("f8"))
+_free: dict[int, list[Block]] = {}
+_held = 0  # bytes in the pool; two threads may miscount it, which only moves the limit
+
+
+class Block(np.ndarray[Any, Any]):
+    """Raw memory that goes back to the pool instead of being freed.
+
+    An ndarray with empty slots is not tracked by the cycle collector, so Python calls `__del__` again each time the
+    block comes out of the pool and is dropped.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        global _held
+        size = self.nbytes
+        if _free is not None and _held + size <= KEPT:  # None while the interpreter shuts down
+            _held += size
+            _free.setdefault(size, []).append(self)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """An uninitialised array, on recycled memory if it is large."""
+    global _held
+    size = prod(shape) * dtype.itemsize
+    if size < BIG:
+        return np.empty(shape, dtype)
+    try:
+        block = _free[size].pop()
+        _held -= size
+    except (KeyError, IndexError):
+        if _held + size > KEPT:  # full of other sizes: start again
+            drop()
+        block = Block(size, np.uint8)
+    return ndarray(shape, dtype, block)
+
+
+def drop() -> None:
+    """Give what the pool holds back to the allocator."""
+    global _held
+    _held = 2 * KEPT  # so that nothing comes back meanwhile
+    _free.clear()
+    _held = 0
+
+
+def empty_like(x: Any) -> Any:
+    """An uninitialised array of the shape and dtype of `x`."""
+    return empty(x.shape, x.dtype)
+
+
+def uniform(*arrays: Any) -> bool:
+    """Whether all are contiguous float arrays of one shape and dtype, or plain numbers: so is a ufunc's result then."""
+    first = arrays[0]
+    shape, dtype = first.shape, first.dtype
+    if dtype not in _SMOOTH:
+        return False
+    for x in arrays:
+        kind = x.__class__
+        if kind is ndarray:
+            if x.dtype is not dtype or x.shape != shape or not (x.flags.c_contiguous or not any(x.strides)):
+                return False
+        elif kind is not float and kind is not int:
+            return False
+    return True
+
+
+def apply(ufunc: Any, u: Any, v: Any = 0.0) -> Any:
+    """Call a ufunc on large operands, with its result on recycled memory where that is as NumPy would have it."""
+    if ufunc.nin == 1:
+        return ufunc(u, empty(u.shape, u.dtype)) if u.__class__ is ndarray and uniform(u) else ufunc(u)
+    whole = u if u.__class__ is ndarray else v
+    if whole.__class__ is ndarray and uniform(whole):
+        bias = v.__class__ is ndarray and v.dtype is u.dtype and v.shape == u.shape[u.ndim - v.ndim :]
+        if bias or uniform(whole, u, v):
+            return ufunc(u, v, empty(whole.shape, whole.dtype))
+    return ufunc(u, v)
+
+
+def matmul(u: Any, v: Any) -> Any:
+    """Multiply matrices, with a large product on recycled memory."""
+    if u.__class__ is ndarray and v.__class__ is ndarray and u.ndim == v.ndim == 2 and u.dtype is v.dtype in _SMOOTH:
+        rows, columns = u.shape[0], v.shape[1]
+        if rows * columns * u.itemsize >= BIG and u.shape[1] == v.shape[0]:
+            return np.matmul(u, v, empty((rows, columns), u.dtype))
+    return np.matmul(u, v)
