@@ -24,10 +24,11 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Bottom to top: a module imports from layers below its own, and from its own package; never across, never up.
 LAYERS = (
     {"errors"},
-    {"graph", "tree"},
+    {"graph", "memory", "tree"},
     {"formula"},
     {"rules"},
     {"tensor"},
+    {"operators"},
     {"protocols", "record"},
     {"walk"},
     {"transforms"},

@@ -120,17 +120,20 @@ class Builder:
         """Apply the operation `name`, simplified where the result is equal also for infinities."""
         if all(is_number(o) for o in operands) and name in INFIX:
             return self.number(INFIX[name].fold(*(o.value for o in operands)))
-        match name, *operands:
-            case ("multiply", x, one) | ("multiply", one, x) if is_number(one, 1):
+        if name == "multiply":
+            x, factor = operands
+            if is_number(x):
+                x, factor = factor, x
+            if is_number(factor, 1):
                 return x
-            case ("multiply", x, minus) | ("multiply", minus, x) if is_number(minus, -1):
+            if is_number(factor, -1):
                 return self.make("negative", x)
-            case ("multiply", x, quotient) if is_op(quotient, "divide") and is_number(quotient.operands[0], 1):
-                return self.make("divide", x, quotient.operands[1])
-            case ("multiply", _, zero) if is_number(zero, 0):
-                return zero
-            case ("negative", x) if is_op(x, "negative"):
-                return x.operands[0]
+            if is_number(factor, 0):
+                return factor
+            if is_op(factor, "divide") and is_number(factor.operands[0], 1):
+                return self.make("divide", x, factor.operands[1])
+        elif name == "negative" and is_op(operands[0], "negative"):
+            return operands[0].operands[0]
 
         def new() -> Node:
             node = constant(None)
@@ -262,7 +265,7 @@ _LATEX_CALLS = {
     "square": r"\left({}\right)^{{2}}",
     "where": r"\begin{{cases}}{1}&{0}\\{2}&\text{{else}}\end{{cases}}",
 }
-_LATEX_FUNCTIONS = frozenset("sin cos tan sinh cosh tanh arcsin arccos arctan".split())
+_LATEX_FUNCTIONS = frozenset(["sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"])
 _BRACKETS = (r"\left(", r"\right)")
 _LATEX_SYMBOLS = {">=": r"\ge", "<=": r"\le", "==": "=", "!=": r"\ne"}
 

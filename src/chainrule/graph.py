@@ -14,7 +14,19 @@ from typing import Any, Final
 
 from .errors import FreedGraphError
 
-__all__ = ["CLOSED", "FREED", "NEVER", "Node", "by_index", "constant", "contexts", "leaf", "next_index", "ordered", "watchers"]
+__all__ = [
+    "CLOSED",
+    "FREED",
+    "NEVER",
+    "Node",
+    "by_index",
+    "constant",
+    "contexts",
+    "leaf",
+    "next_index",
+    "ordered",
+    "watchers",
+]
 
 
 class Node:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from .errors import InPlaceError
+from .operators import bind_operators
 from .rules.registry import functions, rules
-from .tensor import Tensor, bind_operators, call, describe, handle, overwrite, plain, tensor_like, ufunc_methods
+from .tensor import Tensor, call, describe, handle, overwrite, plain, tensor_like, ufunc_methods
 
 REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 
@@ -26,16 +27,20 @@ def _call(ufunc: np.ufunc, *inputs: Any, out: Any = None, where: Any = True, dty
         out, inputs = inputs[ufunc.nin :], inputs[: ufunc.nin]
     out = out[0] if type(out) is tuple and len(out) == 1 else out
     if dtype is not None:
-        ufunc(*(np.empty(0, plain(x).dtype) if hasattr(x, "dtype") else x for x in inputs), dtype=dtype)  # NumPy's checks
+        ufunc(
+            *(np.empty(0, plain(x).dtype) if hasattr(x, "dtype") else x for x in inputs), dtype=dtype
+        )  # NumPy's checks
         inputs = tuple(x.astype(dtype) if hasattr(x, "astype") else x for x in inputs)
     if not any(isinstance(x, Tensor) for x in inputs):
         if isinstance(out, Tensor):
-            return overwrite(out, handle(None, ufunc(*inputs, where=plain(where))) if where is True else _masked(ufunc, inputs, where, out))
+            return overwrite(
+                out,
+                handle(None, ufunc(*inputs, where=plain(where)))
+                if where is True
+                else _masked(ufunc, inputs, where, out),
+            )
         return ufunc(*inputs, out=out, where=plain(where))
-    if where is True:
-        result = call(ufunc, inputs, options)
-    else:
-        result = _masked(ufunc, inputs, where, out)
+    result = call(ufunc, inputs, options) if where is True else _masked(ufunc, inputs, where, out)
     if type(out) is tuple:
         return tuple(o if o is None else overwrite(o, r) for o, r in zip(out, result, strict=True))
     return result if out is None else overwrite(out, result)
@@ -54,12 +59,22 @@ def _masked(ufunc: np.ufunc, inputs: tuple[Any, ...], where: Any, out: Any) -> A
 
 
 def _reduce(
-    ufunc: np.ufunc, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False, **options: Any
+    ufunc: np.ufunc,
+    array: Any,
+    axis: Any = 0,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    **options: Any,
 ) -> Any:
     array = tensor_like(array)
     out = out[0] if type(out) is tuple else out
     options = {name: value for name, value in options.items() if value is not np._NoValue}
-    if ufunc in functions and functions[ufunc] is not None and getattr(functions[ufunc], "kind", "") == "nondifferentiable":
+    if (
+        ufunc in functions
+        and functions[ufunc] is not None
+        and getattr(functions[ufunc], "kind", "") == "nondifferentiable"
+    ):
         return ufunc.reduce(plain(array), axis=axis, keepdims=keepdims, **options)
     if ufunc in REDUCTIONS:
         known: Any = REDUCTIONS[ufunc]
@@ -172,5 +187,5 @@ ufunc_methods |= {
     "at": _at,
 }
 bind_operators()
-Tensor.__divmod__ = _divmod  # type: ignore[attr-defined]
-Tensor.__rdivmod__ = lambda self, other: _divmod(other, self)  # type: ignore[attr-defined]
+setattr(Tensor, "__divmod__", _divmod)
+setattr(Tensor, "__rdivmod__", lambda self, other: _divmod(other, self))

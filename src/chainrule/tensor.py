@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from . import memory
 from .errors import ConcreteValueError, ConversionError, DataError, InPlaceError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, watchers
-from .memory import BIG, apply
-from .rules.registry import LETTERS, Rule, kept, lookup, parameter_names, rules
+from .rules.registry import Rule, kept, lookup, parameter_names, rules
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 
@@ -69,7 +67,7 @@ class Tensor:
 
     empty: type[Tensor]  # the subclass that `Tensor()` makes; the course's names register themselves here
 
-    def __new__(cls, value: Any = None, dtype: Any = None, copy: bool = True, name: str | None = None) -> Tensor:
+    def __new__(cls, value: Any = None, dtype: Any = None, copy: bool = True, name: str | None = None) -> Tensor:  # noqa: PYI034 (without a value, another class)
         if value is None:
             return object.__new__(cls.empty)
         self = object.__new__(cls)
@@ -210,7 +208,9 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        body = np.array2string(np.asarray(self.data), separator=", ", prefix="Tensor(") if self.ndim else repr(self.item())
+        body = (
+            np.array2string(np.asarray(self.data), separator=", ", prefix="Tensor(") if self.ndim else repr(self.item())
+        )
         dtype = "" if self.dtype == double else f", dtype={self.dtype}"
         name = f", name={self.name!r}" if self.name else ""
         return f"Tensor({body}{dtype}{name})"
@@ -232,7 +232,9 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         rebuild, arguments = self.__reduce__()
-        memo[id(self)] = copied = cast(Tensor, rebuild(*(np.copy(a) if a.__class__ is ndarray else a for a in arguments)))
+        memo[id(self)] = copied = cast(
+            Tensor, rebuild(*(np.copy(a) if a.__class__ is ndarray else a for a in arguments))
+        )
         return copied
 
     def __copy__(self) -> Tensor:
@@ -252,7 +254,7 @@ class Tensor:
                 if result is not NotImplemented:
                     return result
             rule = lookup(ufunc)
-            return record(rule, inputs) if rule.__class__ is Rule else cast(Callable[..., Any], rule)(*inputs)
+            return record(rule, inputs) if isinstance(rule, Rule) else rule(*inputs)
         return ufunc_methods[method](ufunc, *inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
@@ -393,7 +395,9 @@ def lifted(x: Any) -> Any:
     items = list(x.flat)
     if not any(isinstance(item, Tensor) for item in items):
         raise DataError("an array of Python objects cannot be differentiated; convert it with x.astype(float)")
-    return np.reshape(cast(Any, np.stack([i if isinstance(i, Tensor) else np.asarray(i, float) for i in items])), x.shape)
+    return np.reshape(
+        cast(Any, np.stack([i if isinstance(i, Tensor) else np.asarray(i, float) for i in items])), x.shape
+    )
 
 
 def tensor_like(x: Any) -> Any:
@@ -450,10 +454,9 @@ def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], va
     """Make the node of an operation, and let its operands keep what its derivative reads."""
     node = Node()
     node.dtype = dtype = value.dtype
-    if rule.complex_rule is not None and dtype is not single:
-        # Also a real result of complex operands, as of `absolute`.
-        if any(getattr(v, "dtype", dtype).kind == "c" for v in values):
-            rule = rule.complex_rule
+    # Also a real result of complex operands, as of `absolute`, has the complex rule.
+    if rule.complex_rule is not None and any(getattr(v, "dtype", dtype).kind == "c" for v in values):
+        rule = rule.complex_rule
     node.rule = rule
     found = rule.keeps.get(active)
     if found is None:
@@ -464,9 +467,7 @@ def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], va
             operand.value = values[i]
     node.value = value if keep_output else None
     if active + 1 != 1 << len(nodes):
-        nodes = [
-            constant(values[i], i in positions) if operand is None else operand for i, operand in enumerate(nodes)
-        ]
+        nodes = [constant(values[i], i in positions) if operand is None else operand for i, operand in enumerate(nodes)]
     node.operands = cast("tuple[Node, ...]", tuple(nodes))
     node.params = params
     node.shape = value.shape
@@ -496,7 +497,10 @@ def watched(rule: Any, operands: Sequence[Any], nodes: list[Any], values: list[A
     for position, context in enumerate(stack):
         context.made(node, nodes, values, stack[:position])
     if node.root == NEVER and not tracing:
-        node.operands, node.value = (), None  # nothing will ever be pulled through here: forward mode in constant memory
+        node.operands, node.value = (
+            (),
+            None,
+        )  # nothing will ever be pulled through here: forward mode in constant memory
     return tensor
 
 
@@ -510,10 +514,9 @@ def named(error: Exception, name: str, operands: Sequence[Any]) -> Exception:
 
 def call(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Run a NumPy function on arguments of which some are Tensors."""
-    found = lookup(function)
-    if found.__class__ is not Rule:
-        return cast(Callable[..., Any], found)(*args, **options)
-    rule = cast(Rule, found)
+    rule = lookup(function)
+    if not isinstance(rule, Rule):
+        return rule(*args, **options)
     if rule.kind == "nondifferentiable":
         if any(context.traces for context in contexts.stack) and args and isinstance(args[0], Tensor):
             return record(rule, args[:1], args[1:], options)
@@ -555,216 +558,6 @@ def overwrite(target: Any, result: Any) -> Tensor:
         result = cast(Tensor, result.astype(target.dtype))
     target.node, target.data = result.node, result.data
     return target
-
-
-# -- operators -----------------------------------------------------------------------------------------------------
-# They are the hot path: each is printed from one template, so that an operation costs no call and no look-up beyond
-# NumPy's own.  `record` does the same for every case; it takes 0.5 to 1.5 µs longer.
-_MADE = """
-    node.operands = {operands}
-    node.params = None
-    if y.__class__ is float64:
-        node.rule = rule
-        node.shape = ()
-        node.dtype = double
-    else:
-        if y.__class__ is ndarray and not y.ndim:
-            y = y[()]
-        node.dtype = dtype = y.dtype
-        node.rule = rule if dtype is double or dtype is single else rule_for(rule, dtype)
-        node.shape = y.shape
-    node.index = next_index()
-    tensor = new(Tensor)
-    tensor.node = node
-    tensor.data = y
-    return tensor
-"""
-
-_BINARY = """
-def {method}(self, other, rule=rule):
-    a = self.node
-    if a is None or watchers:
-        return recorded(rule, self, other)
-    kind = other.__class__
-    if kind is Tensor:
-        b = other.node
-        if b is None:
-            return record(rule, (self, other))
-        u, v = self.data, other.data
-        try:
-            y = {expression}
-        except (ValueError, TypeError) as error:
-            raise named(error, {name!r}, (self, other)) from None
-        {keep}
-        node = Node()
-        node.value = {output}
-    elif kind is float or kind is int or kind is float64 or kind is ndarray and other.dtype is not objects:
-        u, v = self.data, other
-        try:
-            y = {expression}
-        except (ValueError, TypeError) as error:
-            raise named(error, {name!r}, (self, other)) from None
-        {choose}
-        {keep_left}
-        b = constant(v, {keep_constant})
-        node = Node()
-        node.value = {output_left}
-    else:
-        return recorded(rule, self, other)
-""" + _MADE
-
-_REFLECTED = """
-def {method}(self, other, rule=rule):
-    b = self.node
-    kind = other.__class__
-    if b is None or watchers or not (kind is float or kind is int or kind is float64 or kind is ndarray):
-        return recorded(rule, other, self)
-    if kind is ndarray and other.dtype is objects:
-        return record(rule, (other, self))
-    u, v = other, self.data
-    try:
-        y = {expression}
-    except (ValueError, TypeError) as error:
-        raise named(error, {name!r}, (other, self)) from None
-    {keep_right}
-    a = constant(u, {keep_constant_left})
-    node = Node()
-    node.value = {output_right}
-""" + _MADE
-
-_UNARY = """
-def {method}(self, rule=rule):
-    a = self.node
-    if a is None or watchers:
-        return record(rule, (self,))
-    u = self.data
-    if u.__class__ is not float64:
-        dtype = u.dtype
-        if dtype is not double and dtype is not single:
-            return record(rule, (self,))
-    y = {expression}
-    {keep}
-    node = Node()
-    node.value = {output}
-""" + _MADE
-
-
-def rule_for(rule: Rule, dtype: np.dtype[Any]) -> Rule:
-    """The rule for results of this dtype."""
-    return rule.complex_rule if dtype.kind == "c" and rule.complex_rule is not None else rule
-
-
-def recorded(rule: Rule, a: Any, b: Any) -> Any:
-    """Record a Python operator; what NumPy would not know is left to the other operand's class."""
-    known = Tensor, ndarray, np.generic, int, float, complex, list
-    if all(isinstance(x, known) or hasattr(x, "dtype") for x in (a, b)):
-        return record(rule, [np.asarray(x) if x.__class__ is list else x for x in (a, b)])
-    return NotImplemented
-
-
-def _bind(template: str, method: str, rule: Rule, expression: str) -> Callable[..., Any]:
-    arity = 1 if template is _UNARY else 2
-
-    def keeps(*active: bool) -> tuple[str, bool, bool, str]:
-        positions, keep_output = kept(rule, active)
-        stores = [f"{LETTERS[i]}.value = {'uv'[i]}" for i in positions if active[i]]
-        return "; ".join(stores) or "pass", 0 in positions, 1 in positions, "y" if keep_output else "None"
-
-    keep, _, _, output = keeps(*[True] * arity)
-    fields: dict[str, Any] = {"keep": keep, "output": output, "operands": "(a, b)" if arity == 2 else "(a,)"}
-    if arity == 2:
-        fields["keep_left"], _, fields["keep_constant"], fields["output_left"] = keeps(True, False)
-        fields["keep_right"], fields["keep_constant_left"], _, fields["output_right"] = keeps(False, True)
-    fields["choose"] = "rule = rule.variant(rule, (u, v), (a, None))" if rule.variant else "pass"
-    source = template.format(method=method, name=rule.name, expression=expression, **fields)
-    namespace = dict(globals()) | {"rule": rule, "value": rule.value, "new": _new}
-    exec(compile(source, f"<Tensor.{method}>", "exec"), namespace)
-    bound: Callable[..., Any] = namespace[method]
-    bound.__doc__ = f"NumPy's `{rule.name}`, recorded."
-    return bound
-
-
-def _comparison(rule: Any, function: Any) -> Callable[[Tensor, Any], Any]:
-    def compare(self: Tensor, other: Any) -> Any:
-        if watchers:
-            return record(rule, (self, other))
-        return function(self.data, tensor_like(other).data if isinstance(other, Tensor) else other)
-
-    return compare
-
-
-def _method(function: Any) -> Callable[..., Any]:
-    def method(self: Tensor, *args: Any, **options: Any) -> Any:
-        return call(function, (self, *args), options)
-
-    method.__doc__ = f"NumPy's `{function.__name__}` of this Tensor, recorded."
-    return method
-
-
-def _in_place(operator: str) -> Callable[[Tensor, Any], Tensor]:
-    def in_place(self: Tensor, other: Any) -> Tensor:
-        return overwrite(self, getattr(self, operator)(other))
-
-    return in_place
-
-
-def _expression(rule: Rule, symbol: str | None) -> str:
-    """How a printed operator computes its value: large results go on recycled memory."""
-    if rule.name == "matmul":
-        return "memory.matmul(u, v) if u.__class__ is ndarray and u.nbytes >= BIG else u @ v"
-    arguments = "u" if len(rule.partials) == 1 else "u, v"
-    plainly = f"u {symbol} v" if symbol else f"value({arguments})"
-    if not isinstance(rule.value, np.ufunc):
-        return plainly
-    if rule.name == "power":  # ndarray's ** knows that a square is no power
-        return f"apply(np.square, u) if u.__class__ is ndarray and u.nbytes >= BIG and v.__class__ is int and v == 2 else {plainly}"
-    return f"apply(value, {arguments}) if u.__class__ is ndarray and u.nbytes >= BIG else {plainly}"
-
-
-def bind_operators() -> None:
-    """Give Tensor Python's operators, and ndarray's methods of the functions that have a rule."""
-    symbols = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
-    for rule in list(rules.values()):
-        arity = len(rule.partials) or (2 if rule.name == "matmul" else 0)
-        if arity == 1:
-            unary[rule.value] = bound = _bind(_UNARY, rule.name, rule, _expression(rule, None))
-            if not hasattr(Tensor, rule.name):  # NumPy's loops over object arrays call these methods
-                setattr(Tensor, rule.name, bound)
-        elif arity == 2:
-            expression = _expression(rule, symbols.get(rule.name))
-            binary[rule.value] = tuple(_bind(form, rule.name, rule, expression) for form in (_BINARY, _REFLECTED))
-    operators = {"truediv": np.divide, "sub": np.subtract, "mul": np.multiply, "pow": np.power, "mod": np.remainder}
-    operators |= {"add": np.add, "matmul": np.matmul, "floordiv": np.floor_divide}
-    for name, ufunc in operators.items():
-        forward, reflected = binary[ufunc]
-        setattr(Tensor, f"__{name}__", forward)
-        setattr(Tensor, f"__r{name}__", reflected)
-        setattr(Tensor, f"__i{name}__", _in_place(f"__{name}__"))
-    for name, ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute}.items():
-        setattr(Tensor, f"__{name}__", unary[ufunc])
-    comparisons = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
-    for name, ufunc in (comparisons | {"eq": np.equal, "ne": np.not_equal}).items():
-        setattr(Tensor, f"__{name}__", _comparison(rules[ufunc.__name__], ufunc))
-    methods = (
-        "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat "
-        "take dot clip round argmax argmin argsort any all nonzero searchsorted copy astype conj conjugate"
-    )
-    for name in methods.split():
-        setattr(Tensor, name, _method(getattr(np, name)))
-    Tensor.flatten = _method(np.ravel)
-    Tensor.reshape = _spread("reshape")
-    Tensor.transpose = _spread("transpose")
-
-
-def _spread(name: str) -> Callable[..., Any]:
-    """Let `t.reshape(2, 3)` mean `t.reshape((2, 3))`, as ndarray's methods do."""
-
-    def method(self: Tensor, *args: Any, **options: Any) -> Any:
-        if len(args) != 1:
-            args = (args,) if args else ()
-        return record(rules[name], (self,), args, options)
-
-    return method
 
 
 # How ufuncs run with keywords (out=, where=, dtype=) and through their methods; filled by protocols.py.

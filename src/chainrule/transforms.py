@@ -58,7 +58,9 @@ def _selected(args: tuple[Any, ...], argnums: Argnums) -> tuple[int, ...]:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for number in numbers:
         if not -len(args) <= number < len(args):
-            raise StructureError(f"argnums={argnums}, but the function was called with {len(args)} positional arguments")
+            raise StructureError(
+                f"argnums={argnums}, but the function was called with {len(args)} positional arguments"
+            )
     return tuple(number % len(args) for number in numbers)
 
 
@@ -170,7 +172,7 @@ def _target(x: Any, holomorphic: bool) -> Tensor:
     return tensor
 
 
-def _pulled(results: list[Any], cotangents: list[Any], targets: list[Node], start: int) -> dict[Node, Any]:
+def _pulled(results: list[Any], cotangents: list[Any], targets: list[Node], start: int) -> dict[Node | None, Any]:
     """Pull from those results that have a node of this call, to the targets."""
     roots, starts = [], []
     for result, ct in zip(results, cotangents, strict=True):
@@ -178,7 +180,9 @@ def _pulled(results: list[Any], cotangents: list[Any], targets: list[Node], star
             roots.append(result.node)
             starts.append(started(result, ct))
     _, found = pull(roots, starts, targets, oldest=start)
-    return dict(zip(targets, found, strict=True))
+    by_node: dict[Node | None, Any] = {}
+    by_node.update(zip(targets, found, strict=True))
+    return by_node
 
 
 def _gradient(found: Any, tensor: Tensor, start: int, holomorphic: bool = False) -> Any:
@@ -269,7 +273,9 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
             raise StructureError(f"the cotangent's structure {ct_structure} is not that of the result, {structure}")
         for output, ct in zip(outputs, cts, strict=True):
             if np.shape(ct) != np.shape(output):
-                raise GradientShapeError(f"a cotangent of shape {np.shape(ct)} for a result of shape {np.shape(output)}")
+                raise GradientShapeError(
+                    f"a cotangent of shape {np.shape(ct)} for a result of shape {np.shape(output)}"
+                )
         now = next_index()
         found = _pulled(outputs, cts, targets, start)
         gradients = []

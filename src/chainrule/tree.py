@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,17 +25,20 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     """
     if tree is None:
         return [], lambda leaves: None, None
+    make: Callable[[list[Any]], Any]
+    kind: Any
     if isinstance(tree, dict):
-        keys, parts, make = list(tree), list(tree.values()), lambda new: dict(zip(tree, new, strict=True))
-        kind: Any = ("dict", tuple(keys))
+        parts, kind = list(tree.values()), ("dict", tuple(tree))
+        make = functools.partial(_dict, list(tree))
     elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        parts, make, kind = list(tree), lambda new: type(tree)(*new), type(tree)
+        parts, kind = list(tree), type(tree)
+        make = functools.partial(_named_tuple, type(tree))
     elif type(tree) in (list, tuple):
-        parts, make, kind = list(tree), type(tree), type(tree).__name__
+        parts, kind, make = list(tree), type(tree).__name__, type(tree)
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         fields = [field.name for field in dataclasses.fields(tree)]
         parts, kind = [getattr(tree, name) for name in fields], type(tree)
-        make = lambda new: dataclasses.replace(tree, **dict(zip(fields, new, strict=True)))  # noqa: E731 (as above)
+        make = functools.partial(_dataclass, tree, fields)
     else:
         return [tree], lambda leaves: leaves[0], "leaf"
     flat = [flatten(part) for part in parts]
@@ -48,6 +52,18 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
         return make(new)
 
     return [leaf for leaves, _, _ in flat for leaf in leaves], rebuild, (kind, tuple(part for _, _, part in flat))
+
+
+def _dict(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
+    return dict(zip(keys, values, strict=True))
+
+
+def _named_tuple(kind: Any, values: list[Any]) -> Any:
+    return kind(*values)
+
+
+def _dataclass(like: Any, fields: list[str], values: list[Any]) -> Any:
+    return dataclasses.replace(like, **dict(zip(fields, values, strict=True)))
 
 
 def map_tree(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

@@ -67,7 +67,7 @@ nondifferentiable(np.logical_and, np.logical_or, np.logical_xor, np.logical_not)
 nondifferentiable(np.isfinite, np.isinf, np.isnan, np.signbit)
 custom(
     "where",
-    lambda condition, a, b: np.where(condition, a, b),
+    lambda condition, a, b: np.where(condition, a, b),  # noqa: PLW0108 (np.where itself dispatches to this rule)
     needs=("", "a", "a"),
     pulls=(
         None,

@@ -223,8 +223,8 @@ def custom(
 def nondifferentiable(*several: Any) -> None:
     """Declare functions whose result has no derivative: indices, truth values, properties."""
     for function in several:
-        functions[function] = Rule(function.__name__, function, "nondifferentiable")
-        rules.setdefault(function.__name__, functions[function])
+        functions[function] = rule = Rule(function.__name__, function, "nondifferentiable")
+        rules.setdefault(rule.name, rule)
 
 
 def not_implemented(reason: str, *several: Any) -> None:

@@ -94,7 +94,7 @@ def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
 
 def printed(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     """Print the reverse rule of a row of partial derivatives as one Python function, and compile it."""
-    namespace: dict[str, Any] = {name: globals()[name] for name in PRINTED_NAMES} | called()
+    namespace: dict[str, Any] = PRINTED | called()
     operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
     lines = [f"def pull_{rule.name}(node, ct):", f"    {', '.join(operands)}, = node.operands"]
     ct = formulas.symbol("ct")
@@ -128,12 +128,22 @@ def printed(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     return function
 
 
-PRINTED_NAMES = "accumulate CLOSED careful_product BIG uniform empty_like ndarray".split()
+PRINTED = {
+    "BIG": BIG,
+    "CLOSED": CLOSED,
+    "accumulate": accumulate,
+    "careful_product": careful_product,
+    "empty_like": empty_like,
+    "ndarray": ndarray,
+    "uniform": uniform,
+}
 
 
 def called() -> dict[str, Any]:
     """What the names in a printed formula mean: NumPy's ufuncs, and rules that are no ufunc."""
-    return {name: rule.value if isinstance(rule.value, np.ufunc) else rule for name, rule in formulas.operations.items()}
+    return {
+        name: rule.value if isinstance(rule.value, np.ufunc) else rule for name, rule in formulas.operations.items()
+    }
 
 
 def _written(rule: Rule) -> Callable[[Node, Any], None]:
@@ -236,9 +246,7 @@ def _leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node])
     return [node for node in nodes if node in leading]
 
 
-def _shadows(
-    nodes: list[Node], frontier: set[Node], targets: Sequence[Node], differentiable: bool
-) -> dict[Node, Node]:
+def _shadows(nodes: list[Node], frontier: set[Node], targets: Sequence[Node], differentiable: bool) -> dict[Node, Node]:
     """Copy the nodes, so that this walk has slots of its own, with Tensors for values if `differentiable`."""
     shadows: dict[Node, Node] = {}
     for node in [*frontier, *targets, *nodes]:
@@ -361,7 +369,10 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
         )
     ct = started(tensor, gradient)
     leaves, results = pull(
-        [tensor.node], [ct], differentiable=create_graph or isinstance(ct, Tensor), free=not (retain_graph or create_graph)
+        [tensor.node],
+        [ct],
+        differentiable=create_graph or isinstance(ct, Tensor),
+        free=not (retain_graph or create_graph),
     )
     for node, result in zip(leaves, results, strict=True):
         if result is not None and hasattr(node, "grad"):
@@ -383,4 +394,4 @@ def started(tensor: Tensor, gradient: Any) -> Any:
     return ct.astype(tensor.dtype) if ct.dtype != tensor.dtype else ct
 
 
-Tensor.backward = backward  # type: ignore[method-assign]
+setattr(Tensor, "backward", backward)

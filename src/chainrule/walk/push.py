@@ -82,8 +82,8 @@ def outside(node: Node, start: int, outer: Sequence[Context]) -> bool:
     """Whether a node depends on a leaf made before `start`, or carries a tangent of an outer call."""
     if getattr(node, "root", node.index) < start:
         return True
-    tangents = getattr(node, "tangents", None)
-    return bool(tangents) and any(context in tangents for context in outer)
+    tangents: dict[Any, Any] = getattr(node, "tangents", None) or {}
+    return any(context in tangents for context in outer)
 
 
 def _fitted(tangent: Any, node: Node) -> Any:
@@ -163,4 +163,3 @@ def _printed(rule: Rule, careful: bool) -> Forward:
     function: Forward = namespace[f"push_{rule.name}"]
     function.__doc__ = source
     return function
-
