@@ -7,7 +7,9 @@ import importlib
 import pkgutil
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import chainrule
@@ -28,7 +30,7 @@ def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The blocks of a page run in order, in one namespace; a warning is an error."""
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
-    namespace: dict[str, object] = {"__name__": "__main__"}
+    namespace: dict[str, Any] = {"__name__": "__main__"}
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start(1))
         exec(compile("\n" * line + match[1], str(page), "exec"), namespace)
@@ -49,9 +51,13 @@ def test_docstring_examples(name: str) -> None:
 
 
 def test_coverage_page_is_up_to_date() -> None:
-    namespace: dict[str, object] = {"__name__": "coverage"}
+    namespace: dict[str, Any] = {"__name__": "coverage"}
     source = ROOT / "docs" / "coverage.py"
     exec(compile(source.read_text(encoding="utf-8"), str(source), "exec"), namespace)
-    page = namespace["page"]
-    assert callable(page)
-    assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == page(), "run `make docs`"
+    text = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+    if f"NumPy {'.'.join(np.__version__.split('.')[:2])}." in text:
+        assert text == namespace["page"](), "run `make docs`"
+    for section, rows in namespace["sections"]().items():  # under another NumPy, what both know must agree
+        body = text.partition(f"## {section}\n")[2].partition("\n## ")[0]
+        misplaced = [name for name in rows if f"`{name}`" in text and f"`{name}`" not in body]
+        assert not misplaced, f"not listed under {section!r}: {misplaced}; run `make docs`"

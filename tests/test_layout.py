@@ -29,6 +29,7 @@ LAYERS = (
     {"rules"},
     {"tensor"},
     {"operators"},
+    {"operators"},
     {"protocols", "record"},
     {"walk"},
     {"transforms"},

@@ -1,0 +1,105 @@
+"""Write docs/coverage.md: what becomes of each NumPy function on a Tensor.  Run by `make docs`.
+
+Nothing is listed by hand: NumPy says which functions there are, the rule registry says what chainrule does with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import chainrule  # noqa: F401 (fills the registry)
+from chainrule.rules import Rule, functions, reasons
+
+PAGE = Path(__file__).resolve().parent / "coverage.md" if "__file__" in globals() else None
+MODULES: tuple[tuple[str, ModuleType], ...] = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
+Dispatched = type(np.sum)
+
+HEAD = """<!-- Written by `make docs` (docs/coverage.py) from the rule registry: do not edit. -->
+
+# Which NumPy functions work
+
+What becomes of NumPy's functions when a Tensor is passed: every ufunc and every function that takes part in NumPy's
+dispatch in `np`, `np.linalg` and `np.fft`, {version}. Python's operators, indexing and the array methods of the same
+names work where the function does. Ufuncs also take `out=`, `where=` and `dtype=`, and have `reduce`, `accumulate`,
+`reduceat`, `outer` and `at`.
+"""
+
+ELEMENTWISE = "Elementwise, with these derivatives"
+OTHERS = "Other functions that are differentiated"
+PLAIN = "Functions whose result has no derivative"
+MISSING = "Functions that raise"
+INTRODUCTIONS = {
+    ELEMENTWISE: "Operands are `a`, `b`, `c`, the result is `y`; one formula per operand. "
+    "`share`, `gap` and `expit` are helpers: who wins a maximum, a difference that survives infinities, the sigmoid.",
+    OTHERS: "*Linear*: has a transpose. *Rule*: a derivative of its own. *Composed*: a few lines around other rules.",
+    PLAIN: "Truth values, indices and properties: the result is a plain array, as NumPy gives it.",
+    MISSING: "They raise `UnsupportedFunctionError`, by name: no derivative is lost silently. Pass `t.data` where the "
+    "function is meant as a constant.",
+}
+
+
+def numpy_functions() -> Iterator[tuple[str, Any, list[str]]]:
+    """Every function that sees Tensors: (full name, function, further names)."""
+    for prefix, module in MODULES:
+        found: dict[Any, list[str]] = {}
+        for name in sorted(dir(module)):
+            thing = getattr(module, name) if not name.startswith("_") else None
+            if isinstance(thing, np.ufunc | Dispatched):
+                found.setdefault(thing, []).append(name)
+        for thing, names in found.items():
+            name = thing.__name__ if thing.__name__ in names else names[0]
+            yield f"{prefix}.{name}", thing, [f"{prefix}.{other}" for other in names if other != name]
+
+
+def described(function: Any) -> tuple[str, str]:
+    """The section a function belongs to, and what to say about it."""
+    found = functions.get(function)
+    if found is None:
+        return MISSING, reasons.get(function, "")
+    if not isinstance(found, Rule):
+        return OTHERS, "composed"
+    if found.partials:
+        return ELEMENTWISE, " · ".join(f"`{partial}`" for partial in found.partials)
+    if found.kind == "nondifferentiable":
+        return PLAIN, ""
+    return OTHERS, "linear" if found.kind == "linear" else "rule"
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """Per section, the functions in it and what is said of each."""
+    result: dict[str, dict[str, str]] = {title: {} for title in INTRODUCTIONS}
+    for name, function, others in numpy_functions():
+        title, text = described(function)
+        also = ", ".join(f"`{other}`" for other in others)
+        result[title][name] = f"{text} | {also}" if title in (ELEMENTWISE, OTHERS) else text
+    return result
+
+
+def page() -> str:
+    """The text of docs/coverage.md."""
+    lines = [HEAD.format(version=f"NumPy {'.'.join(np.__version__.split('.')[:2])}")]
+    for title, rows in sections().items():
+        lines += [f"## {title}", "", INTRODUCTIONS[title], ""]
+        if title in (ELEMENTWISE, OTHERS):
+            lines += ["| function | derivative | also called |", "|---|---|---|"]
+            lines += [f"| `{name}` | {text} |" for name, text in sorted(rows.items())]
+        else:
+            by_reason: dict[str, list[str]] = {}
+            for name, text in sorted(rows.items()):
+                by_reason.setdefault(text, []).append(name)
+            for text, names in sorted(by_reason.items()):
+                lines += [f"{text}:", ""] if text else []
+                lines += [", ".join(f"`{name}`" for name in names) + ".", ""]
+        lines.append("")
+    return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    assert PAGE is not None
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE}")
