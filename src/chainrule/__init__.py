@@ -5,13 +5,23 @@
 array([0., 1.])
 """
 
-from . import protocols as _protocols
-from . import errors
-from . import rules as _rules
+from . import course, data, errors, nn, optim, protocols, rules  # noqa: F401 (some register themselves)
 from .record import no_grad, stop_gradient
 from .tensor import Tensor
 from .transforms import grad, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
-__all__ = ["Tensor", "errors", "grad", "jvp", "no_grad", "stop_gradient", "value_and_grad", "vjp"]
+__all__ = [
+    "Tensor",
+    "data",
+    "errors",
+    "grad",
+    "jvp",
+    "nn",
+    "no_grad",
+    "optim",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+]

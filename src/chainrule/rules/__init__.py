@@ -1,6 +1,17 @@
 """What each operation's derivative is.  Nothing here knows a walker, a mode or a Tensor."""
 
-from . import arrays, contractions, elementwise, linear, reductions
+from . import arrays, contractions, elementwise, linear, reductions, special
 from .registry import Rule, functions, reasons, rules
 
-__all__ = ["Rule", "arrays", "contractions", "elementwise", "functions", "linear", "reasons", "reductions", "rules"]
+__all__ = [
+    "Rule",
+    "arrays",
+    "contractions",
+    "elementwise",
+    "functions",
+    "linear",
+    "reasons",
+    "reductions",
+    "rules",
+    "special",
+]
