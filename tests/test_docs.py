@@ -6,6 +6,8 @@ import doctest
 import importlib
 import pkgutil
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,23 @@ import numpy as np
 import pytest
 
 import chainrule
+from chainrule.rules import functions, rules
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\":]+)\"")
 MODULES = ["chainrule", *(info.name for info in pkgutil.walk_packages(chainrule.__path__, "chainrule."))]
+
+
+@contextmanager
+def unchanged(registry: dict[Any, Any]) -> Iterator[None]:
+    before = dict(registry)
+    try:
+        yield
+    finally:
+        registry.clear()
+        registry.update(before)
 
 
 def page_name(page: Path) -> str:
@@ -31,9 +44,10 @@ def test_code_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for match in BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start(1))
-        exec(compile("\n" * line + match[1], str(page), "exec"), namespace)
+    with unchanged(rules), unchanged(functions):  # pages may register operations
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start(1))
+            exec(compile("\n" * line + match[1], str(page), "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
