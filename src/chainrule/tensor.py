@@ -155,15 +155,16 @@ class Tensor:
             return np.array(self.data, dtype=dtype, copy=copy)
         if dtype is not None and np.dtype(dtype) != object:
             raise self._lost(f"np.asarray(t, dtype={np.dtype(dtype)})")
-        objects = np.empty(self.shape, dtype=object)
+        elements = np.empty(self.shape, dtype=object)
         for index in np.ndindex(self.shape):
-            objects[index] = self[index]
-        return objects
+            elements[index] = self[index]
+        return elements.view(Elements)
 
     def _lost(self, call: str) -> ConversionError | ConcreteValueError:
         return ConversionError(
             f"{call} would lose the derivative of {describe(self)}. To take the plain value out use t.item(), t.data "
-            "or t.detach(); inside a differentiated function write the NumPy function instead (np.sin for math.sin)."
+            "or t.detach(). Inside a differentiated function write the NumPy function instead (np.sin for math.sin), and "
+            "fill a Tensor (np.zeros_like(t)) or join parts (np.stack) instead of assigning to an element of an array."
         )
 
     def __float__(self) -> float:
@@ -301,6 +302,19 @@ class Tensor:
         def __getattr__(self, name: str) -> Any: ...
 
 
+class Elements(np.ndarray[Any, Any]):
+    """The 0-d Tensors of a Tensor, as `np.asanyarray` makes them: stacked back by whatever is done with them.
+
+    Functions that do not dispatch, `np.testing.assert_allclose` first of all, work on these.
+    """
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        return getattr(ufunc, method)(*(tensor_like(x) for x in inputs), **options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        return call(function, tuple(tensor_like(x) for x in args), options)
+
+
 def _rebuild(data: Any, name: str | None, grad: Any) -> Tensor:
     tensor = Tensor(data, name=name)
     tensor.grad = grad
@@ -402,7 +416,7 @@ def lifted(x: Any) -> Any:
 
 def tensor_like(x: Any) -> Any:
     """Stack an object array that holds Tensors; anything else as it is."""
-    return lifted(x) if x.__class__ is ndarray and x.dtype == object else x
+    return lifted(x) if isinstance(x, ndarray) and x.dtype == object else x
 
 
 # -- recording -----------------------------------------------------------------------------------------------------
@@ -425,7 +439,7 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
                 active += 1 << len(nodes)
             nodes.append(node)
             values.append(operand.data)
-        elif operand.__class__ is ndarray and operand.dtype is objects:
+        elif isinstance(operand, ndarray) and operand.dtype is objects:
             return record(rule, [tensor_like(each) for each in operands], rest, options)
         else:
             nodes.append(None)
@@ -445,7 +459,7 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
     if not active:
         return handle(None, value)
     tensor = handle(made(rule, nodes, active, values, value, (rest, options)), value)
-    if rule.kind == "linear" and value.__class__ is ndarray and value.base is not None:
+    if rule.kind == "linear" and len(operands) == 1 and value.__class__ is ndarray and value.base is not None:
         cast(Any, operands[0]).viewed = True
     return tensor
 

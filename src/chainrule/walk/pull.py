@@ -33,12 +33,14 @@ _slots = threading.Lock()  # held by the one walk that may use the graph's own s
 def accumulate(node: Node, x: Any, fresh: bool = False) -> None:
     """Add `x` to the cotangent of `node`; `fresh` says that nobody else holds the array `x`."""
     kind = x.__class__
-    if kind is float64:
-        if node.shape or node.dtype is not double:
-            x = fitted(x, node)
-    elif x.shape != node.shape or x.dtype is not node.dtype:
-        x = fitted(x, node)
-        fresh = x.__class__ is ndarray and x.base is None
+    if (
+        (node.shape or node.dtype is not double)
+        if kind is float64
+        else (x.shape != node.shape or x.dtype is not node.dtype)
+    ):
+        given, x = x, fitted(x, node)
+        kind = x.__class__
+        fresh = kind is ndarray and x.base is None and (fresh or x is not given)
     before = node.cotangent
     if before is None:
         node.cotangent = x
@@ -258,9 +260,9 @@ def _shadows(nodes: list[Node], frontier: set[Node], targets: Sequence[Node], di
         inner = node not in frontier and node not in targets
         shadow.rule, shadow.params = (node.rule if inner else None), node.params
         shadow.operands = tuple(shadows[operand] for operand in node.operands) if inner else ()
-        shadow.index = node.index
+        shadow.index, shadow.shape = node.index, node.shape
         if node.index:
-            shadow.shape, shadow.dtype = node.shape, node.dtype
+            shadow.dtype = node.dtype
     return shadows
 
 
