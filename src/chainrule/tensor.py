@@ -537,7 +537,7 @@ def call(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         return function(*plain_everywhere(args), **plain_everywhere(options))
     if (out := options.pop("out", None)) is not None:
         return overwrite(out, call(function, args, options))
-    arity = len(rule.pulls)
+    arity = len(rule.partials) or len(rule.pulls)
     if len(args) < arity:  # operands were given by name
         for name in parameter_names(function)[len(args) : arity]:
             args = (*args, options.pop(name))
