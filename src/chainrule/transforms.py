@@ -352,15 +352,15 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
             node.root = node.operands[0].index
         follower.set_tangent(node, t)
         tensors.append(tensor)
+    aux = None
     with entered(follower):
         result = f(*rebuild(tensors))
-    aux = None
-    if has_aux:
-        result, aux = result
-    outputs, rebuild_output, _ = flatten(result)
+        if has_aux:
+            result, aux = result
+        outputs, rebuild_output, _ = flatten(result)
+        outputs = [tensor_like(output) for output in outputs]
     values, changes = [], []
     for output in outputs:
-        output = tensor_like(output)
         value = _settled(output, start)
         change = follower.tangent(output.node) if isinstance(output, Tensor) else None
         values.append(value)
