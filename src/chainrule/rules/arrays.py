@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from .linear import as_array, plain, stored
 from .registry import functions, implements, nondifferentiable, rules
-from .reductions import _stored
 
 nondifferentiable(
     np.argmax, np.argmin, np.argsort, np.argpartition, np.nonzero, np.flatnonzero, np.argwhere, np.count_nonzero,
@@ -24,15 +25,16 @@ functions[np.isrealobj] = lambda x: x.dtype.kind != "c"
 @implements(np.reshape)
 def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     if order == "A":
-        order = "F" if np.isfortran(getattr(a, "data", a)) else "C"
-    return rules["reshape"](a, shape=shape, order=order) if order != "C" else rules["reshape"](a, shape=shape)
+        order = "F" if np.isfortran(plain(a)) else "C"
+    return rules["reshape"](a, shape=shape, **({} if order == "C" else {"order": order}))
 
 
 @implements(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
-    if order in ("A", "K"):
-        order = "F" if np.isfortran(getattr(a, "data", a)) else "C"
-    return reshape(a, (-1,) if a.size else (0,), order)
+    if order == "K" and a.ndim > 1:  # in the order of memory: the axis of the largest stride first
+        strides = plain(a).strides
+        a, order = np.transpose(a, sorted(range(a.ndim), key=lambda axis: -abs(strides[axis]))), "C"
+    return reshape(a, (a.size,), "C" if order == "K" else order)
 
 
 @implements(np.expand_dims)
@@ -63,6 +65,13 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     return np.moveaxis(a, axis, start - 1 if axis < start else start)
 
 
+if hasattr(np, "matrix_transpose"):
+
+    @implements(np.matrix_transpose)
+    def matrix_transpose(x: Any, /) -> Any:
+        return np.swapaxes(x, -1, -2)
+
+
 @implements(np.fliplr)
 def fliplr(m: Any) -> Any:
     return np.flip(m, 1)
@@ -77,7 +86,7 @@ def _at_least(rank: int) -> Any:
     def at_least(*arys: Any) -> Any:
         out = []
         for array in arys:
-            array = array if hasattr(array, "ndim") else np.asarray(array)
+            array = as_array(array)
             if array.ndim >= rank:
                 out.append(array)
             elif rank == 3 and array.ndim == 2:
@@ -110,7 +119,7 @@ def tile(A: Any, reps: Any) -> Any:
 def resize(a: Any, new_shape: Any) -> Any:
     shape = (new_shape,) if np.ndim(new_shape) == 0 else tuple(new_shape)
     index = np.resize(np.arange(a.size), shape)
-    return np.reshape(a, (-1,))[index] if a.size else np.zeros(shape, a.dtype)
+    return np.ravel(a)[index] if a.size else zeros_like(a, shape=shape)
 
 
 @implements(np.diag)
@@ -139,11 +148,11 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = axis % a.ndim
-    indices = np.asarray(getattr(indices, "data", indices))
+    indices = np.asarray(plain(indices))
     if mode != "raise":
         n = a.shape[axis]
         indices = indices % n if mode == "wrap" else np.clip(indices, 0, n - 1)
-    return _stored(a[(slice(None),) * axis + (indices,)], out)
+    return stored(a[(slice(None),) * axis + (indices,)], out)
 
 
 # -- joining and splitting ---------------------------------------------------------------------------------------
@@ -154,7 +163,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     return np.concatenate([arr, values], axis)
 
 
-@implements(np.vstack, *([np.row_stack] if "row_stack" in np.__dict__ else []))
+@implements(np.vstack)
 def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     return np.concatenate([np.atleast_2d(part) for part in tup], 0, dtype=dtype)
 
@@ -172,7 +181,7 @@ def dstack(tup: Any) -> Any:
 
 @implements(np.column_stack)
 def column_stack(tup: Any) -> Any:
-    parts = [part if hasattr(part, "ndim") else np.asarray(part) for part in tup]
+    parts = [as_array(part) for part in tup]
     return np.concatenate([part if part.ndim >= 2 else np.reshape(part, (-1, 1)) for part in parts], 1)
 
 
@@ -187,14 +196,14 @@ def block(arrays: Any) -> Any:
     def join(x: Any, level: int) -> Any:
         if type(x) is list:
             return np.concatenate([join(part, level + 1) for part in x], -(levels - level))
-        x = x if hasattr(x, "ndim") else np.asarray(x)
+        x = as_array(x)
         return np.reshape(x, (1,) * (rank - x.ndim) + x.shape) if x.ndim < rank else x
 
     return join(arrays, 0)
 
 
 @implements(np.array_split)
-def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     n = ary.shape[axis]
     if np.ndim(indices_or_sections) == 0:
         sections = int(indices_or_sections)
@@ -206,28 +215,28 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     else:
         bounds = [0, *(int(i) for i in indices_or_sections), n]
     before = (slice(None),) * (axis % ary.ndim)
-    return [ary[(*before, slice(start, end))] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [ary[(*before, slice(start, end))] for start, end in pairwise(bounds)]
 
 
 @implements(np.split)
-def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     if np.ndim(indices_or_sections) == 0 and ary.shape[axis] % indices_or_sections:
         raise ValueError("array split does not result in an equal division")
     return array_split(ary, indices_or_sections, axis)
 
 
 @implements(np.hsplit)
-def hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+def hsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(ary, indices_or_sections, 1 if ary.ndim > 1 else 0)
 
 
 @implements(np.vsplit)
-def vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+def vsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(ary, indices_or_sections, 0)
 
 
 @implements(np.dsplit)
-def dsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(ary, indices_or_sections, 2)
 
 
@@ -248,7 +257,9 @@ def where(condition: Any, *choices: Any) -> Any:
 
 
 @implements(np.clip)
-def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **options: Any) -> Any:
+def clip(
+    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **options: Any
+) -> Any:
     low, high = a_min if min is None else min, a_max if max is None else max
     if low is not None and high is not None:
         result = rules["clip"](a, low, high)
@@ -258,7 +269,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: 
         result = np.minimum(a, high)
     else:
         result = np.positive(a)
-    return _stored(result, out)
+    return stored(result, out)
 
 
 # -- parts, copies, buffers ----------------------------------------------------------------------------------------
@@ -282,32 +293,45 @@ def real(val: Any) -> Any:
 
 @implements(np.imag)
 def imag(val: Any) -> Any:
-    return rules["imag"](val) if val.dtype.kind == "c" else 0 * val
+    return rules["imag"](val) if val.dtype.kind == "c" else zeros_like(val)
 
 
 @implements(np.angle)
 def angle(z: Any, deg: bool = False) -> Any:
     result = np.arctan2(np.imag(z), np.real(z))
-    return np.degrees(result) if deg else result
+    return result * (180 / np.pi) if deg else result
+
+
+@implements(np.fix)
+def fix(x: Any, out: Any = None) -> Any:
+    return np.trunc(x, out=out)
 
 
 @implements(np.round, np.around)
 def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
-    return _stored(rules["round"](a, decimals=decimals), out)
+    return stored(rules["round"](a, decimals=decimals), out)
 
 
-@implements(np.zeros_like, np.empty_like)
-def zeros_like(prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any) -> Any:
-    return type(prototype)(np.zeros_like(prototype.data, dtype=dtype, shape=shape)).detach()
+def _constant_like(function: Any) -> Any:
+    """A new buffer: a Tensor to write into, without history; of an integer or boolean dtype, a plain array."""
+
+    def like(
+        prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any
+    ) -> Any:
+        new = function(plain(prototype), dtype=dtype, order=order, shape=shape)
+        return type(prototype)(new, copy=False).detach() if new.dtype.kind in "fc" else new
+
+    return like
 
 
-@implements(np.ones_like)
-def ones_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any) -> Any:
-    return type(a)(np.ones_like(a.data, dtype=dtype, shape=shape)).detach()
+zeros_like = implements(np.zeros_like)(_constant_like(np.zeros_like))
+for _like in (np.empty_like, np.ones_like):
+    implements(_like)(_constant_like(_like))
 
 
 @implements(np.full_like)
-def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any) -> Any:
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any
+) -> Any:
     shape = np.shape(a) if shape is None else shape
-    fill = fill_value if hasattr(fill_value, "dtype") else np.asarray(fill_value)
-    return np.copy(np.broadcast_to(fill.astype(dtype or a.dtype), shape))
+    return np.copy(np.broadcast_to(as_array(fill_value).astype(dtype or a.dtype), shape))

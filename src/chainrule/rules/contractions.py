@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import CLOSED
 from ..memory import matmul
-from .registry import Rule, custom, implements, multilinear, rules
+from .linear import as_array, stored
+from .registry import custom, implements, multilinear, rules
 
 
 def adjoint(x: Any) -> Any:
     """Transpose the last two axes, and conjugate."""
-    x = x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
-    return np.conj(x) if x.dtype.kind == "c" else x
+    return conjugated(x.T if x.ndim == 2 else np.swapaxes(x, -1, -2))
 
 
 def conjugated(x: Any) -> Any:
+    """Conjugate; a real array as it is."""
     return np.conj(x) if x.dtype.kind == "c" else x
 
 
@@ -46,114 +48,141 @@ def _matmul_pull_b(ct: Any, node: Any) -> Any:
 matmul_rule = multilinear(np.matmul, _matmul_pull_a, _matmul_pull_b)
 
 
-def _axes_of(node: Any) -> tuple[list[int], list[int]]:
+def _contraction_pulls(axes_of: Any) -> tuple[Any, Any]:
+    """The two pulls of a product that sums axes of `a` against axes of `b` and keeps the others, those of a first."""
+
+    def back(ct: Any, operand: Any, other: Any, axes: tuple[list[Any], list[Any]], first: bool) -> Any:
+        over, over_other = axes
+        free = [i for i in range(len(operand.shape)) if i not in over]
+        free_other = [i for i in range(len(other.shape)) if i not in over_other]
+        of_other = range(len(free), ct.ndim) if first else range(len(free_other))  # where the result has them
+        product = np.tensordot(ct, conjugated(other), (list(of_other), free_other))
+        # It has the free axes, then the summed ones in the order of the other operand's axis numbers.
+        order = free + [axis for _, axis in sorted(zip(over_other, over, strict=True))]
+        return np.transpose(product, [order.index(i) for i in range(len(order))])
+
+    def pull_a(ct: Any, node: Any) -> Any:
+        a, b = node.operands
+        return back(ct, a, b.value, axes_of(node), first=True) if a.shape and b.shape else ct * conjugated(b.value)
+
+    def pull_b(ct: Any, node: Any) -> Any:
+        a, b = node.operands
+        if not a.shape or not b.shape:
+            return ct * conjugated(a.value)
+        over_a, over_b = axes_of(node)
+        return back(ct, b, a.value, (over_b, over_a), first=False)
+
+    return pull_a, pull_b
+
+
+def _tensordot_axes(node: Any) -> tuple[list[Any], list[Any]]:
     """The axes of a and of b that are summed over, in order."""
-    rest, options = node.params or ((), {})
+    rest, options = node.params
     axes = rest[0] if rest else options.get("axes", 2)
-    rank_a, rank_b = len(node.operands[0].shape), len(node.operands[1].shape)
+    rank_a, rank_b = (len(operand.shape) for operand in node.operands)
     if isinstance(axes, int | np.integer):
         return list(range(rank_a - axes, rank_a)), list(range(axes))
     over_a, over_b = ([x] if isinstance(x, int | np.integer) else list(x) for x in axes)
     return [x % rank_a for x in over_a], [x % rank_b for x in over_b]
 
 
-def _contraction_pulls(axes_of: Any) -> tuple[Any, Any]:
-    """The two pulls of a product that sums axes of `a` against axes of `b` and keeps the others, those of a first."""
-
-    def ordering(over: list[int], over_other: list[int], free: list[int]) -> list[int]:
-        # The result has the free axes, then the summed ones in the order of the other operand's axis numbers.
-        by_other = [axis for _, axis in sorted(zip(over_other, over, strict=True))]
-        return [int(i) for i in np.argsort(free + by_other)]
-
-    def pull_a(ct: Any, node: Any) -> Any:
-        a, b = node.operands[0], node.operands[1].value
-        over_a, over_b = axes_of(node)
-        free_a = [i for i in range(len(a.shape)) if i not in over_a]
-        free_b = [i for i in range(b.ndim) if i not in over_b]
-        summed = np.tensordot(ct, conjugated(b), (list(range(len(free_a), len(free_a) + len(free_b))), free_b))
-        return np.transpose(summed, ordering(over_a, over_b, free_a))
-
-    def pull_b(ct: Any, node: Any) -> Any:
-        a, b = node.operands[0].value, node.operands[1]
-        over_a, over_b = axes_of(node)
-        free_a = [i for i in range(a.ndim) if i not in over_a]
-        free_b = [i for i in range(len(b.shape)) if i not in over_b]
-        summed = np.tensordot(ct, conjugated(a), (list(range(len(free_a))), free_a))
-        return np.transpose(summed, ordering(over_b, over_a, free_b))
-
-    return pull_a, pull_b
-
-
-def _last_axes(node: Any) -> tuple[list[int], list[int]]:
-    rank_a, rank_b = len(node.operands[0].shape), len(node.operands[1].shape)
-    return [rank_a - 1], [rank_b - 1]
-
-
-def _dot_axes(node: Any) -> tuple[list[int], list[int]]:
-    rank_a, rank_b = len(node.operands[0].shape), len(node.operands[1].shape)
+def _dot_axes(node: Any) -> tuple[list[Any], list[Any]]:
+    rank_a, rank_b = (len(operand.shape) for operand in node.operands)
     return [rank_a - 1], [max(rank_b - 2, 0)]
 
 
-tensordot_rule = multilinear(np.tensordot, *_contraction_pulls(_axes_of))
-dot_rule = multilinear(lambda a, b: np.dot(a, b), *_contraction_pulls(_dot_axes), name="dot")
-inner_rule = multilinear(lambda a, b: np.inner(a, b), *_contraction_pulls(_last_axes), name="inner")
+def _inner_axes(node: Any) -> tuple[list[Any], list[Any]]:
+    rank_a, rank_b = (len(operand.shape) for operand in node.operands)
+    return [rank_a - 1], [rank_b - 1]
+
+
+def _flat(x: Any) -> Any:
+    return np.ravel(conjugated(x))
+
+
+tensordot_rule = multilinear(
+    lambda a, b, axes=2: np.tensordot(a, b, axes), *_contraction_pulls(_tensordot_axes), name="tensordot"
+)
+dot_rule = multilinear(np.dot, *_contraction_pulls(_dot_axes), name="dot")
+inner_rule = multilinear(np.inner, *_contraction_pulls(_inner_axes), name="inner")
 outer_rule = multilinear(
-    lambda a, b: np.outer(a, b),
-    lambda ct, node: np.reshape(np.matmul(ct, np.ravel(conjugated(node.operands[1].value))), node.operands[0].shape),
-    lambda ct, node: np.reshape(np.matmul(np.ravel(conjugated(node.operands[0].value)), ct), node.operands[1].shape),
+    np.outer,
+    lambda ct, node: np.reshape(np.matmul(ct, _flat(node.operands[1].value)), node.operands[0].shape),
+    lambda ct, node: np.reshape(np.matmul(_flat(node.operands[0].value), ct), node.operands[1].shape),
     name="outer",
+)
+# Products with the conjugate of `a` are real-linear in it: its cotangent is that of the conjugate, conjugated.
+vdot_rule = multilinear(
+    np.vdot,
+    lambda ct, node: conjugated(ct) * np.reshape(node.operands[1].value, node.operands[0].shape),
+    lambda ct, node: ct * np.reshape(node.operands[0].value, node.operands[1].shape),
+    name="vdot",
 )
 
 
-def _scalar_or(rule: Rule) -> Any:
-    def product(a: Any, b: Any, out: Any = None) -> Any:
-        result = np.multiply(a, b) if np.ndim(a) == 0 or np.ndim(b) == 0 else rule(_array(a), _array(b))
-        return result if out is None else np.positive(result, out=out)
-
-    return product
+@implements(np.tensordot)
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    return tensordot_rule(as_array(a), as_array(b), axes=axes)
 
 
-def _array(x: Any) -> Any:
-    return x if hasattr(x, "dtype") else np.asarray(x)
+@implements(np.dot)
+def dot(a: Any, b: Any, out: Any = None) -> Any:
+    return stored(dot_rule(as_array(a), as_array(b)), out)
 
 
-implements(np.dot)(_scalar_or(dot_rule))
-implements(np.inner)(_scalar_or(inner_rule))
+@implements(np.inner)
+def inner(a: Any, b: Any, /) -> Any:
+    return inner_rule(as_array(a), as_array(b))
 
 
 @implements(np.outer)
 def outer(a: Any, b: Any, out: Any = None) -> Any:
-    result = outer_rule(_array(a), _array(b))
-    return result if out is None else np.positive(result, out=out)
+    return stored(outer_rule(as_array(a), as_array(b)), out)
 
 
 @implements(np.vdot)
-def vdot(a: Any, b: Any) -> Any:
-    return np.dot(np.ravel(np.conj(a)), np.ravel(b))
+def vdot(a: Any, b: Any, /) -> Any:
+    return vdot_rule(as_array(a), as_array(b))
 
 
-def _along(x: Any, axis: int) -> Any:
-    return np.moveaxis(_array(x), axis, -1)
+# -- products of stacks of vectors and matrices ------------------------------------------------------------------
+def _column(x: Any) -> Any:
+    return np.expand_dims(x, -1)
+
+
+def _row(x: Any) -> Any:
+    return np.expand_dims(x, -2)
+
+
+def _from_column(x: Any) -> Any:
+    return np.squeeze(x, -1)
 
 
 if hasattr(np, "vecdot"):
+    vecdot_rule = multilinear(
+        np.vecdot,
+        lambda ct, node: _column(conjugated(ct)) * node.operands[1].value,
+        lambda ct, node: _column(ct) * node.operands[0].value,
+        name="vecdot",
+    )
 
     @implements(np.vecdot)
     def vecdot(a: Any, b: Any, *, axis: int = -1) -> Any:
-        a, b = _along(a, axis), _along(b, axis)
-        rows = np.matmul(np.expand_dims(np.conj(a), -2), np.expand_dims(b, -1))
-        return np.squeeze(rows, (-2, -1))
+        a, b = as_array(a), as_array(b)
+        return vecdot_rule(a, b) if axis == -1 else vecdot_rule(np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1))
 
 
 if hasattr(np, "matvec"):
-
-    @implements(np.matvec)
-    def matvec(a: Any, b: Any) -> Any:
-        return np.squeeze(np.matmul(a, np.expand_dims(b, -1)), -1)
-
-    @implements(np.vecmat)
-    def vecmat(a: Any, b: Any) -> Any:
-        return np.squeeze(np.matmul(np.expand_dims(np.conj(a), -2), b), -2)
+    multilinear(
+        np.matvec,
+        lambda ct, node: _column(ct) * _row(conjugated(node.operands[1].value)),
+        lambda ct, node: _from_column(np.matmul(adjoint(node.operands[0].value), _column(ct))),
+    )
+    multilinear(
+        np.vecmat,
+        lambda ct, node: _from_column(np.matmul(node.operands[1].value, _column(conjugated(ct)))),
+        lambda ct, node: _column(node.operands[0].value) * _row(ct),
+    )
 
 
 # -- einsum --------------------------------------------------------------------------------------------------------
@@ -165,73 +194,66 @@ def explicit_subscripts(args: tuple[Any, ...]) -> tuple[list[str], str, list[Any
     if isinstance(args[0], str):
         text, operands = args[0].replace(" ", ""), list(args[1:])
     else:  # interleaved: operand, axis numbers, operand, axis numbers, ..., [output axis numbers]
-        pairs, operands = list(args), []
-        texts = []
-        while len(pairs) > 1:
-            operands.append(pairs.pop(0))
-            texts.append(_lettered(pairs.pop(0)))
-        text = ",".join(texts) + ("->" + _lettered(pairs[0]) if pairs else "")
-    operands = [_array(operand) for operand in operands]
-    left, arrow, right = text.partition("->")
+        pairs = len(args) // 2
+        operands = list(args[: 2 * pairs : 2])
+        text = ",".join(_lettered(axes) for axes in args[1 : 2 * pairs : 2])
+        text += "->" + _lettered(args[-1]) if len(args) % 2 else ""
+    operands = [as_array(operand) for operand in operands]
+    left, arrow, output = text.partition("->")
     inputs = left.split(",")
     if len(inputs) != len(operands):
         raise ValueError(f"einsum {text!r} names {len(inputs)} operands, but {len(operands)} were given")
-    free = [letter for letter in LETTERS if letter not in text]
-    longest = 0
+    unused = "".join(letter for letter in LETTERS if letter not in text)
+    dots = ""  # the letters that stand for the longest ellipsis; a shorter one has the last of them
     for i, (subscripts, operand) in enumerate(zip(inputs, operands, strict=True)):
         if "..." in subscripts:
             rank = operand.ndim - (len(subscripts) - 3)
-            longest = max(longest, rank)
-            inputs[i] = subscripts.replace("...", "".join(free[len(free) - rank :]))
-    dots = "".join(free[len(free) - longest :])
-    if arrow:
-        output = right.replace("...", dots)
-    else:
+            dots = max(dots, unused[len(unused) - rank :], key=len)
+            inputs[i] = subscripts.replace("...", unused[len(unused) - rank :])
+    if not arrow:
         letters = left.replace("...", "").replace(",", "")
-        output = dots + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
-    return inputs, output, operands
+        output = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
+    return inputs, output.replace("...", dots), operands
 
 
 def _lettered(axes: Any) -> str:
     return "".join("..." if axis is Ellipsis else LETTERS[axis] for axis in axes)
 
 
-def _einsum(*operands: Any, inputs: tuple[str, ...], output: str, optimize: Any = False) -> Any:
-    return np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=optimize)
+def _einsum(*operands: Any, inputs: tuple[str, ...], output: str, optimize: Any = False, **options: Any) -> Any:
+    return np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=optimize, **options)
 
 
 def _einsum_pull(ct: Any, node: Any) -> list[Any]:
     return [
-        None if operand.cotangent.__class__.__name__ == "_Closed" else _einsum_pull_one(ct, node, i)
+        None if operand.cotangent is CLOSED else _einsum_pull_one(ct, node, i)
         for i, operand in enumerate(node.operands)
     ]
 
 
 def _einsum_pull_one(ct: Any, node: Any, position: int) -> Any:
-    options = node.params[1]
-    inputs, output = options["inputs"], options["output"]
-    wanted = "".join(dict.fromkeys(inputs[position]))  # each letter once
-    shape = node.operands[position].shape
+    inputs, output = node.params[1]["inputs"], node.params[1]["output"]
+    own, shape = inputs[position], node.operands[position].shape
     others = [i for i in range(len(inputs)) if i != position]
-    reachable = set(output).union(*(inputs[i] for i in others))
-    target = "".join(letter for letter in wanted if letter in reachable)
-    subscripts = ",".join([output, *(inputs[i] for i in others)]) + "->" + target
-    values = [conjugated(_array(node.operands[i].value)) for i in others]
-    result = np.einsum(subscripts, ct, *values, optimize=options.get("optimize", False))
+    wanted = "".join(dict.fromkeys(own))  # each letter once
+    elsewhere = set(output).union(*(inputs[i] for i in others))
+    target = "".join(letter for letter in wanted if letter in elsewhere)
+    values = [conjugated(node.operands[i].value) for i in others]
+    result = np.einsum(
+        ",".join([output, *(inputs[i] for i in others)]) + "->" + target,
+        ct,
+        *values,
+        optimize=node.params[1].get("optimize", False),
+    )
     # Letters that only this operand has were summed away: every element along them gets the same.
-    sizes = {letter: n for letter, n in zip(inputs[position], shape, strict=True)}
-    known = {letter: n for letter, n in zip(target, np.shape(result), strict=True)}
-    result = np.reshape(result, tuple(known.get(letter, 1) for letter in wanted))
-    result = np.broadcast_to(result, tuple(known.get(letter, sizes[letter]) for letter in wanted))
-    if len(wanted) == len(shape):
+    sizes = dict(zip(own, shape, strict=True)) | dict(zip(target, np.shape(result), strict=True))
+    result = np.reshape(result, tuple(sizes[letter] if letter in target else 1 for letter in wanted))
+    result = np.broadcast_to(result, tuple(sizes[letter] for letter in wanted))
+    if len(wanted) == len(own):
         return result
     # A repeated letter read the diagonal.
-    index = []
-    for letter in inputs[position]:
-        along = [1] * len(wanted)
-        along[wanted.index(letter)] = sizes[letter]
-        index.append(np.arange(sizes[letter]).reshape(along))
-    return rules["place"](result, shape=shape, index=tuple(index))
+    index = np.ix_(*(np.arange(sizes[letter]) for letter in wanted))
+    return rules["place"](result, shape=shape, index=tuple(index[wanted.index(letter)] for letter in own))
 
 
 def _einsum_push(node: Any, tangents: Any) -> Any:
@@ -249,9 +271,6 @@ einsum_rule = custom("einsum", _einsum, needs=("abc",), pull_all=_einsum_pull, p
 
 
 @implements(np.einsum)
-def einsum(*args: Any, out: Any = None, optimize: Any = False, dtype: Any = None, order: str = "K", casting: str = "safe") -> Any:
+def einsum(*args: Any, out: Any = None, optimize: Any = False, **options: Any) -> Any:
     inputs, output, operands = explicit_subscripts(args)
-    if dtype is not None:
-        operands = [operand.astype(dtype) for operand in operands]
-    result = einsum_rule(*operands, inputs=tuple(inputs), output=output, optimize=optimize)
-    return result if out is None else np.positive(result, out=out)
+    return stored(einsum_rule(*operands, inputs=tuple(inputs), output=output, optimize=optimize, **options), out)
