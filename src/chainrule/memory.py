@@ -19,25 +19,27 @@ KEPT = 1 << 28  # bytes that the pool holds at most
 
 ndarray = np.ndarray
 _SMOOTH = (np.dtype("f4"), np.dtype("f8"))
-_free: dict[int, list[Block]] = {}
+_free: dict[int, list[Raw]] = {}
 _held = 0  # bytes in the pool; two threads may miscount it, which only moves the limit
 
 
-class Block(np.ndarray[Any, Any]):
-    """Raw memory that goes back to the pool instead of being freed.
+class Raw(np.ndarray[Any, Any]):
+    """The memory itself.  A class of its own, so that NumPy does not skip the lease when it looks for the owner."""
 
-    An ndarray with empty slots is not tracked by the cycle collector, so Python calls `__del__` again each time the
-    block comes out of the pool and is dropped.
+
+class Lease(np.ndarray[Any, Any]):
+    """One use of a raw block: the owner, for NumPy, of the array that is made on it.
+
+    When the last array or view is gone, so is the lease, and it puts the block back.  (A new lease each time: Python
+    calls `__del__` of an object once only, even if it is brought back to life.)
     """
-
-    __slots__ = ()
 
     def __del__(self) -> None:
         global _held
-        size = self.nbytes
-        if _free is not None and _held + size <= KEPT:  # None while the interpreter shuts down
-            _held += size
-            _free.setdefault(size, []).append(self)
+        raw = self.base
+        if type(raw) is Raw and _free is not None and _held + raw.nbytes <= KEPT:  # None while Python shuts down
+            _held += raw.nbytes
+            _free.setdefault(raw.nbytes, []).append(raw)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
@@ -47,13 +49,13 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     if size < BIG:
         return np.empty(shape, dtype)
     try:
-        block = _free[size].pop()
+        raw = _free[size].pop()
         _held -= size
     except (KeyError, IndexError):
         if _held + size > KEPT:  # full of other sizes: start again
             drop()
-        block = Block(size, np.uint8)
-    return ndarray(shape, dtype, block)
+        raw = Raw(size, np.uint8)
+    return ndarray(shape, dtype, Lease(size, np.uint8, raw))
 
 
 def drop() -> None:

@@ -316,11 +316,11 @@ def has_nan(x: Any) -> bool:
         x = plain(x)
         if x is None or x.__class__ is float64:
             return x is not None and bool(x != x)
-    if x.dtype is double or x.dtype is single:
+    if x.__class__ is ndarray and (x.dtype is double or x.dtype is single):
         flat = x.ravel()
         x = flat.dot(flat)  # squares add up without cancelling: a NaN in the sum is one of an element
         return bool(x != x)
-    return bool(np.isnan(x).any())
+    return bool(np.any(np.isnan(x)))
 
 
 def release(nodes: list[Node]) -> None:
@@ -377,7 +377,9 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
         free=not (retain_graph or create_graph),
     )
     for node, result in zip(leaves, results, strict=True):
-        if result is not None and hasattr(node, "grad"):
+        if hasattr(node, "grad"):
+            if result is None:  # reached through steps only, such as floor
+                result = np.zeros(node.shape, node.dtype)[()]
             node.grad = result if node.grad is None else node.grad + result
 
 

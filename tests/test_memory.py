@@ -1,0 +1,77 @@
+"""Recycled memory: what is shared with whom, and when."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import memory
+
+N = memory.BIG  # elements: well above the threshold in bytes
+
+
+@pytest.fixture(autouse=True)
+def empty_pool():
+    memory.drop()
+    yield
+    memory.drop()
+
+
+def address(x):
+    return x.__array_interface__["data"][0]
+
+
+def test_a_block_comes_back_when_its_last_view_dies():
+    x = memory.empty((N,), np.dtype("f8"))
+    where, view = address(x), x[3:5]
+    del x
+    assert address(memory.empty((N,), np.dtype("f8"))) != where
+    del view
+    assert address(memory.empty((N,), np.dtype("f8"))) == where
+    again = memory.empty((N,), np.dtype("f8"))  # and a second time
+    assert address(again) == where
+
+
+def test_the_pool_is_bounded(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT", 3 * 8 * N)
+    several = [memory.empty((N,), np.dtype("f8")) for _ in range(6)]
+    del several
+    assert memory._held <= memory.KEPT
+    other = memory.empty((3 * N,), np.dtype("f8"))
+    del other
+    assert memory._held <= memory.KEPT
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_large_and_small_arrays_agree(dtype):
+    rng = np.random.default_rng(0)
+    x0, b0 = rng.uniform(0.2, 0.9, (300, 400)).astype(dtype), rng.uniform(0.2, 0.9, 400).astype(dtype)
+
+    def f(x, b):
+        y = np.tanh(x * x + b) / (1 + np.exp(-x)) - np.sqrt(x) ** 2 + np.arctan2(x, b)
+        return np.sum(y * y + 2 * x - x / y + np.arcsin(x))
+
+    value, (gx, gb) = cr.value_and_grad(f, argnums=(0, 1))(x0, b0)
+    assert gx.dtype == gb.dtype == dtype
+    rows = [cr.value_and_grad(f, argnums=(0, 1))(x0[i : i + 5], b0) for i in range(0, 300, 5)]  # below the threshold
+    np.testing.assert_allclose(gx, np.concatenate([g[0] for _, g in rows]), rtol=1e-5 if dtype == "f4" else 1e-12)
+    np.testing.assert_allclose(gb, sum(g[1] for _, g in rows), rtol=1e-4 if dtype == "f4" else 1e-11)
+    np.testing.assert_allclose(value, sum(v for v, _ in rows), rtol=1e-4 if dtype == "f4" else 1e-12)
+
+
+def test_results_outlive_the_next_pass():
+    x = cr.Tensor(np.linspace(0.1, 1.0, N))
+    first = cr.grad(lambda x: np.sum(x * x * x))(x.data)
+    y = x * x + 1.0
+    expected = first.copy(), y.data.copy()
+    for _ in range(3):
+        cr.grad(lambda x: np.sum(np.exp(x) * x))(x.data * 2)
+    np.testing.assert_array_equal(first, expected[0])
+    np.testing.assert_array_equal(y.data, expected[1])
+
+
+def test_other_layouts_go_through_numpy():
+    x0 = np.asfortranarray(np.random.default_rng(0).uniform(0.1, 1, (300, 200)))
+    for x in (x0, x0[::-1], x0[::2, ::3]):
+        np.testing.assert_allclose(cr.grad(lambda x: np.sum(np.exp(x) * x))(x), np.exp(x) * (1 + x))
