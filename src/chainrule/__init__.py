@@ -9,12 +9,14 @@ from . import course, data, errors, nn, optim, protocols, rules  # noqa: F401 (s
 from .record import no_grad, stop_gradient
 from .tensor import Tensor
 from .transforms import grad, jvp, value_and_grad, vjp
+from .walk.draw import draw
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Tensor",
     "data",
+    "draw",
     "errors",
     "grad",
     "jvp",
