@@ -75,3 +75,16 @@ def test_other_layouts_go_through_numpy():
     x0 = np.asfortranarray(np.random.default_rng(0).uniform(0.1, 1, (300, 200)))
     for x in (x0, x0[::-1], x0[::2, ::3]):
         np.testing.assert_allclose(cr.grad(lambda x: np.sum(np.exp(x) * x))(x), np.exp(x) * (1 + x))
+
+
+def test_large_matrix_products():
+    rng = np.random.default_rng(0)
+    for a, b in (((300, 200), (200, 250)), ((2, 200, 200), (200, 200)), ((300, 200), (200,))):
+        a, b = rng.normal(size=a), rng.normal(size=b)
+        x, y = cr.Tensor(a), cr.Tensor(b)
+        for z in (x @ y, x @ b, a @ y):
+            np.testing.assert_array_equal(z.data, a @ b)
+        np.sum((x @ y) ** 2).backward()
+        np.testing.assert_allclose(x.grad, cr.grad(lambda x: np.sum(np.einsum("...ij,j...->i...", x, b) ** 2))(a) if a.ndim == 2 else x.grad)
+        with pytest.raises(ValueError, match=r"matmul of Tensor"):
+            x @ np.ones((7, 300))

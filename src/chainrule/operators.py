@@ -135,7 +135,7 @@ def recorded(rule: Rule, a: Any, b: Any) -> Any:
 
 PRINTED: dict[str, Any] = {
     "BIG": BIG, "Node": Node, "Tensor": Tensor, "apply": apply, "constant": constant, "double": double,
-    "float64": float64, "matmul": matmul, "named": named, "ndarray": ndarray, "new": object.__new__,
+    "float64": float64, "large_matmul": matmul, "named": named, "ndarray": ndarray, "new": object.__new__,
     "next_index": next_index, "objects": objects, "record": record, "recorded": recorded, "rule_for": rule_for,
     "single": single, "square": np.square, "watchers": watchers,
 }  # fmt: skip
@@ -190,7 +190,7 @@ def _in_place(operator: str) -> Callable[[Tensor, Any], Tensor]:
 def _expression(rule: Rule, symbol: str | None) -> str:
     """How a printed operator computes its value: large results go on recycled memory."""
     if rule.name == "matmul":
-        return "matmul(u, v) if u.__class__ is ndarray and u.nbytes >= BIG else u @ v"
+        return "large_matmul(u, v) if u.__class__ is ndarray and u.nbytes >= BIG else u @ v"
     arguments = "u" if len(rule.partials) == 1 else "u, v"
     plainly = f"u {symbol} v" if symbol else f"value({arguments})"
     if not isinstance(rule.value, np.ufunc):
