@@ -155,7 +155,7 @@ linear(_scatter, lambda ct, x, shape, index: np.reshape(np.ravel(ct)[np.ravel(in
 linear(np.copy, lambda ct, x: ct)
 linear(lambda x, dtype: x.astype(dtype), lambda ct, x, dtype: ct, name="astype")
 linear(np.real, lambda ct, x: ct)
-linear(np.imag, lambda ct, x: 1j * ct)
+linear(np.imag, lambda ct, x: ct * 1j)  # 1j * np.float64 would be a Python number
 linear(np.asarray, lambda ct, x: ct, name="identity")
 custom("round", np.round, needs=("",), pulls=(None,), push=lambda node, tangents: None)
 
