@@ -31,7 +31,7 @@ def dot(a: Any, b: Any) -> float:
     return float(np.sum(np.real(np.conj(np.asarray(a, dtype=complex)) * b)))
 
 
-def difference(f: Any, args: list[Any], i: int, direction: Any, step: float = 2e-3) -> Any:
+def difference(f: Any, args: list[Any], i: int, direction: Any, step: float = 5e-4) -> Any:
     """Derivative of `f` along `direction` in argument `i`: central differences of fourth order."""
 
     def at(t: float) -> Any:
