@@ -106,9 +106,7 @@ def main(out="out", epochs=EPOCHS):
         print("PyTorch is not installed: the comparison with its gradients was skipped")
     else:
         verdict = "equal to rounding" if difference <= 1e-12 else "DIFFERENT"
-        print(
-            f"gradients against PyTorch's (one batch, float64): relative difference at most {difference:.0e} ({verdict})"
-        )
+        print(f"one batch's gradients against PyTorch's: largest relative difference {difference:.0e} ({verdict})")
 
     plot_curve(history, out / "learning_curve.png")
     plot_mistakes(net, *test_set, out / "mistakes.png")
