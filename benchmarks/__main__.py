@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from .harness import Neighbours, alone, check_agreement, interleaved, measured_here
+from .harness import QUIET, alone, check_agreement, interleaved, measured_here
 from .report import Result, overhead, page, table
 from .rows import CONTESTANTS, ROWS
 
@@ -45,18 +45,15 @@ def main() -> None:
     if not names:
         parser.error(f"no row matches {arguments.rows!r}; there are: {', '.join(ROWS)}")
     results = []
-    with Neighbours() as neighbours:
-        for name in names:
-            results.append(run(name, rounds, separately=not arguments.quick))
-            found = results[-1].together
-            print(
-                f"{name:32}",
-                *(f"{found['chainrule'] / found[n]:.2f}× {n}" for n in CONTESTANTS[1:] if n in found),
-                sep="  ",
-            )
+    for name in names:
+        results.append(run(name, rounds, separately=not arguments.quick))
+        found, disturbance = results[-1].together
+        ratios = [f"{found['chainrule'] / found[n]:.2f}× {n}" for n in CONTESTANTS[1:] if n in found]
+        busy = f"(others used {disturbance:.0%} of the processor)" if disturbance > QUIET else ""
+        print(f"{name:32}", *ratios, busy, sep="  ", flush=True)
     print("", *table(results), "", *overhead(results), sep="\n")
     if not arguments.rows and not arguments.quick:
-        PAGE.write_text(page(results, neighbours.share), encoding="utf-8")
+        PAGE.write_text(page(results), encoding="utf-8")
         print(f"\nwrote {PAGE}")
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -26,6 +26,7 @@ except ImportError:  # not on Windows: page faults are then not counted
 
 Step = Callable[[], Any]
 CLOCK = time.perf_counter
+QUIET = 0.1  # share of the processor that others may use in a round that counts
 
 
 def repetitions(step: Step, at_least: float) -> int:
@@ -43,20 +44,33 @@ def timed(step: Step, times: int) -> float:
     return (CLOCK() - start) / times
 
 
-def interleaved(steps: Mapping[str, Step], rounds: int = 7, at_least: float = 0.02) -> dict[str, float]:
-    """Median seconds per call of each step; who begins changes from round to round."""
+class Times(NamedTuple):
+    """Median seconds per call, and how much of the processor others used in the rounds that count."""
+
+    seconds: dict[str, float]
+    disturbance: float
+
+
+def interleaved(steps: Mapping[str, Step], rounds: int = 7, at_least: float = 0.02) -> Times:
+    """Time each step in turn; who begins changes from round to round.
+
+    Rounds in which other programs were busy are repeated, up to three times as many, and the quietest count.
+    """
     for step in steps.values():  # what is compiled or allocated on first use is not measured
         step()
         step()
     times = {name: repetitions(step, at_least) for name, step in steps.items()}
-    seen: dict[str, list[float]] = {name: [] for name in steps}
+    seen: list[tuple[float, dict[str, float]]] = []
     order = list(steps)
     gc.collect()
-    for _ in range(rounds):
-        for name in order:
-            seen[name].append(timed(steps[name], times[name]))
+    while len(seen) < 3 * rounds and sum(share <= QUIET for share, _ in seen) < rounds:
+        with Neighbours() as neighbours:
+            found = {name: timed(steps[name], times[name]) for name in order}
+        seen.append((neighbours.share, found))
         order.append(order.pop(0))
-    return {name: statistics.median(values) for name, values in seen.items()}
+    quietest = sorted(seen, key=lambda each: each[0])[:rounds]
+    seconds = {name: statistics.median(found[name] for _, found in quietest) for name in steps}
+    return Times(seconds, statistics.mean(share for share, _ in quietest))
 
 
 def alone(row: str, contestant: str, rounds: int) -> dict[str, float]:
@@ -70,11 +84,15 @@ def alone(row: str, contestant: str, rounds: int) -> dict[str, float]:
 
 def measured_here(step: Step, rounds: int) -> dict[str, float]:
     """What `alone` reports, measured in this process."""
-    step()
-    step()
+    times = interleaved({"": step}, rounds, at_least=0)
     before = faults()
-    values = [timed(step, 1) for _ in range(rounds)]
-    return {"seconds": statistics.median(values), "faults": (faults() - before) / rounds}
+    for _ in range(rounds):
+        step()
+    return {
+        "seconds": times.seconds[""],
+        "disturbance": times.disturbance,
+        "faults": (faults() - before) / rounds,
+    }
 
 
 def faults() -> int:
@@ -108,30 +126,25 @@ def check_agreement(results: Mapping[str, Any], like: str, tolerance: float) -> 
 
 
 class Neighbours:
-    """How much of the processor other programs used between entering and leaving (Linux; elsewhere unknown)."""
+    """How much of the processor other programs use between entering and leaving (0 where that cannot be known)."""
 
-    share: float | None = None
+    share = 0.0
 
     def __enter__(self) -> Self:
         self._before = self._ticks()
         return self
 
     def __exit__(self, *_: object) -> None:
-        after = self._ticks()
-        if self._before and after and after[0] > self._before[0]:
-            total, busy, own = (b - a for a, b in zip(self._before, after, strict=True))
-            self.share = max(0.0, busy - own) / total
+        total, busy, own = (b - a for a, b in zip(self._before, self._ticks(), strict=True))
+        self.share = max(0.0, busy - own) / total if total > 0 else 0.0
 
     @staticmethod
-    def _ticks() -> tuple[float, float, float] | None:
+    def _ticks() -> tuple[float, float, float]:
+        """Processor time in hundredths of a second: all there was, used by anyone, used by this process."""
         stat = Path("/proc/stat")
         if not stat.exists() or resource is None:
-            return None
+            return 0.0, 0.0, 0.0
         fields = [int(field) for field in stat.read_text().splitlines()[0].split()[1:9]]
         total, idle = sum(fields), fields[3] + fields[4]
-        rate = 100  # ticks a second, on every common Linux
-        own = 0.0
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-            usage = resource.getrusage(who)
-            own += usage.ru_utime + usage.ru_stime
-        return total, total - idle, own * rate
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return total, total - idle, (usage.ru_utime + usage.ru_stime) * 100

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .harness import QUIET, Times
 from .rows import CONTESTANTS, Row
 
 SETTINGS = (
@@ -30,7 +31,7 @@ class Result:
     """The times of one row, in seconds per call."""
 
     row: Row
-    together: dict[str, float]
+    together: Times
     alone: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
@@ -52,22 +53,27 @@ def cells(times: Mapping[str, float]) -> list[str]:
     return [amount(ours), *others]
 
 
-def line(result: Result, times: Mapping[str, float]) -> str:
-    return "| " + " | ".join([result.row.title, str(result.row.dtype), *cells(times)]) + " |"
+def line(row: Row, times: Mapping[str, float], disturbance: float) -> str:
+    title = f"{row.title} †" if disturbance > QUIET else row.title
+    return "| " + " | ".join([title, str(row.dtype), *cells(times)]) + " |"
 
 
 def table(results: Sequence[Result]) -> list[str]:
     """The interleaved times, then those measured alone."""
     head = ["| | dtype | " + " | ".join(CONTESTANTS) + " |", "|---|---|" + "---:|" * len(CONTESTANTS)]
-    lines = [*head, *(line(result, result.together) for result in results)]
+    lines = [*head, *(line(result.row, *result.together) for result in results)]
     large = [result for result in results if result.alone]
     if large:
         lines += ["", "Each contestant alone in a process of its own:", "", *head]
-        lines += [line(r, {name: found["seconds"] for name, found in r.alone.items()}) for r in large]
+        for result in large:
+            seconds = {name: found["seconds"] for name, found in result.alone.items()}
+            lines.append(line(result.row, seconds, max(found["disturbance"] for found in result.alone.values())))
         lines += ["", "Page faults per call in these processes:", "", *head]
         for result in large:
             counts = [f"{result.alone[n]['faults']:.0f}" if n in result.alone else "" for n in CONTESTANTS]
             lines.append("| " + " | ".join([result.row.title, str(result.row.dtype), *counts]) + " |")
+    if any("†" in text for text in lines):
+        lines += ["", "† Other programs were using the processor: take these times with a grain of salt."]
     return lines
 
 
@@ -76,7 +82,9 @@ def overhead(results: Sequence[Result]) -> list[str]:
     lines = []
     for result in results:
         if result.row.operations:
-            ours, numpys = (result.together[name] / result.row.operations * 1e9 for name in ("chainrule", "NumPy"))
+            ours, numpys = (
+                result.together.seconds[name] / result.row.operations * 1e9 for name in ("chainrule", "NumPy")
+            )
             lines.append(f"| {result.row.title} | {ours:.0f} ns | {numpys:.0f} ns | {ours - numpys:.0f} ns |")
     if not lines:
         return []
@@ -120,18 +128,16 @@ def torch_threads() -> str:
     return str(torch.get_num_threads())
 
 
-def page(results: Sequence[Result], neighbours: float | None) -> str:
+def page(results: Sequence[Result]) -> str:
     """The text of docs/benchmarks.md."""
     settings = [f"`{name}={os.environ[name]}`" for name in SETTINGS if name in os.environ]
     packages = ("numpy", "torch", "autograd", "jax")
-    busy = "unknown" if neighbours is None else f"{neighbours:.0%}"
     machine = [
         f"- date: {dt.datetime.now(dt.UTC).date()}",
         f"- processor: {processor()}, {os.cpu_count()} cores; {platform.system()}",
         f"- Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in packages),
         f"- BLAS of NumPy: {blas()}; threads of PyTorch: {torch_threads()}, its default; NumPy's BLAS and JAX: theirs",
         f"- environment variables that change the arithmetic libraries: {', '.join(settings) or 'none set'}",
-        f"- processor time that other programs used meanwhile: {busy}",
     ]
     return "\n".join(
         [HEAD, *table(results), "", *overhead(results), "", "## Where it was measured", "", *machine, "", NOTES]
@@ -160,5 +166,6 @@ NOTES = """## How to read this
 - The LSTM is written as a loop over an LSTM cell in every library but JAX, whose `lax.scan` is much faster than the
   loop unrolled. PyTorch's fused `nn.LSTM` is a different program and is not measured.
 - Everything runs on the CPU. On a GPU, PyTorch and JAX are in another league; chainrule does not compete there.
+- Rounds in which other programs used more than a tenth of the processor were repeated, as far as possible.
 - One machine, one sitting. Run `make bench` for yours.
 """
