@@ -47,7 +47,7 @@ def accumulate(node: Node, x: Any, fresh: bool = False) -> None:
         node.owned = fresh
     elif kind is not ndarray:
         node.cotangent = before + x
-    elif node.owned:
+    elif node.owned and before.__class__ is ndarray:
         np.add(before, x, before)
     else:
         node.cotangent = apply(np.add, before, x) if x.nbytes >= BIG else before + x
