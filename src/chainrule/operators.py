@@ -201,41 +201,69 @@ def _expression(rule: Rule, symbol: str | None) -> str:
     return f"apply(value, {arguments}) if {is_big} else {plainly}"
 
 
+# Python's operators, by rule: the names of the methods on Tensor.
+SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
+BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "power": "pow", "matmul": "matmul"}
+BINARY |= {"remainder": "mod", "floor_divide": "floordiv"}
+UNARY = {"negative": "__neg__", "positive": "__pos__", "absolute": "__abs__"}
+METHODS = (
+    "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat take "
+    "dot clip round argmax argmin argsort any all nonzero searchsorted copy astype conj conjugate"
+)
+
+
+def _publish(rule: Rule, functions: tuple[Callable[..., Any], ...], instead: tuple[Any, ...] = ()) -> None:
+    """Make printed functions what operators, methods and ufuncs of this rule run, in the place of others if given."""
+    names: dict[str, Callable[..., Any]]
+    if len(functions) == 1:
+        rule.operator = functions[0]
+        names = dict.fromkeys([rule.name, *([UNARY[rule.name]] if rule.name in UNARY else [])], functions[0])
+        if isinstance(rule.value, np.ufunc):
+            unary[rule.value] = functions[0]
+    else:
+        name = BINARY.get(rule.name)
+        names = {f"__{name}__": functions[0], f"__r{name}__": functions[1]} if name else {}
+        if isinstance(rule.value, np.ufunc):
+            binary[rule.value] = functions
+    for name, function in names.items():  # the methods are also what NumPy's loops over object arrays call
+        if Tensor.__dict__.get(name) in (None, *instead):
+            setattr(Tensor, name, function)
+
+
+def _print(rule: Rule, instead: tuple[Any, ...] = ()) -> None:
+    arity = len(rule.partials) or 2
+    expression = _expression(rule, SYMBOLS.get(rule.name))
+    forms = (_UNARY,) if arity == 1 else (_BINARY, _REFLECTED)
+    _publish(rule, tuple(_bind(form, rule.name, rule, expression) for form in forms), instead)
+
+
+def _print_on_first_use(rule: Rule) -> None:
+    """Publish functions that print the real ones when called: printing them all at import would take 20 ms."""
+
+    def first(a: Any, *b: Any) -> Any:
+        _print(rule, (first, second))
+        return recorded(rule, a, *b) if b else record(rule, (a,))
+
+    def second(b: Any, a: Any) -> Any:
+        _print(rule, (first, second))
+        return record(rule, (a, b))
+
+    _publish(rule, (first,) if len(rule.partials) == 1 else (first, second))
+
+
 def bind_operators() -> None:
     """Give Tensor Python's operators, and ndarray's methods of the functions that have a rule."""
-    symbols = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
     for rule in list(rules.values()):
-        arity = len(rule.partials) or (2 if rule.name == "matmul" else 0)
-        if arity == 1:
-            unary[rule.value] = bound = _bind(_UNARY, rule.name, rule, _expression(rule, None))
-            if not hasattr(Tensor, rule.name):  # NumPy's loops over object arrays call these methods
-                setattr(Tensor, rule.name, bound)
-        elif arity == 2:
-            expression = _expression(rule, symbols.get(rule.name))
-            binary[rule.value] = tuple(_bind(form, rule.name, rule, expression) for form in (_BINARY, _REFLECTED))
-    operators: dict[str, Any] = {
-        "truediv": np.divide,
-        "sub": np.subtract,
-        "mul": np.multiply,
-        "pow": np.power,
-        "mod": np.remainder,
-    }
-    operators |= {"add": np.add, "matmul": np.matmul, "floordiv": np.floor_divide}
-    for name, ufunc in operators.items():
-        forward, reflected = binary[ufunc]
-        setattr(Tensor, f"__{name}__", forward)
-        setattr(Tensor, f"__r{name}__", reflected)
+        if rule.name in SYMBOLS or rule.name == "negative":
+            _print(rule)
+        elif len(rule.partials) in (1, 2):
+            _print_on_first_use(rule)
+    for name in BINARY.values():
         setattr(Tensor, f"__i{name}__", _in_place(f"__{name}__"))
-    for name, function in {"neg": np.negative, "pos": np.positive, "abs": np.absolute}.items():
-        setattr(Tensor, f"__{name}__", unary[function])
     comparisons: dict[str, Any] = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
     for name, ufunc in (comparisons | {"eq": np.equal, "ne": np.not_equal}).items():
         setattr(Tensor, f"__{name}__", _comparison(rules[ufunc.__name__], ufunc))
-    methods = (
-        "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat "
-        "take dot clip round argmax argmin argsort any all nonzero searchsorted copy astype conj conjugate"
-    )
-    for name in methods.split():
+    for name in METHODS.split():
         setattr(Tensor, name, _method(getattr(np, name)))
     setattr(Tensor, "flatten", lambda self, order="C": np.copy(np.ravel(self, order)))
     for name in ("reshape", "transpose"):

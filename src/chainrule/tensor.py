@@ -21,6 +21,7 @@ __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 float64, ndarray = np.float64, np.ndarray
 double, single, objects = np.dtype("f8"), np.dtype("f4"), np.dtype("O")
 NOTHING: dict[str, Any] = {}
+BASIC = frozenset([int, slice, type(None), type(Ellipsis), np.int64])
 
 
 class Tensor:
@@ -263,6 +264,8 @@ class Tensor:
 
     @staticmethod
     def _record(rule: Rule, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if rule.operator is not None and not options:
+            return rule.operator(*operands)
         return record(rule, operands, rest, options)
 
     @property
@@ -291,7 +294,7 @@ class Tensor:
         return iter(np.ravel(cast(Any, self)))
 
     def __getitem__(self, index: Any) -> Tensor:
-        return cast(Tensor, record(rules["getitem"], (self,), (plain_index(index),)))
+        return cast(Tensor, record(rules["getitem"], (self,), (index if index.__class__ in BASIC else plain_index(index),)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         overwrite(self, record(rules["put"], (self, value), (plain_index(index),)))
@@ -356,7 +359,9 @@ def plain_index(index: Any) -> Any:
             raise TypeError(f"{describe(index)} cannot be used as an index; take an integer or boolean array")
         index._concrete("an index")
         return index.data
-    return tuple(plain_index(i) for i in index) if type(index) is tuple else index
+    if type(index) is tuple and not all(i.__class__ in BASIC for i in index):
+        return tuple([plain_index(i) for i in index])
+    return index
 
 
 def describe(x: Any) -> str:

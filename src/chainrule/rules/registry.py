@@ -55,6 +55,7 @@ class Rule:
     needs : per operand, which of `a b c y` its derivative reads (`EVERYTHING`: all operands)
     pulls : otherwise: per operand, a function `(cotangent, node)` giving that operand's cotangent; None: zero
     pull_all : for any number of operands: a function `(cotangent, node)` giving all of them
+    add_into : of a linear rule: a function `(total, cotangent, *params)` that adds the transpose into an array in place
     push : function `(node, tangents)` giving the output's tangent; None in `tangents` is zero
     conjugate : whether the partials are conjugated in reverse mode, as they are for complex operands
     complex_rule : the rule for complex operands, if it is another one
@@ -62,6 +63,7 @@ class Rule:
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
     keeps : `kept` by the bits of the operands that are differentiated
+    operator : of one operand: the printed function that applies it to a Tensor
     pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
     """
 
@@ -72,6 +74,7 @@ class Rule:
     needs: tuple[frozenset[str], ...] = ()
     pulls: tuple[Function | None, ...] = ()
     pull_all: Function | None = None
+    add_into: Function | None = None
     push: Function | None = None
     conjugate: bool = False
     complex_rule: Rule | None = None
@@ -79,6 +82,7 @@ class Rule:
     domain: tuple[tuple[float, float], ...] = ()
     source: str = ""
     keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
+    operator: Function | None = field(default=None, init=False)
     pull: Function | None = field(default=None, init=False)
     careful_pull: Function | None = field(default=None, init=False)
     forward: Function | None = field(default=None, init=False)
@@ -162,7 +166,14 @@ def row(
     return _register(rule, [value] if isinstance(value, np.ufunc) else [])
 
 
-def linear(function: Function, transpose: Function, *, name: str = "", also: Iterable[Any] = ()) -> Rule:
+def linear(
+    function: Function,
+    transpose: Function,
+    *,
+    name: str = "",
+    add_into: Function | None = None,
+    also: Iterable[Any] = (),
+) -> Rule:
     """Register an operation that is linear in its first argument.
 
     Parameters
@@ -171,6 +182,9 @@ def linear(function: Function, transpose: Function, *, name: str = "", also: Ite
         Called as `function(x, *rest, **options)`; it is its own push.
     transpose : callable
         Called as `transpose(cotangent, x, *rest, **options)`, where of `x` only shape and dtype are known.
+    add_into : callable, optional
+        Called as `add_into(total, cotangent, *rest, **options)`: adds the transpose into an array in place, where that
+        is cheaper, as for reading a few elements.
     also : iterable
         Other NumPy functions that are the same operation.
     """
@@ -179,7 +193,7 @@ def linear(function: Function, transpose: Function, *, name: str = "", also: Ite
         rest, options = node.params or ((), {})
         return transpose(ct, node.operands[0], *rest, **options)
 
-    rule = Rule(name or function.__name__, function, "linear", needs=(frozenset(),), pulls=(pull,))
+    rule = Rule(name or function.__name__, function, "linear", needs=(frozenset(),), pulls=(pull,), add_into=add_into)
     return _register(rule, [function, *also])
 
 

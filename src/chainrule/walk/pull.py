@@ -159,6 +159,8 @@ def _written(rule: Rule) -> Callable[[Node, Any], None]:
 
         return pull_every
 
+    if rule.add_into is not None:
+        return _adding(rule.add_into, rule.pulls[0])
     pulls = rule.pulls
 
     def pull_each(node: Node, ct: Any) -> None:
@@ -169,6 +171,29 @@ def _written(rule: Rule) -> Callable[[Node, Any], None]:
                 accumulate(operand, x, x.__class__ is ndarray and x.base is None and x is not ct)
 
     return pull_each
+
+
+def _adding(add_into: Callable[..., None], transpose: Any) -> Callable[[Node, Any], None]:
+    """Add into the operand's cotangent in place: n reads of an n-array cost O(n) together, not O(n²)."""
+
+    def pull_into(node: Node, ct: Any) -> None:
+        operand = node.operands[0]
+        total = operand.cotangent
+        if total is CLOSED:
+            return
+        if not isinstance(ct, ndarray | np.generic) or not (total is None or total.__class__ is ndarray):
+            accumulate(operand, transpose(ct, node))
+            return
+        if total is None:
+            total = np.zeros(operand.shape, operand.dtype)
+        elif not operand.owned:
+            total = total.copy()
+        rest, options = node.params or ((), {})
+        add_into(total, ct, *rest, **options)
+        operand.cotangent = total
+        operand.owned = True
+
+    return pull_into
 
 
 def _missing(rule: Rule) -> Callable[[Node, Any], None]:
