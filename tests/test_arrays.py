@@ -592,6 +592,8 @@ def test_new_arrays_like_a_tensor() -> None:
         assert (new.node, new.shape, new.dtype) == (None, (2, 3), np.dtype("f4"))
         assert like(t, dtype=float, shape=(2,)).dtype == np.dtype("f8")
         assert type(like(t, dtype=int)) is np.ndarray, "no Tensor holds integers"
+    assert np.full_like(t, 2).tolist() == [[2.0] * 3] * 2
+    assert isinstance(np.full_like(t, 2), cr.Tensor)
     gradient = cr.grad(lambda x: np.sum(np.full_like(x, x[0] * 3)))(np.ones(4))
     np.testing.assert_array_equal(gradient, [12, 0, 0, 0])
 

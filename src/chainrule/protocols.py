@@ -1,63 +1,104 @@
 """NumPy's ufunc protocol beyond the plain call: `out=`, `where=`, `dtype=`, and the methods of ufuncs.
 
-Each is brought back to plain calls and to rules that exist: a masked call computes on the selected elements and
-writes them into place; a reduction of a ufunc without a rule of its own is the loop that defines it.
+Each is brought back to plain calls and to rules that exist: a masked call computes on the selected elements and puts
+them into place; a reduction of a ufunc without a rule of its own is the loop that defines it.  The values are those
+that NumPy's own call gives, to the last bit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
-from .errors import InPlaceError
+from .errors import InPlaceError, UnsupportedFunctionError
 from .operators import bind_operators
+from .rules.linear import as_array, grid
 from .rules.registry import functions, rules
-from .tensor import Tensor, call, describe, handle, overwrite, plain, tensor_like, ufunc_methods
+from .tensor import Tensor, call, describe, handle, overwrite, plain, plain_everywhere, tensor_like, ufunc_methods
 
-REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+REDUCTIONS: dict[np.ufunc, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+ACCUMULATIONS: dict[np.ufunc, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
-def _call(ufunc: np.ufunc, *inputs: Any, out: Any = None, where: Any = True, dtype: Any = None, **options: Any) -> Any:
-    options.pop("casting", None), options.pop("order", None), options.pop("subok", None)
-    inputs = tuple(tensor_like(x) for x in inputs)
-    if options.pop("signature", None) is not None:
-        raise NotImplementedError(f"np.{ufunc.__name__} with signature= on a Tensor; use dtype=")
-    if len(inputs) > ufunc.nin:  # outputs given by position
-        out, inputs = inputs[ufunc.nin :], inputs[: ufunc.nin]
-    out = out[0] if type(out) is tuple and len(out) == 1 else out
-    if dtype is not None:
-        ufunc(
-            *(np.empty(0, plain(x).dtype) if hasattr(x, "dtype") else x for x in inputs), dtype=dtype
-        )  # NumPy's checks
-        inputs = tuple(x.astype(dtype) if hasattr(x, "astype") else x for x in inputs)
-    if not any(isinstance(x, Tensor) for x in inputs):
-        if isinstance(out, Tensor):
-            return overwrite(
-                out,
-                handle(None, ufunc(*inputs, where=plain(where)))
-                if where is True
-                else _masked(ufunc, inputs, where, out),
-            )
-        return ufunc(*inputs, out=out, where=plain(where))
-    result = call(ufunc, inputs, options) if where is True else _masked(ufunc, inputs, where, out)
-    if type(out) is tuple:
-        return tuple(o if o is None else overwrite(o, r) for o, r in zip(out, result, strict=True))
+def _exactly(value: Any, composed: Any) -> Any:
+    """NumPy's own value, with the history of the loop that computes the same to within rounding."""
+    return handle(composed.node, value[()] if not value.ndim else value) if isinstance(composed, Tensor) else value
+
+
+def _written(result: Any, out: Any) -> Any:
+    """Put a result where `out=` asks for it."""
+    out = out[0] if type(out) is tuple else out
     return result if out is None else overwrite(out, result)
 
 
-def _masked(ufunc: np.ufunc, inputs: tuple[Any, ...], where: Any, out: Any) -> Any:
+def _without_derivative(ufunc: np.ufunc) -> bool:
+    return getattr(functions.get(ufunc), "kind", "") == "nondifferentiable"
+
+
+# -- calls -------------------------------------------------------------------------------------------------------------
+def _call(
+    ufunc: np.ufunc,
+    *inputs: Any,
+    out: Any = None,
+    where: Any = True,
+    dtype: Any = None,
+    casting: Any = "same_kind",
+    order: str = "K",
+    subok: bool = True,
+    **options: Any,
+) -> Any:
+    inputs = tuple(tensor_like(x) for x in inputs)
+    inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin :] or out  # outputs may be given by position
+    out = out if type(out) is tuple or out is None else (out,)
+    targets: tuple[Any, ...] = out or (None,) * ufunc.nout
+    if "signature" in options or "sig" in options:
+        raise UnsupportedFunctionError(f"np.{ufunc.__name__} with signature= on a Tensor; use dtype=")
+    if _without_derivative(ufunc) and not any(isinstance(target, Tensor) for target in targets):
+        return ufunc(*map(plain, inputs), out=out, where=plain(where), dtype=dtype, casting=casting)
+    if dtype is not None:
+        empty = (np.empty(0, x.dtype) if hasattr(x, "dtype") else x for x in inputs)
+        ufunc(*empty, dtype=dtype, casting=casting)  # raises where NumPy would
+        inputs = tuple(x.astype(dtype) if hasattr(x, "astype") else x for x in inputs)
+    if where is not True:
+        results = _masked(ufunc, inputs, where, targets)
+    elif any(isinstance(x, Tensor) for x in inputs):
+        results = call(ufunc, inputs, options)
+    else:
+        results = ufunc(*inputs, **options)
+    if ufunc.nout == 1:
+        return _written(results[0] if type(results) is tuple else results, targets[0])
+    return tuple(_written(result, target) for result, target in zip(results, targets, strict=True))
+
+
+def _masked(ufunc: np.ufunc, inputs: tuple[Any, ...], where: Any, targets: tuple[Any, ...]) -> tuple[Any, ...]:
     """Compute on the selected elements only; elsewhere stays `out`, or, as in NumPy, whatever was in memory."""
     mask = np.asarray(plain(where), bool)
-    shape = np.broadcast_shapes(mask.shape, *(np.shape(plain(x)) for x in inputs))
+    values = [plain(x) for x in inputs]
+    shape = np.broadcast_shapes(mask.shape, *map(np.shape, values))
     mask = np.broadcast_to(mask, shape)
-    chosen = ufunc(*(np.broadcast_to(x, shape)[mask] if hasattr(x, "dtype") else x for x in inputs))
-    base = np.empty(shape, plain(chosen).dtype) if out is None else out
-    if not isinstance(base, Tensor | np.ndarray) or base.shape != shape:
-        raise InPlaceError(f"out= is {describe(base)}, but the result has shape {shape}")
-    return rules["put"](base, chosen, index=mask)
+    selected = [
+        x if isinstance(x, int | float | complex) else np.broadcast_to(as_array(x), shape)[mask] for x in inputs
+    ]
+    chosen = ufunc(*selected)
+    parts = chosen if type(chosen) is tuple else (chosen,)
+    bases = [
+        np.empty(shape, part.dtype) if target is None else target for part, target in zip(parts, targets, strict=True)
+    ]
+    for base in bases:
+        if not isinstance(base, Tensor | np.ndarray) or base.shape != shape:
+            raise InPlaceError(f"out= is {describe(base)}, but the result has shape {shape}")
+    exact = tuple(np.array(plain(base)) for base in bases)
+    ufunc(*values, out=exact, where=mask)
+    return tuple(
+        _exactly(value, rules["put"](base, part, index=mask))
+        for value, base, part in zip(exact, bases, parts, strict=True)
+    )
 
 
+# -- methods -----------------------------------------------------------------------------------------------------
 def _reduce(
     ufunc: np.ufunc,
     array: Any,
@@ -65,74 +106,54 @@ def _reduce(
     dtype: Any = None,
     out: Any = None,
     keepdims: bool = False,
-    **options: Any,
+    initial: Any = np._NoValue,
+    where: Any = True,
 ) -> Any:
     array = tensor_like(array)
-    out = out[0] if type(out) is tuple else out
-    options = {name: value for name, value in options.items() if value is not np._NoValue}
-    if (
-        ufunc in functions
-        and functions[ufunc] is not None
-        and getattr(functions[ufunc], "kind", "") == "nondifferentiable"
-    ):
-        return ufunc.reduce(plain(array), axis=axis, keepdims=keepdims, **options)
+    given = {} if initial is np._NoValue else {"initial": initial}
     if ufunc in REDUCTIONS:
-        known: Any = REDUCTIONS[ufunc]
-        typed = {} if dtype is None or known in (np.max, np.min) else {"dtype": dtype}
-        array = array.astype(dtype) if dtype is not None and not typed else array
-        return known(array, axis=axis, out=out, keepdims=keepdims, **typed, **options)
-    if dtype is not None:
-        array = array.astype(dtype)
-    axes = tuple(range(array.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, array.ndim)
-    where, initial = options.get("where", True), options.get("initial")
-    if where is not True:
-        raise NotImplementedError(f"np.{ufunc.__name__}.reduce with where= on a Tensor")
-    result = array
-    for i in sorted(axes, reverse=True):
-        rows = [result[(slice(None),) * i + (k,)] for k in range(result.shape[i])]
-        if initial is not None:
-            rows, initial = [initial, *rows], None
-        if not rows:
-            raise ValueError(f"zero-size array to reduction operation {ufunc.__name__} which has no identity")
-        result = rows[0]
-        for row in rows[1:]:
-            result = ufunc(result, row)
-    if keepdims:
-        result = np.reshape(result, tuple(1 if i in axes else n for i, n in enumerate(array.shape)))
-    return result if out is None else overwrite(out, result)
+        typed = {} if dtype is None or ufunc in (np.maximum, np.minimum) else {"dtype": dtype}
+        array = array if dtype is None or typed else array.astype(dtype)
+        masked = {} if where is True else {"where": where}
+        result = REDUCTIONS[ufunc](array, axis=axis, keepdims=keepdims, **typed, **given, **masked)
+        return _written(result, out)
+    reduce: Any = ufunc.reduce
+    value = reduce(plain(array), axis, dtype, None, keepdims, where=where, **plain_everywhere(given))
+    array = array if dtype is None else array.astype(dtype)
+    axes = tuple(range(array.ndim)) if axis is None else normalize_axis_tuple(axis, array.ndim)
+    rows = np.reshape(
+        np.moveaxis(array, axes, range(len(axes))), (-1, *(n for i, n in enumerate(array.shape) if i not in axes))
+    )
+    chosen = np.moveaxis(np.broadcast_to(where, array.shape), axes, range(len(axes))).reshape(rows.shape)
+    start = given.get("initial", ufunc.identity if where is not True or not len(rows) else None)
+    result = rows[0] if start is None else np.full_like(rows, start, shape=rows.shape[1:])
+    for row, mask in zip(rows[1:] if start is None else rows, chosen[1:] if start is None else chosen, strict=True):
+        result = ufunc(result, row) if where is True else np.where(mask, ufunc(result, row), result)
+    return _written(_exactly(value, np.reshape(result, np.shape(value))), out)
 
 
 def _accumulate(ufunc: np.ufunc, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
     array = tensor_like(array)
-    if dtype is not None:
-        array = array.astype(dtype)
-    if ufunc is np.add:
-        result = np.cumsum(array, axis)
-    elif ufunc is np.multiply:
-        result = np.cumprod(array, axis)
-    else:
-        rows = [np.moveaxis(array, axis, 0)[k] for k in range(array.shape[axis])]
-        for k in range(1, len(rows)):
-            rows[k] = ufunc(rows[k - 1], rows[k])
-        result = np.stack(rows, axis) if rows else array
-    return result if out is None else overwrite(out, result)
+    if ufunc in ACCUMULATIONS:
+        return _written(ACCUMULATIONS[ufunc](array, axis, dtype=dtype), out)
+    value = ufunc.accumulate(plain(array), axis, dtype)
+    rows = list(np.moveaxis(array if dtype is None else array.astype(dtype), axis, 0))
+    for k in range(1, len(rows)):
+        rows[k] = ufunc(rows[k - 1], rows[k])
+    return _written(_exactly(value, np.stack(rows, axis) if rows else array), out)
 
 
 def _reduceat(ufunc: np.ufunc, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
-    array = np.moveaxis(tensor_like(array), axis, 0)
+    value = ufunc.reduceat(plain(array), plain(indices), axis, dtype)
+    array = np.moveaxis(array if dtype is None else array.astype(dtype), axis, 0)
     starts = [int(i) for i in indices]
-    if any(not 0 <= i < array.shape[0] for i in starts):
-        raise IndexError(f"reduceat indices must lie in [0, {array.shape[0]}), got {starts}")
     ends = [*starts[1:], array.shape[0]]
-    parts = [
-        ufunc.reduce(array[i:j], axis=0, dtype=dtype) if j > i else array[i] for i, j in zip(starts, ends, strict=True)
-    ]
-    result = np.moveaxis(np.stack(parts), 0, axis)
-    return result if out is None else overwrite(out, result)
+    parts = [ufunc.reduce(array[i:j]) if j > i else array[i] for i, j in zip(starts, ends, strict=True)]
+    return _written(_exactly(value, np.moveaxis(np.stack(parts), 0, axis)), out)
 
 
 def _outer(ufunc: np.ufunc, a: Any, b: Any, **options: Any) -> Any:
-    a, b = (x if hasattr(x, "dtype") else np.asarray(x) for x in (tensor_like(a), tensor_like(b)))
+    a, b = as_array(tensor_like(a)), as_array(tensor_like(b))
     return ufunc(np.reshape(a, a.shape + (1,) * b.ndim), b, **options)
 
 
@@ -142,26 +163,41 @@ def _at(ufunc: np.ufunc, a: Any, indices: Any, *values: Any) -> None:
             f"np.{ufunc.__name__}.at would write a Tensor into {describe(a)}: the derivative would be lost; "
             "make the target a Tensor"
         )
-    grid = np.arange(a.size).reshape(a.shape)[indices]
-    value = np.broadcast_to(tensor_like(values[0]), grid.shape) if values else None
-    if ufunc in (np.add, np.subtract) and value is not None:
-        added = rules["scatter"](value if value.dtype == a.dtype else value.astype(a.dtype), shape=a.shape, index=grid)
-        overwrite(a, ufunc(a, added))
-        return
-    flat, places = np.ravel(a), grid.ravel()
-    rest = None if value is None else np.ravel(value)
-    done = np.zeros(places.size, bool)
-    while not done.all():  # one round per repetition of an index: unbuffered, as NumPy does it
-        open_ = np.flatnonzero(~done)
-        _, first = np.unique(places[open_], return_index=True)
-        turn = open_[first]
-        spots = places[turn]
-        new = ufunc(flat[spots]) if rest is None else ufunc(flat[spots], rest[turn])
-        flat = rules["put"](flat, new, index=spots)
-        done[turn] = True
-    overwrite(a, np.reshape(flat, a.shape))
+    indices, values = plain_everywhere(indices), tuple(tensor_like(value) for value in values)
+    exact = np.array(a.data)
+    ufunc.at(exact, indices, *map(plain, values))
+    places = grid(a.shape)[indices]
+    values = tuple(np.broadcast_to(as_array(value), places.shape) for value in values)
+    if ufunc in (np.add, np.subtract):
+        composed = ufunc(a, rules["scatter"](values[0].astype(a.dtype), shape=a.shape, index=places))
+    else:
+        composed = _one_by_one(ufunc, a, places.ravel(), [np.ravel(value) for value in values])
+    overwrite(a, _exactly(exact, composed))
 
 
+def _one_by_one(ufunc: np.ufunc, a: Any, places: Any, values: list[Any]) -> Any:
+    """Apply at each place, several times where a place is repeated: a round for each repetition."""
+    waiting = np.arange(places.size)
+    while waiting.size:
+        turn = waiting[np.unique(places[waiting], return_index=True)[1]]
+        spots = np.unravel_index(places[turn], a.shape)
+        a = rules["put"](a, ufunc(a[spots], *(value[turn] for value in values)), index=spots)
+        waiting = np.setdiff1d(waiting, turn)
+    return a
+
+
+def _plain_if_flat(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a ufunc has no derivative (a comparison), its methods give what they give on plain arrays."""
+
+    def chosen(ufunc: np.ufunc, *inputs: Any, **options: Any) -> Any:
+        if _without_derivative(ufunc):
+            return getattr(ufunc, name)(*plain_everywhere(inputs), **plain_everywhere(options))
+        return method(ufunc, *inputs, **options)
+
+    return chosen
+
+
+# -- ufuncs with two results -------------------------------------------------------------------------------------
 def _divmod(a: Any, b: Any) -> Any:
     return np.floor_divide(a, b), np.remainder(a, b)
 
@@ -178,14 +214,9 @@ def _frexp(x: Any) -> Any:
 functions[np.divmod] = _divmod
 functions[np.modf] = _modf
 functions[np.frexp] = _frexp
-ufunc_methods |= {
-    "__call__": _call,
-    "reduce": _reduce,
-    "accumulate": _accumulate,
-    "reduceat": _reduceat,
-    "outer": _outer,
-    "at": _at,
-}
+ufunc_methods |= {"__call__": _call, "at": _at}
+for _method in (_reduce, _accumulate, _reduceat, _outer):
+    ufunc_methods[_method.__name__[1:]] = _plain_if_flat(_method.__name__[1:], _method)
 bind_operators()
 setattr(Tensor, "__divmod__", _divmod)
 setattr(Tensor, "__rdivmod__", lambda self, other: _divmod(other, self))

@@ -312,14 +312,16 @@ def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     return stored(rules["round"](a, decimals=decimals), out)
 
 
-def _constant_like(function: Any) -> Any:
+def _constant(new: Any, like: Any) -> Any:
     """A new buffer: a Tensor to write into, without history; of an integer or boolean dtype, a plain array."""
+    return type(like)(new, copy=False).detach() if new.dtype.kind in "fc" else new
 
+
+def _constant_like(function: Any) -> Any:
     def like(
         prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any
     ) -> Any:
-        new = function(plain(prototype), dtype=dtype, order=order, shape=shape)
-        return type(prototype)(new, copy=False).detach() if new.dtype.kind in "fc" else new
+        return _constant(function(plain(prototype), dtype=dtype, order=order, shape=shape), prototype)
 
     return like
 
@@ -331,7 +333,14 @@ for _like in (np.empty_like, np.ones_like):
 
 @implements(np.full_like)
 def full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: Any = "K",
+    subok: bool = True,
+    shape: Any = None,
+    **options: Any,
 ) -> Any:
-    shape = np.shape(a) if shape is None else shape
-    return np.copy(np.broadcast_to(as_array(fill_value).astype(dtype or a.dtype), shape))
+    if plain(fill_value) is fill_value:
+        return _constant(np.full_like(plain(a), fill_value, dtype=dtype, order=order, shape=shape), a)
+    return np.copy(np.broadcast_to(fill_value.astype(dtype or a.dtype), np.shape(a) if shape is None else shape))
