@@ -415,7 +415,7 @@ def lifted(x: Any) -> Any:
     if not any(isinstance(item, Tensor) for item in items):
         raise DataError("an array of Python objects cannot be differentiated; convert it with x.astype(float)")
     return np.reshape(
-        cast(Any, np.stack([i if isinstance(i, Tensor) else np.asarray(i, float) for i in items])), x.shape
+        cast(Any, np.stack([i if isinstance(i, Tensor) else as_value(i) for i in items])), x.shape
     )
 
 
