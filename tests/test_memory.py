@@ -85,6 +85,8 @@ def test_large_matrix_products():
         for z in (x @ y, x @ b, a @ y):
             np.testing.assert_array_equal(z.data, a @ b)
         np.sum((x @ y) ** 2).backward()
-        np.testing.assert_allclose(x.grad, cr.grad(lambda x: np.sum(np.einsum("...ij,j...->i...", x, b) ** 2))(a) if a.ndim == 2 else x.grad)
+        np.testing.assert_allclose(
+            x.grad, cr.grad(lambda x: np.sum(np.einsum("...ij,j...->i...", x, b) ** 2))(a) if a.ndim == 2 else x.grad
+        )
         with pytest.raises(ValueError, match=r"matmul of Tensor"):
             x @ np.ones((7, 300))

@@ -164,8 +164,8 @@ class Tensor:
     def _lost(self, call: str) -> ConversionError | ConcreteValueError:
         return ConversionError(
             f"{call} would lose the derivative of {describe(self)}. To take the plain value out use t.item(), t.data "
-            "or t.detach(). Inside a differentiated function write the NumPy function instead (np.sin for math.sin), and "
-            "fill a Tensor (np.zeros_like(t)) or join parts (np.stack) instead of assigning to an element of an array."
+            "or t.detach(). Inside a differentiated function write the NumPy function instead (np.sin for math.sin), "
+            "and fill a Tensor (np.zeros_like(t)) or join parts (np.stack) instead of assigning to an array's element."
         )
 
     def __float__(self) -> float:
@@ -294,7 +294,9 @@ class Tensor:
         return iter(np.ravel(cast(Any, self)))
 
     def __getitem__(self, index: Any) -> Tensor:
-        return cast(Tensor, record(rules["getitem"], (self,), (index if index.__class__ in BASIC else plain_index(index),)))
+        if index.__class__ not in BASIC:
+            index = plain_index(index)
+        return cast(Tensor, record(rules["getitem"], (self,), (index,)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         overwrite(self, record(rules["put"], (self, value), (plain_index(index),)))
@@ -414,9 +416,7 @@ def lifted(x: Any) -> Any:
     items = list(x.flat)
     if not any(isinstance(item, Tensor) for item in items):
         raise DataError("an array of Python objects cannot be differentiated; convert it with x.astype(float)")
-    return np.reshape(
-        cast(Any, np.stack([i if isinstance(i, Tensor) else as_value(i) for i in items])), x.shape
-    )
+    return np.reshape(cast(Any, np.stack([i if isinstance(i, Tensor) else as_value(i) for i in items])), x.shape)
 
 
 def tensor_like(x: Any) -> Any:
@@ -477,15 +477,16 @@ def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], va
     if rule.complex_rule is not None and any(getattr(v, "dtype", dtype).kind == "c" for v in values):
         rule = rule.complex_rule
     node.rule = rule
-    found = rule.keeps.get(active)
+    key = active + (1 << len(nodes))  # the number of operands varies, for some
+    found = rule.keeps.get(key)
     if found is None:
-        found = rule.keeps[active] = kept(rule, tuple(operand is not None for operand in nodes))
+        found = rule.keeps[key] = kept(rule, tuple(operand is not None for operand in nodes))
     positions, keep_output = found
     for i in positions:
         if (operand := nodes[i]) is not None:
             operand.value = values[i]
     node.value = value if keep_output else None
-    if active + 1 != 1 << len(nodes):
+    if key + 1 != 2 << len(nodes):
         nodes = [constant(values[i], i in positions) if operand is None else operand for i, operand in enumerate(nodes)]
     node.operands = cast("tuple[Node, ...]", tuple(nodes))
     node.params = params

@@ -177,7 +177,20 @@ def _place(x: Any, shape: tuple[int, ...], index: Any) -> Any:
     return zeros
 
 
-linear(lambda x, index: x[index], lambda ct, x, index: rules["place"](ct, shape=x.shape, index=index), name="getitem")
+def _add_at(total: Any, ct: Any, index: Any) -> None:
+    part = total[index]
+    if part.__class__ is np.ndarray and part.base is total:
+        np.add(part, ct, part)  # a view, so this writes into `total`
+    else:
+        np.add.at(total, index, ct)
+
+
+linear(
+    lambda x, index: x[index],
+    lambda ct, x, index: rules["place"](ct, shape=x.shape, index=index),
+    name="getitem",
+    add_into=_add_at,
+)
 linear(_place, lambda ct, x, shape, index: ct[index], name="place")
 
 

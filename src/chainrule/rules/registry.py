@@ -62,7 +62,7 @@ class Rule:
     variant : `(rule, values, nodes) -> rule`: a cheaper or exacter rule for these operands
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
-    keeps : `kept` by the bits of the operands that are differentiated
+    keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
     pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
     """

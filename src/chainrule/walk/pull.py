@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import formula
 from ..errors import GradientShapeError, NoDerivativeError, OutputError
 from ..graph import CLOSED, FREED, Node, by_index, ordered
-from ..memory import BIG, apply, empty_like, uniform
-from ..rules.registry import LETTERS, Rule, formulas, partial_trees
+from ..memory import BIG, apply
+from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, handle, plain, tensor_like
+from . import rows
 
 __all__ = ["accumulate", "backward", "pull"]
 
@@ -73,16 +73,11 @@ def fitted(x: Any, node: Node) -> Any:
     return x
 
 
-def careful_product(ct: Any, partial: Any) -> Any:
-    """Multiply so that an exact zero on either side wins over infinity and NaN."""
-    return np.where((plain(ct) == 0) | (plain(partial) == 0), 0, ct * partial)[()]
-
-
 # -- from a rule to the function the walk calls --------------------------------------------------------------------
 def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     """Make, once per rule, the function that adds a node's share to its operands' cotangents."""
     if rule.partials:
-        function = printed(rule, careful)
+        function = rows.print_pull(rule, careful, accumulate)
     elif rule.pull_all or rule.pulls:
         function = _written(rule)
     else:
@@ -92,60 +87,6 @@ def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     else:
         rule.pull = function
     return function
-
-
-def printed(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
-    """Print the reverse rule of a row of partial derivatives as one Python function, and compile it."""
-    namespace: dict[str, Any] = PRINTED | called()
-    operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
-    lines = [f"def pull_{rule.name}(node, ct):", f"    {', '.join(operands)}, = node.operands"]
-    ct = formulas.symbol("ct")
-    for operand, partial in zip(operands, partial_trees(rule), strict=True):
-        if formula.is_number(partial, 0):
-            continue
-        read = formula.names(partial)
-        body = [f"{name} = {'node' if name == 'y' else name.upper()}.value" for name in sorted(read)]
-        if rule.conjugate and read:
-            partial = formulas.make("conjugate", partial)
-        if careful and read:
-            temporaries, expression = formula.statements(partial)
-            body += [*temporaries, f"accumulate({operand}, careful_product(ct, {expression}), True)"]
-        else:
-            product = formulas.make("multiply", ct, partial)
-            temporaries, expression = formula.statements(product)
-            plainly = [*temporaries, f"accumulate({operand}, {expression}{', True' if expression != 'ct' else ''})"]
-            in_place = None if rule.conjugate else formula.in_place(product, called())
-            if in_place:
-                arrays = ", ".join(["ct", *sorted(read)])
-                body += [f"if ct.__class__ is ndarray and ct.nbytes >= BIG and uniform({arrays}):"]
-                body += ["    " + line for line in (*in_place[0], f"accumulate({operand}, {in_place[1]}, True)")]
-                body += ["else:", *("    " + line for line in plainly)]
-            else:
-                body += plainly
-        lines += [f"    if {operand}.cotangent is not CLOSED:", *("        " + line for line in body)]
-    source = "\n".join(lines)
-    exec(compile(source, f"<pull of {rule.name}>", "exec"), namespace)
-    function: Callable[[Node, Any], None] = namespace[f"pull_{rule.name}"]
-    function.__doc__ = source
-    return function
-
-
-PRINTED = {
-    "BIG": BIG,
-    "CLOSED": CLOSED,
-    "accumulate": accumulate,
-    "careful_product": careful_product,
-    "empty_like": empty_like,
-    "ndarray": ndarray,
-    "uniform": uniform,
-}
-
-
-def called() -> dict[str, Any]:
-    """What the names in a printed formula mean: NumPy's ufuncs, and rules that are no ufunc."""
-    return {
-        name: rule.value if isinstance(rule.value, np.ufunc) else rule for name, rule in formulas.operations.items()
-    }
 
 
 def _written(rule: Rule) -> Callable[[Node, Any], None]:
@@ -296,8 +237,9 @@ def _walk(
 ) -> list[Any]:
     with np.errstate(all="ignore"):  # the forward pass warned already
         results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
-        if any(map(has_nan, results)):
-            results = _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
+        for x in results:
+            if has_nan(x):
+                return _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
     return results
 
 
@@ -337,15 +279,18 @@ def _sweep(
 
 def has_nan(x: Any) -> bool:
     """Whether any element is NaN; one pass over memory, none over a temporary."""
-    if x.__class__ is not ndarray:
-        x = plain(x)
-        if x is None or x.__class__ is float64:
-            return x is not None and bool(x != x)
-    if x.__class__ is ndarray and (x.dtype is double or x.dtype is single):
-        flat = x.ravel()
-        x = flat.dot(flat)  # squares add up without cancelling: a NaN in the sum is one of an element
+    kind = x.__class__
+    if kind is ndarray:
+        dtype = x.dtype
+        if dtype is double or dtype is single:
+            flat = x.ravel()
+            x = flat.dot(flat)  # squares add up without cancelling: a NaN in the sum is one of an element
+            return bool(x != x)
+    elif kind is float64:
         return bool(x != x)
-    return bool(np.any(np.isnan(x)))
+    elif x is None:
+        return False
+    return bool(np.any(np.isnan(plain(x))))
 
 
 def release(nodes: list[Node]) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import formula
 from ..errors import NoDerivativeError
 from ..graph import Node, contexts, next_index
 from ..record import Context
-from ..rules.registry import LETTERS, Rule, formulas, partial_trees
+from ..rules.registry import Rule
 from ..tensor import Tensor, handle
 from ..tensor import record as apply
-from .pull import called, careful_product, has_nan
+from . import rows
+from .pull import has_nan
 
 __all__ = ["Follower"]
 
@@ -99,7 +99,7 @@ def _fitted(tangent: Any, node: Node) -> Any:
 def compiled(rule: Rule, careful: bool) -> Forward:
     """Make, once per rule, the function that computes a node's tangent from those of its operands."""
     if rule.partials:
-        function = _printed(rule, careful)
+        function = rows.print_push(rule, careful)
     elif rule.push is not None:
         function = rule.push
     elif rule.kind == "linear":
@@ -133,33 +133,3 @@ def _linear(node: Node, tangents: Sequence[Any]) -> Any:
                 term = node.rule.value(*operands, *rest, **options)
             total = term if total is None else total + term
     return total
-
-
-def _printed(rule: Rule, careful: bool) -> Forward:
-    letters = LETTERS[: len(rule.partials)]
-    lines = [
-        f"def push_{rule.name}(node, tangents):",
-        f"    {', '.join(letter.upper() for letter in letters)}, = node.operands",
-        f"    {', '.join('t' + letter for letter in letters)}, = tangents",
-        "    total = None",
-    ]
-    for letter, partial in zip(letters, partial_trees(rule), strict=True):
-        if formula.is_number(partial, 0):
-            continue
-        t = formulas.symbol("t" + letter)
-        read = sorted(formula.names(partial))
-        body = [f"{name} = {'node' if name == 'y' else name.upper()}.value" for name in read]
-        if careful and read:
-            temporaries, expression = formula.statements(partial, "s")
-            expression = f"careful_product(t{letter}, {expression})"
-        else:
-            temporaries, expression = formula.statements(formulas.make("multiply", t, partial), "s")
-        body += [*temporaries, f"term = {expression}", "total = term if total is None else total + term"]
-        lines += [f"    if t{letter} is not None:", *("        " + line for line in body)]
-    lines.append("    return total")
-    source = "\n".join(lines)
-    namespace: dict[str, Any] = {"careful_product": careful_product, **called()}
-    exec(compile(source, f"<push of {rule.name}>", "exec"), namespace)
-    function: Forward = namespace[f"push_{rule.name}"]
-    function.__doc__ = source
-    return function
