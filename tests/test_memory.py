@@ -71,6 +71,14 @@ def test_results_outlive_the_next_pass():
     np.testing.assert_array_equal(y.data, expected[1])
 
 
+def test_large_results_can_be_written_to():
+    x = cr.Tensor(np.ones(N))
+    y = x * 2
+    y[0] = 7.0
+    np.sum(y * y).backward()
+    np.testing.assert_array_equal(x.grad[:2], [0.0, 8.0])
+
+
 def test_other_layouts_go_through_numpy():
     x0 = np.asfortranarray(np.random.default_rng(0).uniform(0.1, 1, (300, 200)))
     for x in (x0, x0[::-1], x0[::2, ::3]):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BIG", "apply", "empty", "empty_like", "matmul", "uniform"]
+__all__ = ["BIG", "apply", "empty", "empty_like", "matmul", "owns", "uniform"]
 
 BIG = 1 << 16  # bytes; below, the allocator is as fast
 KEPT = 1 << 28  # bytes that the pool holds at most
@@ -56,6 +56,12 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
             drop()
         raw = Raw(size, np.uint8)
     return ndarray(shape, dtype, Lease(size, np.uint8, raw))
+
+
+def owns(x: Any) -> bool:
+    """Whether an array is no view of another one."""
+    base = x.base
+    return base is None or base.__class__ is Lease
 
 
 def drop() -> None:

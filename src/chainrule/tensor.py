@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import ConcreteValueError, ConversionError, DataError, InPlaceError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, watchers
+from .memory import owns
 from .rules.registry import Rule, kept, lookup, parameter_names, rules
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
@@ -464,7 +465,7 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
     if not active:
         return handle(None, value)
     tensor = handle(made(rule, nodes, active, values, value, (rest, options)), value)
-    if rule.kind == "linear" and len(operands) == 1 and value.__class__ is ndarray and value.base is not None:
+    if rule.kind == "linear" and len(operands) == 1 and value.__class__ is ndarray and not owns(value):
         cast(Any, operands[0]).viewed = True
     return tensor
 
@@ -567,7 +568,7 @@ def overwrite(target: Any, result: Any) -> Tensor:
     result = result if isinstance(result, Tensor) else handle(None, result)
     if result.shape != target.shape:
         raise InPlaceError(f"cannot write {describe(result)} into {describe(target)}")
-    if getattr(target, "viewed", False) or getattr(target.data, "base", None) is not None:
+    if getattr(target, "viewed", False) or (isinstance(target.data, ndarray) and not owns(target.data)):
         raise InPlaceError(
             f"in-place write to {describe(target)}, which shares its memory with a view; chainrule cannot follow such "
             "writes yet. Write the out-of-place form (y = x * 2), or work on a copy: x = x.copy()."

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import GradientShapeError, NoDerivativeError, OutputError
 from ..graph import CLOSED, FREED, Node, by_index, ordered
-from ..memory import BIG, apply
+from ..memory import BIG, apply, owns
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, handle, plain, tensor_like
 from . import rows
@@ -40,7 +40,7 @@ def accumulate(node: Node, x: Any, fresh: bool = False) -> None:
     ):
         given, x = x, fitted(x, node)
         kind = x.__class__
-        fresh = kind is ndarray and x.base is None and (fresh or x is not given)
+        fresh = kind is ndarray and owns(x) and (fresh or x is not given)
     before = node.cotangent
     if before is None:
         node.cotangent = x
@@ -109,7 +109,7 @@ def _written(rule: Rule) -> Callable[[Node, Any], None]:
             if operand.cotangent is not CLOSED and function is not None:
                 x = function(ct, node)
                 # A new array that is no view belongs to the walk: rules return products, never what they keep.
-                accumulate(operand, x, x.__class__ is ndarray and x.base is None and x is not ct)
+                accumulate(operand, x, x.__class__ is ndarray and x is not ct and owns(x))
 
     return pull_each
 
