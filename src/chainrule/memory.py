@@ -97,12 +97,23 @@ def apply(ufunc: Any, u: Any, v: Any = 0.0) -> Any:
     """Call a ufunc on large operands, with its result on recycled memory where that is as NumPy would have it."""
     if ufunc.nin == 1:
         return ufunc(u, empty(u.shape, u.dtype)) if u.__class__ is ndarray and uniform(u) else ufunc(u)
-    whole = u if u.__class__ is ndarray else v
+    whole, other = (u, v) if u.__class__ is ndarray and (v.__class__ is not ndarray or v.size <= u.size) else (v, u)
     if whole.__class__ is ndarray and uniform(whole):
-        bias = v.__class__ is ndarray and v.dtype is u.dtype and v.shape == u.shape[u.ndim - v.ndim :]
-        if bias or uniform(whole, u, v):
-            return ufunc(u, v, empty(whole.shape, whole.dtype))
+        shape = whole.shape
+        kind = other.__class__
+        if (
+            kind is float
+            or kind is int
+            or (kind is ndarray and other.dtype is whole.dtype and _fits(other.shape, shape))
+        ):
+            return ufunc(u, v, empty(shape, whole.dtype))
     return ufunc(u, v)
+
+
+def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` broadcasts to `whole`."""
+    extra = len(whole) - len(shape)
+    return shape == whole or (extra >= 0 and all(n in (1, m) for n, m in zip(shape, whole[extra:], strict=True)))
 
 
 def matmul(u: Any, v: Any) -> Any:

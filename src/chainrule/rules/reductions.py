@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..memory import BIG, apply
 from .linear import Axes, cumsum_rule, masked, raised, spread, stored, sum_rule, summed
 from .registry import Rule, custom, implements
 
@@ -19,7 +20,6 @@ MISSING = np._NoValue  # NumPy's own mark of an argument that was not given
 
 def _options(**given: Any) -> dict[str, Any]:
     """The options that say something: NumPy's defaults are left out."""
-    given["keepdims"] = given["keepdims"] is not MISSING and bool(given["keepdims"])
     return {
         name: value
         for name, value in given.items()
@@ -32,27 +32,41 @@ def zero_wins(a: Any, b: Any) -> Any:
     return np.where(np.logical_or(a == 0, b == 0), 0, a * b)
 
 
-def optimistic(formula: Callable[[Callable[[Any, Any], Any]], Any]) -> Any:
-    """Compute with plain products, and once more with guarded ones if a NaN came out."""
-    result = formula(np.multiply)
-    return formula(zero_wins) if np.isnan(result).any() else result
-
-
 def conjugated(x: Any) -> Any:
     return np.conj(x) if x.dtype.kind == "c" else x
 
 
+def by_products(pull: Any, push: Any) -> dict[str, Any]:
+    """Both forms of two rules that multiply with the function they are given: plainly, and so that zero wins.
+
+    They are called as `pull(times, cotangent, node)` and `push(times, tangent, node)`.
+    """
+
+    def pull_with(times: Any) -> Any:
+        return lambda ct, node: pull(times, ct, node)
+
+    def push_with(times: Any) -> Any:
+        return lambda node, tangents: push(times, tangents[0], node)
+
+    return {
+        "pulls": (pull_with(_times),),
+        "push": push_with(_times),
+        "careful_pulls": (pull_with(zero_wins),),
+        "careful_push": push_with(zero_wins),
+    }
+
+
 def reduction(name: str, value: Callable[..., Any], gradient: Callable[[Any], Any], needs: str) -> Rule:
     """Register a reduction whose gradient, at a node, is `gradient(node)`: an array of the operand's shape."""
-    return custom(
-        name,
-        value,
-        needs=(needs,),
-        pulls=(lambda ct, node: optimistic(lambda times: times(raised(ct, node), gradient(node))),),
-        push=lambda node, tangents: summed(
-            optimistic(lambda times: times(conjugated(gradient(node)), tangents[0])), node
-        ),
+    forms = by_products(
+        lambda times, ct, node: times(raised(ct, node), gradient(node)),
+        lambda times, t, node: summed(times(conjugated(gradient(node)), t), node),
     )
+    return custom(name, value, needs=(needs,), **forms)
+
+
+def _times(a: Any, b: Any) -> Any:
+    return apply(np.multiply, a, b)
 
 
 # -- sum and mean --------------------------------------------------------------------------------------------------
@@ -95,9 +109,15 @@ def _mean_pull(ct: Any, node: Any) -> Any:
     return masked(share, node.params[1].get("where", True))
 
 
+def _mean(x: Any, **options: Any) -> Any:
+    if not options and x.__class__ is np.ndarray and x.dtype.char in "fd" and x.size:
+        return np.add.reduce(x, None) / x.size  # what np.mean does, without 3 µs of Python
+    return np.mean(x, **options)
+
+
 mean_rule = custom(
     "mean",
-    np.mean,
+    _mean,
     needs=("",),
     pulls=(_mean_pull,),
     push=lambda node, tangents: np.mean(tangents[0], **node.params[1]),
@@ -245,7 +265,7 @@ def prod(
     return stored(product_rule(a, **options), out)
 
 
-def _cumprod_pull(ct: Any, node: Any) -> Any:
+def _cumprod_pull(times: Any, ct: Any, node: Any) -> Any:
     # h_i = sum over k >= i of ct_k * prod of x_j, i < j <= k, satisfies h_i = ct_i + x_{i+1} h_{i+1}: no division.
     axis = node.params[1]["axis"]
     x, ct = np.moveaxis(conjugated(node.operands[0].value), axis, 0), np.moveaxis(ct, axis, 0)
@@ -253,37 +273,28 @@ def _cumprod_pull(ct: Any, node: Any) -> Any:
     if not n:
         return np.moveaxis(ct, 0, axis)
     before = np.concatenate([np.ones_like(x[:1]), np.cumprod(x[:-1], 0)])
-
-    def slopes(times: Any) -> Any:
-        later = [ct[n - 1]]
-        for i in range(n - 2, -1, -1):
-            later.append(ct[i] + times(x[i + 1], later[-1]))
-        return times(before, np.stack(later[::-1]))
-
-    return np.moveaxis(optimistic(slopes), 0, axis)
+    later = [ct[n - 1]]
+    for i in range(n - 2, -1, -1):
+        later.append(ct[i] + times(x[i + 1], later[-1]))
+    return np.moveaxis(times(before, np.stack(later[::-1])), 0, axis)
 
 
-def _cumprod_push(node: Any, tangents: Any) -> Any:
+def _cumprod_push(times: Any, tangent: Any, node: Any) -> Any:
     axis = node.params[1]["axis"]
-    x, y, t = (np.moveaxis(each, axis, 0) for each in (node.operands[0].value, node.value, tangents[0]))
+    x, y, t = (np.moveaxis(each, axis, 0) for each in (node.operands[0].value, node.value, tangent))
     if not x.shape[0]:
-        return tangents[0]
-
-    def changes(times: Any) -> Any:
-        out = [t[0]]
-        for i in range(1, x.shape[0]):
-            out.append(times(out[-1], x[i]) + times(y[i - 1], t[i]))
-        return np.stack(out)
-
-    return np.moveaxis(optimistic(changes), 0, axis)
+        return tangent
+    changes = [t[0]]
+    for i in range(1, x.shape[0]):
+        changes.append(times(changes[-1], x[i]) + times(y[i - 1], t[i]))
+    return np.moveaxis(np.stack(changes), 0, axis)
 
 
 cumprod_rule = custom(
     "cumprod",
     lambda x, axis, dtype=None: np.multiply.accumulate(x, axis, dtype),
     needs=("ay",),
-    pulls=(_cumprod_pull,),
-    push=_cumprod_push,
+    **by_products(_cumprod_pull, _cumprod_push),
 )
 
 
@@ -300,25 +311,33 @@ _cumulative(np.cumprod, cumprod_rule)
 
 
 # -- log-sum-exp and softmax ---------------------------------------------------------------------------------------
+def _less(x: Any, y: Any) -> Any:
+    return apply(np.subtract, x, y) if x.nbytes >= BIG else x - y
+
+
+def _exp_in_place(z: Any) -> Any:
+    return np.exp(z, z) if z.__class__ is np.ndarray else np.exp(z)
+
+
 def _shifted(x: Any, axis: Axes) -> tuple[Any, Any]:
     """`x` less its largest element, and that element; an infinite one is left where it is."""
     top = np.max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
-    return x - top, top
+    return _less(x, top), top
 
 
 def _logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     z, top = _shifted(x, axis)
-    z = np.exp(z, z) if z.__class__ is np.ndarray else np.exp(z)
+    total = np.sum(_exp_in_place(z), axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):
-        y = np.log(np.sum(z, axis=axis, keepdims=True)) + top
+        y = np.log(total) + top
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
 def _weights(node: Any) -> Any:
     """exp(x - y): 0 where the whole group is -inf; infinite elements share."""
     x, y = node.operands[0].value, raised(node.value, node)
-    weights = np.exp(x - np.where(np.isfinite(y), y, 0))
+    weights = _exp_in_place(_less(x, np.where(np.isfinite(y), y, 0)))
     return np.where(np.isposinf(y), _shares(node), weights) if np.isposinf(y).any() else weights
 
 
@@ -326,22 +345,16 @@ logsumexp_rule = reduction("logsumexp", _logsumexp, _weights, needs="ay")
 
 
 def _softmax(x: Any, axis: Axes = -1) -> Any:
-    z = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    z = _exp_in_place(_less(x, np.max(x, axis=axis, keepdims=True)))
     return z / np.sum(z, axis=axis, keepdims=True)
 
 
-def _softmax_change(change: Any, node: Any) -> Any:
+def _softmax_change(times: Any, change: Any, node: Any) -> Any:
     y, axis = node.value, node.params[1].get("axis", -1)
-    return optimistic(lambda times: times(y, change - np.sum(times(change, y), axis=axis, keepdims=True)))
+    return times(y, change - np.sum(times(change, y), axis=axis, keepdims=True))
 
 
-softmax_rule = custom(
-    "softmax",
-    _softmax,
-    needs=("y",),
-    pulls=(_softmax_change,),
-    push=lambda node, tangents: _softmax_change(tangents[0], node),
-)
+softmax_rule = custom("softmax", _softmax, needs=("y",), **by_products(_softmax_change, _softmax_change))
 
 
 def _log_softmax(x: Any, axis: Axes = -1) -> Any:
@@ -350,14 +363,15 @@ def _log_softmax(x: Any, axis: Axes = -1) -> Any:
         return z - np.log(np.sum(np.exp(z), axis=axis, keepdims=True))
 
 
-def _log_softmax_pull(ct: Any, node: Any) -> Any:
+def _log_softmax_pull(times: Any, ct: Any, node: Any) -> Any:
     total = np.sum(ct, axis=node.params[1].get("axis", -1), keepdims=True)
-    return ct - optimistic(lambda times: times(np.exp(node.value), total))
+    return ct - times(np.exp(node.value), total)
 
 
-def _log_softmax_push(node: Any, tangents: Any) -> Any:
-    changes = optimistic(lambda times: times(np.exp(node.value), tangents[0]))
-    return tangents[0] - np.sum(changes, axis=node.params[1].get("axis", -1), keepdims=True)
+def _log_softmax_push(times: Any, t: Any, node: Any) -> Any:
+    return t - np.sum(times(np.exp(node.value), t), axis=node.params[1].get("axis", -1), keepdims=True)
 
 
-log_softmax_rule = custom("log_softmax", _log_softmax, needs=("y",), pulls=(_log_softmax_pull,), push=_log_softmax_push)
+log_softmax_rule = custom(
+    "log_softmax", _log_softmax, needs=("y",), **by_products(_log_softmax_pull, _log_softmax_push)
+)

@@ -57,6 +57,7 @@ class Rule:
     pull_all : for any number of operands: a function `(cotangent, node)` giving all of them
     add_into : of a linear rule: a function `(total, cotangent, *params)` that adds the transpose into an array in place
     push : function `(node, tangents)` giving the output's tangent; None in `tangents` is zero
+    careful_pulls, careful_push : the same for the second walk, where these multiply by what may be infinite or NaN
     conjugate : whether the partials are conjugated in reverse mode, as they are for complex operands
     complex_rule : the rule for complex operands, if it is another one
     variant : `(rule, values, nodes) -> rule`: a cheaper or exacter rule for these operands
@@ -76,6 +77,8 @@ class Rule:
     pull_all: Function | None = None
     add_into: Function | None = None
     push: Function | None = None
+    careful_pulls: tuple[Function | None, ...] = ()
+    careful_push: Function | None = None
     conjugate: bool = False
     complex_rule: Rule | None = None
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
@@ -217,6 +220,8 @@ def custom(
     pulls: tuple[Function | None, ...] = (),
     pull_all: Function | None = None,
     push: Function | None = None,
+    careful_pulls: tuple[Function | None, ...] = (),
+    careful_push: Function | None = None,
     source: str = "",
     also: Iterable[Any] = (),
 ) -> Rule:
@@ -229,6 +234,8 @@ def custom(
         pulls=pulls,
         pull_all=pull_all,
         push=push,
+        careful_pulls=careful_pulls,
+        careful_push=careful_push,
         source=source,
     )
     return _register(rule, also)

@@ -79,7 +79,7 @@ def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     if rule.partials:
         function = rows.print_pull(rule, careful, accumulate)
     elif rule.pull_all or rule.pulls:
-        function = _written(rule)
+        function = _written(rule, careful)
     else:
         function = _missing(rule)
     if careful:
@@ -89,7 +89,7 @@ def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     return function
 
 
-def _written(rule: Rule) -> Callable[[Node, Any], None]:
+def _written(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     if rule.pull_all is not None:
         pull_all = rule.pull_all
 
@@ -102,7 +102,7 @@ def _written(rule: Rule) -> Callable[[Node, Any], None]:
 
     if rule.add_into is not None:
         return _adding(rule.add_into, rule.pulls[0])
-    pulls = rule.pulls
+    pulls = (rule.careful_pulls if careful else ()) or rule.pulls
 
     def pull_each(node: Node, ct: Any) -> None:
         for operand, function in zip(node.operands, pulls):  # noqa: B905 (the lengths agree; this is the hot path)

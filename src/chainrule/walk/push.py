@@ -101,7 +101,7 @@ def compiled(rule: Rule, careful: bool) -> Forward:
     if rule.partials:
         function = rows.print_push(rule, careful)
     elif rule.push is not None:
-        function = rule.push
+        function = (rule.careful_push if careful else None) or rule.push
     elif rule.kind == "linear":
         function = _linear
     elif rule.kind == "nondifferentiable":
