@@ -166,8 +166,8 @@ def ordered(roots: Iterable[Node], oldest: int = 1) -> tuple[list[Node], set[Nod
     frontier : set of Node
         Operands of those nodes that are older or constant.
     """
-    nodes = [root for root in dict.fromkeys(roots) if root.index >= oldest]
-    seen = set(nodes)
+    seen = set(roots)
+    nodes = [root for root in seen if root.index >= oldest]
     frontier: set[Node] = set()
     for node in nodes:  # grows as it goes
         for operand in node.operands:

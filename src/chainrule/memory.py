@@ -118,6 +118,8 @@ def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
 
 def matmul(u: Any, v: Any) -> Any:
     """Multiply matrices, with a large product on recycled memory."""
+    if u.nbytes + v.nbytes < BIG:
+        return np.matmul(u, v)
     if u.__class__ is ndarray and v.__class__ is ndarray and u.ndim == v.ndim == 2 and u.dtype is v.dtype in _SMOOTH:
         rows, columns = u.shape[0], v.shape[1]
         if rows * columns * u.itemsize >= BIG and u.shape[1] == v.shape[0]:

@@ -8,6 +8,7 @@ needs is freed as early as in plain NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from .errors import ConcreteValueError, ConversionError, DataError, InPlaceError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, watchers
 from .memory import owns
-from .rules.registry import Rule, kept, lookup, parameter_names, rules
+from .rules.registry import Rule, functions, kept, lookup, parameter_names, rules
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 
@@ -261,6 +262,9 @@ class Tensor:
         return ufunc_methods[method](ufunc, *inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        found = functions.get(function)
+        if found.__class__ is FunctionType:
+            return found(*args, **options)
         return call(function, args, options)
 
     @staticmethod

@@ -42,6 +42,8 @@ def _matmul_pull_b(ct: Any, node: Any) -> Any:
         return np.expand_dims(conjugated(a), -1) * np.expand_dims(ct, -2)
     if len(b.shape) == 1:
         return np.squeeze(np.matmul(adjoint(a), np.expand_dims(ct, -1)), -1)
+    if len(b.shape) == 2 and a.ndim > 2:  # one product of tall matrices instead of many that are added up
+        a, ct = np.reshape(a, (-1, a.shape[-1])), np.reshape(ct, (-1, ct.shape[-1]))
     return matmul(adjoint(a), ct)
 
 

@@ -80,6 +80,8 @@ def sum(
     initial: Any = MISSING,
     where: Any = MISSING,
 ) -> Any:
+    if dtype is None and out is None and keepdims is MISSING and initial is MISSING and where is MISSING:
+        return sum_rule(a) if axis is None else sum_rule(a, axis=axis)  # the usual call, a microsecond sooner
     options = _options(axis=axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
     return stored(sum_rule(a, **options), out)
 
@@ -128,6 +130,8 @@ mean_rule = custom(
 def mean(
     a: Any, axis: Axes = None, dtype: Any = None, out: Any = None, keepdims: Any = MISSING, *, where: Any = MISSING
 ) -> Any:
+    if axis is None and dtype is None and out is None and keepdims is MISSING and where is MISSING:
+        return mean_rule(a)  # as in sum
     return stored(mean_rule(a, **_options(axis=axis, dtype=dtype, keepdims=keepdims, where=where)), out)
 
 

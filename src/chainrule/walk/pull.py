@@ -169,8 +169,9 @@ def pull(
     targets : the nodes differentiated with respect to
     results : per target, its cotangent; an array nobody else holds, or None if the roots do not depend on it
     """
-    inside = [(root, ct) for root, ct in zip(roots, cotangents, strict=True) if root.index >= oldest]
-    roots, cotangents = [root for root, _ in inside], [ct for _, ct in inside]
+    if min(map(by_index, roots), default=0) < oldest:  # a result made outside
+        inside = [(root, ct) for root, ct in zip(roots, cotangents, strict=True) if root.index >= oldest]
+        roots, cotangents = [root for root, _ in inside], [ct for _, ct in inside]
     nodes, frontier = ordered(roots, oldest)
     if targets is None:
         targets = [node for node in nodes if node.rule is None]
@@ -350,13 +351,15 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
         if hasattr(node, "grad"):
             if result is None:  # reached through steps only, such as floor
                 result = np.zeros(node.shape, node.dtype)[()]
-            node.grad = result if node.grad is None else node.grad + result
+            before = node.grad
+            node.grad = result if before is None else before + result
 
 
 def started(tensor: Tensor, gradient: Any) -> Any:
     """The cotangent that a walk starts from: `gradient`, checked and in the dtype of `tensor`; ones by default."""
     if gradient is None:
-        return np.ones_like(tensor.data) if tensor.ndim else tensor.dtype.type(1)
+        value = tensor.data
+        return value.dtype.type(1) if isinstance(value, np.generic) else np.ones_like(value)
     gradient = tensor_like(gradient)
     ct = gradient if isinstance(gradient, Tensor) else as_value(gradient, copy=False)
     if ct.shape != tensor.shape:
