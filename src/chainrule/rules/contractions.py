@@ -14,7 +14,8 @@ from .registry import custom, implements, multilinear, rules
 
 def adjoint(x: Any) -> Any:
     """Transpose the last two axes, and conjugate."""
-    return conjugated(x.T if x.ndim == 2 else np.swapaxes(x, -1, -2))
+    x = x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
+    return np.conj(x) if x.dtype.kind == "c" else x
 
 
 def conjugated(x: Any) -> Any:

@@ -5,6 +5,7 @@ A reduction stores its gradient, an array of the operand's shape: both modes fol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,7 +108,10 @@ def _over_count(x: Any, node: Any) -> Any:
 
 
 def _mean_pull(ct: Any, node: Any) -> Any:
-    share = spread(raised(_over_count(ct, node), node), node.operands[0].shape)
+    shape = node.operands[0].shape
+    if not node.params[1] and isinstance(ct, np.float64 | np.float32):  # the usual case: a loss
+        return spread(ct / math.prod(shape), shape)
+    share = spread(raised(_over_count(ct, node), node), shape)
     return masked(share, node.params[1].get("where", True))
 
 
@@ -330,7 +334,17 @@ def _shifted(x: Any, axis: Axes) -> tuple[Any, Any]:
     return _less(x, top), top
 
 
+MODERATE = 30.0  # exp of it, and sums of millions of those, fit easily into float32: no shift is needed
+
+
+def _moderate(x: Any, extremes: Any) -> bool:
+    return x.__class__ is np.ndarray and x.dtype.char in "fd" and bool(np.all(np.abs(extremes) <= MODERATE))
+
+
 def _logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    top = np.max(x, axis=axis, keepdims=True)
+    if _moderate(x, top):  # one pass over memory less
+        return np.log(np.sum(apply(np.exp, x), axis=axis, keepdims=keepdims))
     z, top = _shifted(x, axis)
     total = np.sum(_exp_in_place(z), axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):
@@ -341,11 +355,26 @@ def _logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
 def _weights(node: Any) -> Any:
     """exp(x - y): 0 where the whole group is -inf; infinite elements share."""
     x, y = node.operands[0].value, raised(node.value, node)
-    weights = _exp_in_place(_less(x, np.where(np.isfinite(y), y, 0)))
+    finite = np.isfinite(y)
+    if finite.all():
+        return _exp_in_place(_less(x, y))
+    weights = _exp_in_place(_less(x, np.where(finite, y, 0)))
     return np.where(np.isposinf(y), _shares(node), weights) if np.isposinf(y).any() else weights
 
 
-logsumexp_rule = reduction("logsumexp", _logsumexp, _weights, needs="ay")
+def _logsumexp_pull(times: Any, ct: Any, node: Any) -> Any:
+    x, y, ct = node.operands[0].value, node.value, raised(ct, node)
+    if times is _times and ct.__class__ is np.ndarray and _moderate(x, y):
+        weights = apply(np.exp, x)
+        return np.multiply(weights, ct * raised(np.exp(-y), node), weights)  # new ones: no second large array
+    return times(ct, _weights(node))
+
+
+def _logsumexp_push(times: Any, t: Any, node: Any) -> Any:
+    return summed(times(_weights(node), t), node)
+
+
+logsumexp_rule = custom("logsumexp", _logsumexp, needs=("ay",), **by_products(_logsumexp_pull, _logsumexp_push))
 
 
 def _softmax(x: Any, axis: Axes = -1) -> Any:
