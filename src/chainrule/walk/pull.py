@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GradientShapeError, NoDerivativeError, OutputError
+from ..errors import GradientShapeError, OutputError
 from ..graph import CLOSED, FREED, Node, by_index, ordered
 from ..memory import BIG, apply, owns
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, handle, plain, tensor_like
-from . import rows
+from . import functions
 
 __all__ = ["accumulate", "backward", "pull"]
 
@@ -73,75 +73,14 @@ def fitted(x: Any, node: Node) -> Any:
     return x
 
 
-# -- from a rule to the function the walk calls --------------------------------------------------------------------
 def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
     """Make, once per rule, the function that adds a node's share to its operands' cotangents."""
-    if rule.partials:
-        function = rows.print_pull(rule, careful, accumulate)
-    elif rule.pull_all or rule.pulls:
-        function = _written(rule, careful)
-    else:
-        function = _missing(rule)
+    function = functions.pull_function(rule, careful, accumulate)
     if careful:
         rule.careful_pull = function
     else:
         rule.pull = function
     return function
-
-
-def _written(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
-    if rule.pull_all is not None:
-        pull_all = rule.pull_all
-
-        def pull_every(node: Node, ct: Any) -> None:
-            for operand, x in zip(node.operands, pull_all(ct, node), strict=True):
-                if operand.cotangent is not CLOSED and x is not None:
-                    accumulate(operand, x)
-
-        return pull_every
-
-    if rule.add_into is not None:
-        return _adding(rule.add_into, rule.pulls[0])
-    pulls = (rule.careful_pulls if careful else ()) or rule.pulls
-
-    def pull_each(node: Node, ct: Any) -> None:
-        for operand, function in zip(node.operands, pulls):  # noqa: B905 (the lengths agree; this is the hot path)
-            if operand.cotangent is not CLOSED and function is not None:
-                x = function(ct, node)
-                # A new array that is no view belongs to the walk: rules return products, never what they keep.
-                accumulate(operand, x, x.__class__ is ndarray and x is not ct and owns(x))
-
-    return pull_each
-
-
-def _adding(add_into: Callable[..., None], transpose: Any) -> Callable[[Node, Any], None]:
-    """Add into the operand's cotangent in place: n reads of an n-array cost O(n) together, not O(n²)."""
-
-    def pull_into(node: Node, ct: Any) -> None:
-        operand = node.operands[0]
-        total = operand.cotangent
-        if total is CLOSED:
-            return
-        if not isinstance(ct, ndarray | np.generic) or not (total is None or total.__class__ is ndarray):
-            accumulate(operand, transpose(ct, node))
-            return
-        if total is None:
-            total = np.zeros(operand.shape, operand.dtype)
-        elif not operand.owned:
-            total = total.copy()
-        rest, options = node.params or ((), {})
-        add_into(total, ct, *rest, **options)
-        operand.cotangent = total
-        operand.owned = True
-
-    return pull_into
-
-
-def _missing(rule: Rule) -> Callable[[Node, Any], None]:
-    def raises(node: Node, ct: Any) -> None:
-        raise NoDerivativeError(f"{rule.name} has no reverse-mode rule; use jvp, or register one")
-
-    return raises if rule.kind != "nondifferentiable" else lambda node, ct: None
 
 
 # -- the walk ------------------------------------------------------------------------------------------------------

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoDerivativeError
 from ..graph import Node, contexts, next_index
 from ..record import Context
 from ..rules.registry import Rule
-from ..tensor import Tensor, handle
-from ..tensor import record as apply
-from . import rows
+from ..tensor import handle
+from . import functions
 from .pull import has_nan
 
 __all__ = ["Follower"]
@@ -98,38 +96,9 @@ def _fitted(tangent: Any, node: Node) -> Any:
 
 def compiled(rule: Rule, careful: bool) -> Forward:
     """Make, once per rule, the function that computes a node's tangent from those of its operands."""
-    if rule.partials:
-        function = rows.print_push(rule, careful)
-    elif rule.push is not None:
-        function = (rule.careful_push if careful else None) or rule.push
-    elif rule.kind == "linear":
-        function = _linear
-    elif rule.kind == "nondifferentiable":
-        function = _zero
-    else:
-        raise NoDerivativeError(f"{rule.name} has no forward-mode rule; use grad or vjp, or register one")
+    function = functions.push_function(rule, careful)
     if careful:
         rule.careful_forward = function
     else:
         rule.forward = function
     return function
-
-
-def _zero(node: Node, tangents: Sequence[Any]) -> None:
-    return None
-
-
-def _linear(node: Node, tangents: Sequence[Any]) -> Any:
-    """Push through a product: the sum over operands of the function with that operand's tangent in its place."""
-    rest, options = node.params or ((), {})
-    total = None
-    for i, t in enumerate(tangents):
-        if t is not None:
-            operands = [operand.value for operand in node.operands]
-            operands[i] = t
-            if any(isinstance(operand, Tensor) for operand in operands):
-                term = apply(node.rule, operands, rest, options)
-            else:
-                term = node.rule.value(*operands, *rest, **options)
-            total = term if total is None else total + term
-    return total

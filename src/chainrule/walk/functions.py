@@ -1,0 +1,218 @@
+"""From a rule to the functions that the walks call, made once per rule and mode.
+
+The partial derivatives of a row are printed and compiled: both modes multiply by the same ones, reverse mode conjugates
+them.  Rules that are functions already are wrapped.  The careful form of each is for the second walk, in which an exact
+zero wins over infinity and NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import formula
+from ..errors import NoDerivativeError
+from ..graph import CLOSED, Node
+from ..memory import BIG, empty_like, owns, uniform
+from ..rules.registry import LETTERS, Rule, formulas, partial_trees
+from ..tensor import Tensor, plain, record
+
+__all__ = ["pull_function", "push_function"]
+
+Accumulate = Callable[..., None]
+Pull = Callable[[Node, Any], None]
+Push = Callable[[Node, Sequence[Any]], Any]
+
+
+def careful_product(change: Any, partial: Any) -> Any:
+    """Multiply so that an exact zero on either side wins over infinity and NaN."""
+    return np.where((plain(change) == 0) | (plain(partial) == 0), 0, change * partial)[()]
+
+
+def called() -> dict[str, Any]:
+    """What the names in a printed formula mean: NumPy's ufuncs, and rules that are no ufunc."""
+    return {
+        name: rule.value if isinstance(rule.value, np.ufunc) else rule for name, rule in formulas.operations.items()
+    }
+
+
+def _reads(names: frozenset[str]) -> list[str]:
+    """Lines that fetch the values a formula reads."""
+    return [f"{name} = {'node' if name == 'y' else name.upper()}.value" for name in sorted(names)]
+
+
+def _indented(lines: Sequence[str], by: int = 4) -> list[str]:
+    return [" " * by + line for line in lines]
+
+
+def _compiled(name: str, lines: list[str], **namespace: Any) -> Callable[..., Any]:
+    source = "\n".join(lines)
+    everything = namespace | {"careful_product": careful_product} | called()
+    exec(compile(source, f"<{name}>", "exec"), everything)
+    function: Callable[..., Any] = everything[name]
+    function.__doc__ = source
+    return function
+
+
+def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
+    """The reverse rule: adds the cotangent times each partial to that operand's cotangent.
+
+    Large arrays of one shape and dtype take as few passes over as little memory as the formula allows.
+    """
+    operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
+    lines = [f"def pull_{rule.name}(node, ct):", f"    {', '.join(operands)}, = node.operands"]
+    ct = formulas.symbol("ct")
+    for operand, partial in zip(operands, partial_trees(rule), strict=True):
+        if formula.is_number(partial, 0):
+            continue
+        read = formula.names(partial)
+        if rule.conjugate and read:
+            partial = formulas.make("conjugate", partial)
+        if careful and read:
+            temporaries, expression = formula.statements(partial)
+            body = [*temporaries, f"accumulate({operand}, careful_product(ct, {expression}), True)"]
+        else:
+            product = formulas.make("multiply", ct, partial)
+            temporaries, expression = formula.statements(product)
+            body = [*temporaries, f"accumulate({operand}, {expression}{', True' if expression != 'ct' else ''})"]
+            in_place = None if rule.conjugate else formula.in_place(product, called())
+            if in_place:
+                arrays = ", ".join(["ct", *sorted(read)])
+                body = [
+                    f"if ct.__class__ is ndarray and ct.nbytes >= BIG and uniform({arrays}):",
+                    *_indented([*in_place[0], f"accumulate({operand}, {in_place[1]}, True)"]),
+                    "else:",
+                    *_indented(body),
+                ]
+        lines += [f"    if {operand}.cotangent is not CLOSED:", *_indented([*_reads(read), *body], 8)]
+    return _compiled(
+        f"pull_{rule.name}",
+        lines,
+        BIG=BIG,
+        CLOSED=CLOSED,
+        accumulate=accumulate,
+        empty_like=empty_like,
+        ndarray=np.ndarray,
+        uniform=uniform,
+    )
+
+
+def _printed_push(rule: Rule, careful: bool) -> Push:
+    """The forward rule: the sum of each partial times that operand's tangent."""
+    letters = LETTERS[: len(rule.partials)]
+    lines = [
+        f"def push_{rule.name}(node, tangents):",
+        f"    {', '.join(letter.upper() for letter in letters)}, = node.operands",
+        f"    {', '.join('t' + letter for letter in letters)}, = tangents",
+        "    total = None",
+    ]
+    for letter, partial in zip(letters, partial_trees(rule), strict=True):
+        if formula.is_number(partial, 0):
+            continue
+        read = formula.names(partial)
+        if careful and read:
+            temporaries, expression = formula.statements(partial, "s")
+            expression = f"careful_product(t{letter}, {expression})"
+        else:
+            product = formulas.make("multiply", formulas.symbol("t" + letter), partial)
+            temporaries, expression = formula.statements(product, "s")
+        body = [*temporaries, f"term = {expression}", "total = term if total is None else total + term"]
+        lines += [f"    if t{letter} is not None:", *_indented([*_reads(read), *body], 8)]
+    lines.append("    return total")
+    return _compiled(f"push_{rule.name}", lines)
+
+
+# -- rules that are functions ----------------------------------------------------------------------------------------
+def _written_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
+    if rule.pull_all is not None:
+        pull_all = rule.pull_all
+
+        def pull_every(node: Node, ct: Any) -> None:
+            for operand, x in zip(node.operands, pull_all(ct, node), strict=True):
+                if operand.cotangent is not CLOSED and x is not None:
+                    accumulate(operand, x)
+
+        return pull_every
+
+    if rule.add_into is not None:
+        return _adding(rule.add_into, rule.pulls[0], accumulate)
+    pulls = (rule.careful_pulls if careful else ()) or rule.pulls
+
+    def pull_each(node: Node, ct: Any) -> None:
+        for operand, function in zip(node.operands, pulls):  # noqa: B905 (the lengths agree; this is the hot path)
+            if operand.cotangent is not CLOSED and function is not None:
+                x = function(ct, node)
+                # A new array that is no view belongs to the walk: rules return products, never what they keep.
+                accumulate(operand, x, x.__class__ is np.ndarray and x is not ct and owns(x))
+
+    return pull_each
+
+
+def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulate) -> Pull:
+    """Add into the operand's cotangent in place: n reads of an n-array cost O(n) together, not O(n²)."""
+
+    def pull_into(node: Node, ct: Any) -> None:
+        operand = node.operands[0]
+        total = operand.cotangent
+        if total is CLOSED:
+            return
+        if not isinstance(ct, np.ndarray | np.generic) or not (total is None or total.__class__ is np.ndarray):
+            accumulate(operand, transpose(ct, node))
+            return
+        if total is None:
+            total = np.zeros(operand.shape, operand.dtype)
+        elif not operand.owned:
+            total = total.copy()
+        rest, options = node.params or ((), {})
+        add_into(total, ct, *rest, **options)
+        operand.cotangent = total
+        operand.owned = True
+
+    return pull_into
+
+
+def _linear_push(node: Node, tangents: Sequence[Any]) -> Any:
+    """Push through a product: the sum over operands of the function with that operand's tangent in its place."""
+    rest, options = node.params or ((), {})
+    total = None
+    for i, t in enumerate(tangents):
+        if t is not None:
+            operands = [operand.value for operand in node.operands]
+            operands[i] = t
+            if any(isinstance(operand, Tensor) for operand in operands):
+                term = record(node.rule, operands, rest, options)
+            else:
+                term = node.rule.value(*operands, *rest, **options)
+            total = term if total is None else total + term
+    return total
+
+
+# -- which of them -----------------------------------------------------------------------------------------------
+def _nothing(*_: Any) -> None:
+    """The derivative is zero."""
+
+
+def pull_function(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
+    """The reverse rule, called as `(node, cotangent)`; it hands what it computes to `accumulate(operand, x, fresh)`."""
+    if rule.partials:
+        return _printed_pull(rule, careful, accumulate)
+    if rule.pull_all or rule.pulls:
+        return _written_pull(rule, careful, accumulate)
+    if rule.kind == "nondifferentiable":
+        return _nothing
+    raise NoDerivativeError(f"{rule.name} has no reverse-mode rule; use jvp, or register one")
+
+
+def push_function(rule: Rule, careful: bool) -> Push:
+    """The forward rule, called as `(node, tangents)`; it returns the tangent of the output, or None for zero."""
+    if rule.partials:
+        return _printed_push(rule, careful)
+    if rule.push is not None:
+        return (rule.careful_push if careful else None) or rule.push
+    if rule.kind == "linear":
+        return _linear_push
+    if rule.kind == "nondifferentiable":
+        return _nothing
+    raise NoDerivativeError(f"{rule.name} has no forward-mode rule; use grad or vjp, or register one")
