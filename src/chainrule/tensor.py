@@ -66,7 +66,7 @@ class Tensor:
     data: Any
     leaf: Node
     node: Node | None
-    viewed: bool
+    viewed: bool  # whether another Tensor shares its memory
 
     empty: type[Tensor]  # the subclass that `Tensor()` makes; the course's names register themselves here
 
@@ -314,9 +314,10 @@ class Tensor:
         node.shape = y.shape
         node.dtype = u.dtype
         node.index = next_index()
+        tensor = handle(node, y)
         if y.__class__ is ndarray:
-            self.viewed = True
-        return handle(node, y)
+            tensor.viewed = self.viewed = True
+        return tensor
 
     def __setitem__(self, index: Any, value: Any) -> None:
         overwrite(self, record(rules["put"], (self, value), (plain_index(index),)))
@@ -486,14 +487,13 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
     if value.__class__ is ndarray and not value.ndim:
         value = value[()]
     if watchers:
-        return watched(rule, operands, nodes, values, value, (rest, options))
-    if rule.kind == "nondifferentiable":
+        tensor = watched(rule, nodes, values, value, (rest, options))
+    elif rule.kind == "nondifferentiable":
         return value
-    if not active:
-        return handle(None, value)
-    tensor = handle(made(rule, nodes, active, values, value, (rest, options)), value)
+    else:
+        tensor = handle(made(rule, nodes, active, values, value, (rest, options)) if active else None, value)
     if rule.kind == "linear" and len(operands) == 1 and value.__class__ is ndarray and not owns(value):
-        cast(Any, operands[0]).viewed = True
+        tensor.viewed = cast(Any, operands[0]).viewed = True
     return tensor
 
 
@@ -523,7 +523,7 @@ def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], va
     return node
 
 
-def watched(rule: Any, operands: Sequence[Any], nodes: list[Any], values: list[Any], value: Any, params: Any) -> Any:
+def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: Any) -> Any:
     """Record while something watches: `no_grad` hides nodes, followers push tangents, a trace keeps everything."""
     stack = contexts.stack
     oldest = max((context.oldest for context in stack), default=0)
@@ -595,7 +595,7 @@ def overwrite(target: Any, result: Any) -> Tensor:
     result = result if isinstance(result, Tensor) else handle(None, result)
     if result.shape != target.shape:
         raise InPlaceError(f"cannot write {describe(result)} into {describe(target)}")
-    if getattr(target, "viewed", False) or (isinstance(target.data, ndarray) and not owns(target.data)):
+    if getattr(target, "viewed", False):
         raise InPlaceError(
             f"in-place write to {describe(target)}, which shares its memory with a view; chainrule cannot follow such "
             "writes yet. Write the out-of-place form (y = x * 2), or work on a copy: x = x.copy()."
