@@ -478,6 +478,8 @@ class Foreign(np.lib.mixins.NDArrayOperatorsMixin):
         return x.values if isinstance(x, Foreign) else x
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if method != "__call__":
+            return NotImplemented
         options = {k: Foreign._unwrapped(v) for k, v in options.items()}
         return Foreign(getattr(ufunc, method)(*Foreign._unwrapped(inputs), **options))
 
@@ -489,11 +491,13 @@ class Foreign(np.lib.mixins.NDArrayOperatorsMixin):
 def test_arrays_of_other_libraries_flow_through():
     W = cr.Tensor(Foreign(A))
     x = Foreign([1.0, 2.0, 3.0])
-    y = np.tanh(W @ x) * 2.0 + np.sum(W * W, axis=1)
+    y = np.tanh(W @ x + cr.Tensor(Foreign([1.0]))) * 2.0 + np.sum(W * W, axis=1) + np.max(W, axis=1)
     assert type(y.data) is Foreign
     np.sum(y).backward()
     assert type(W.grad) is Foreign
-    reference = cr.grad(lambda w: np.sum(np.tanh(w @ x.values) * 2.0 + np.sum(w * w, axis=1)))(A)
+    reference = cr.grad(
+        lambda w: np.sum(np.tanh(w @ x.values + 1.0) * 2.0 + np.sum(w * w, axis=1) + np.max(w, axis=1))
+    )(A)
     np.testing.assert_allclose(W.grad.values, reference)
     _, tangent = cr.jvp(lambda w: np.sum(np.exp(w)), (Foreign(A),), (Foreign(A),))
     np.testing.assert_allclose(tangent.values, np.sum(np.exp(A) * A))

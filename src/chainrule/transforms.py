@@ -110,7 +110,9 @@ def value_and_grad(
     -------
     callable
         Called like `f`; returns ``(value, gradient)``, or ``((value, aux), gradient)``.  The gradient has the
-        container, shapes and dtypes of the argument (a tuple of them if `argnums` is a sequence).
+        container, shapes and dtypes of the argument (a tuple of them if `argnums` is a sequence).  Results are plain
+        arrays, unless they depend on a Tensor from outside, say the parameters of a network that `f` uses: then they
+        are Tensors, so that nothing detaches.
 
     Raises
     ------
@@ -276,11 +278,10 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
                 raise GradientShapeError(
                     f"a cotangent of shape {np.shape(ct)} for a result of shape {np.shape(output)}"
                 )
-        now = next_index()
         found = _pulled(outputs, cts, targets, start)
         gradients = []
         for (_, rebuild, _), new in zip(flat, tensors, strict=True):
-            gradients.append(rebuild([_gradient(found.get(tensor.node), tensor, min(start, now)) for tensor in new]))
+            gradients.append(rebuild([_gradient(found.get(tensor.node), tensor, start) for tensor in new]))
         return tuple(gradients)
 
     value = rebuild_output([_settled(output, start) for output in outputs])

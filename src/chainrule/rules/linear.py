@@ -76,7 +76,11 @@ _add: Any = np.add.reduce  # np.sum calls it too, half a microsecond later
 
 
 def _sum(x: Any, axis: Axes = None, keepdims: bool = False, dtype: Any = None, **options: Any) -> Any:
-    return _add(x, axis, dtype, None, keepdims, **options)
+    if isinstance(x, np.ndarray | np.generic):
+        return _add(x, axis, dtype, None, keepdims, **options)
+    if dtype is not None:
+        options["dtype"] = dtype
+    return np.sum(x, axis=axis, keepdims=keepdims, **options)  # other libraries' ufuncs need not have methods
 
 
 sum_rule = custom(

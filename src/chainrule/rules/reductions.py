@@ -209,8 +209,8 @@ def _shares(node: Any) -> Any:
     return best / raised(np.maximum(count, 1).astype(np.promote_types(node.dtype, np.float32)), node)
 
 
-def _extreme(name: str, ufunc: np.ufunc, *several: Any) -> None:
-    rule = reduction(name, lambda x, **options: ufunc.reduce(x, **({"axis": None} | options)), _shares, needs="ay")
+def _extreme(name: str, *several: Any) -> None:
+    rule = reduction(name, several[0], _shares, needs="ay")
 
     @implements(*several)
     def extreme(
@@ -224,8 +224,8 @@ def _extreme(name: str, ufunc: np.ufunc, *several: Any) -> None:
         return stored(rule(a, **_options(axis=axis, keepdims=keepdims, initial=initial, where=where)), out)
 
 
-_extreme("max", np.maximum, np.max, np.amax)
-_extreme("min", np.minimum, np.min, np.amin)
+_extreme("max", np.max, np.amax)
+_extreme("min", np.min, np.amin)
 
 
 @implements(np.ptp)

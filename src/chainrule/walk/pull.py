@@ -60,7 +60,8 @@ def fitted(x: Any, node: Node) -> Any:
     if x.shape != shape:
         extra = x.ndim - len(shape)
         if extra > 0 and x.shape[extra:] == shape:  # the usual case: a bias
-            x = np.add.reduce(x, 0 if extra == 1 else tuple(range(extra)))
+            add_up = np.add.reduce if x.__class__ is ndarray else np.sum
+            x = add_up(x, axis=0 if extra == 1 else tuple(range(extra)))
         elif extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
             x = np.broadcast_to(x, shape)
         else:
