@@ -230,7 +230,7 @@ def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], str] 
             text[node] = f"t{made}"
             made += 1
             lines.append(f"{text[node]} = empty_like(ct)")
-        lines.append(f"{node.rule.name}({', '.join(arguments)}, {text[node]})")
+        lines.append(f"{node.rule.name}({', '.join(arguments)}, out={text[node]})")
     return (lines, text[root]) if root.rule is not None else None
 
 

@@ -96,7 +96,7 @@ def uniform(*arrays: Any) -> bool:
 def apply(ufunc: Any, u: Any, v: Any = 0.0) -> Any:
     """Call a ufunc on large operands, with its result on recycled memory where that is as NumPy would have it."""
     if ufunc.nin == 1:
-        return ufunc(u, empty(u.shape, u.dtype)) if u.__class__ is ndarray and uniform(u) else ufunc(u)
+        return ufunc(u, out=empty(u.shape, u.dtype)) if u.__class__ is ndarray and uniform(u) else ufunc(u)
     whole, other = (u, v) if u.__class__ is ndarray and (v.__class__ is not ndarray or v.size <= u.size) else (v, u)
     if whole.__class__ is ndarray and uniform(whole):
         shape = whole.shape
@@ -106,7 +106,7 @@ def apply(ufunc: Any, u: Any, v: Any = 0.0) -> Any:
             or kind is int
             or (kind is ndarray and other.dtype is whole.dtype and _fits(other.shape, shape))
         ):
-            return ufunc(u, v, empty(shape, whole.dtype))
+            return ufunc(u, v, out=empty(shape, whole.dtype))
     return ufunc(u, v)
 
 
