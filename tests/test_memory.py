@@ -7,6 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import memory
+from chainrule.rules import rules
 
 N = memory.BIG  # elements: well above the threshold in bytes
 
@@ -58,6 +59,31 @@ def test_large_and_small_arrays_agree(dtype):
     np.testing.assert_allclose(gx, np.concatenate([g[0] for _, g in rows]), rtol=1e-5 if dtype == "f4" else 1e-12)
     np.testing.assert_allclose(gb, sum(g[1] for _, g in rows), rtol=1e-4 if dtype == "f4" else 1e-11)
     np.testing.assert_allclose(value, sum(v for v, _ in rows), rtol=1e-4 if dtype == "f4" else 1e-12)
+
+
+ROWS = [rule for rule in rules.values() if rule.partials]
+
+
+@pytest.mark.parametrize("rule", ROWS, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_every_row_is_the_same_on_large_arrays(rule, dtype):
+    rng = np.random.default_rng(0)
+    operands = [rng.uniform(*interval, N).astype(dtype) for interval in rule.domain]
+    if rule.name == "power_by_two":
+        operands[1] = np.full(N, 2, dtype)
+
+    def slopes(*arrays):
+        tensors = [cr.Tensor(array) for array in arrays]
+        y = rule(*tensors)
+        (y * y).backward()
+        return y.data, *(tensor.grad for tensor in tensors)
+
+    large = slopes(*operands)
+    for start in (0, N - 500):
+        small = slopes(*(operand[start : start + 500] for operand in operands))
+        for a, b in zip(large, small, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a[start : start + 500], b, rtol=3e-6 if dtype == "f4" else 1e-14)
 
 
 def test_results_outlive_the_next_pass():
