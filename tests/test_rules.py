@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import check, dot, numerical_gradient, seeded
+from oracle import check, dot, numerical_gradient, same, seeded
 
 import chainrule as cr
 from chainrule import formula
@@ -240,6 +240,23 @@ def test_powers(value: Any, dtype: str) -> None:
         np.testing.assert_allclose(
             gradient, value * x ** (np.asarray(value, float) - 1), rtol=5e-3 if dtype == "f2" else 1e-6
         )
+
+
+@pytest.mark.parametrize("exponent", [2, 2.0, 0.5, -1, 3, 1.5, np.float64(2), np.float32(0.5), np.array(2.0)], ids=repr)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "c16"])
+def test_an_operator_and_its_ufunc_need_not_agree(exponent: Any, dtype: str) -> None:
+    """NumPy's `**` takes shortcuts that np.power does not, other ones in each version: each keeps its own bits."""
+    x = np.asarray(seeded(dtype).uniform(0.1, 2.0, 500), dtype)
+    for base in (x, x[0], np.resize(x, 40_000)):
+        for f in (lambda a: a**exponent, lambda a: np.power(a, exponent)):
+            expected = f(base)
+            constant = cr.Tensor(base).detach()
+            found = [f(cr.Tensor(base)), f(constant), cr.jvp(f, (base,), (base,))[0], cr.vjp(f, base)[0]]
+            for value in found:
+                same(value.data if isinstance(value, cr.Tensor) else value, expected)
+    if exponent.__class__ in (int, float):
+        for f in (lambda a: abs(exponent) ** a, lambda a: np.power(abs(exponent), a)):
+            same(f(cr.Tensor(x)).data, f(x))
 
 
 def test_holomorphic() -> None:

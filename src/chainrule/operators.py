@@ -6,7 +6,9 @@ look-up beyond NumPy's own.  `record` does the same for every case; it takes 0.5
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -180,9 +182,9 @@ def _method(function: Any) -> Callable[..., Any]:
     return method
 
 
-def _in_place(operator: str) -> Callable[[Tensor, Any], Tensor]:
+def _in_place(method: str) -> Callable[[Tensor, Any], Tensor]:
     def in_place(self: Tensor, other: Any) -> Tensor:
-        return overwrite(self, getattr(self, operator)(other))
+        return overwrite(self, getattr(self, method)(other))
 
     return in_place
 
@@ -193,18 +195,17 @@ def _expression(rule: Rule, symbol: str | None) -> str:
         return "large_matmul(u, v) if u.__class__ is ndarray and u.nbytes >= BIG else u @ v"
     arguments = "u" if len(rule.partials) == 1 else "u, v"
     plainly = f"u {symbol} v" if symbol else f"value({arguments})"
-    if not isinstance(rule.value, np.ufunc):
-        return plainly
     is_big = "u.__class__ is ndarray and u.nbytes >= BIG"
-    if rule.name == "power":  # ndarray's ** knows that a square is no power
+    if rule.value is operator.pow:  # ndarray's ** knows that a square is no power
         return f"apply(square, u) if {is_big} and v.__class__ is int and v == 2 else {plainly}"
-    return f"apply(value, {arguments}) if {is_big} else {plainly}"
+    return f"apply(value, {arguments}) if {is_big} else {plainly}" if isinstance(rule.value, np.ufunc) else plainly
 
 
-# Python's operators, by rule: the names of the methods on Tensor.
-SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
-BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "power": "pow", "matmul": "matmul"}
-BINARY |= {"remainder": "mod", "floor_divide": "floordiv"}
+# Python's operators, by what computes them: the names of the methods on Tensor.
+SYMBOLS: dict[Callable[..., Any], str] = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/"}
+SYMBOLS |= {operator.pow: "**", np.matmul: "@"}
+BINARY: dict[Callable[..., Any], str] = {np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "truediv"}
+BINARY |= {operator.pow: "pow", np.matmul: "matmul", np.remainder: "mod", np.floor_divide: "floordiv"}
 UNARY = {"negative": "__neg__", "positive": "__pos__", "absolute": "__abs__"}
 METHODS = (
     "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat take "
@@ -221,7 +222,7 @@ def _publish(rule: Rule, functions: tuple[Callable[..., Any], ...], instead: tup
         if isinstance(rule.value, np.ufunc):
             unary[rule.value] = functions[0]
     else:
-        name = BINARY.get(rule.name)
+        name = BINARY.get(rule.value)
         names = {f"__{name}__": functions[0], f"__r{name}__": functions[1]} if name else {}
         if isinstance(rule.value, np.ufunc):
             binary[rule.value] = functions
@@ -232,7 +233,7 @@ def _publish(rule: Rule, functions: tuple[Callable[..., Any], ...], instead: tup
 
 def _print(rule: Rule, instead: tuple[Any, ...] = ()) -> None:
     arity = len(rule.partials) or 2
-    expression = _expression(rule, SYMBOLS.get(rule.name))
+    expression = _expression(rule, SYMBOLS.get(rule.value))
     forms = (_UNARY,) if arity == 1 else (_BINARY, _REFLECTED)
     _publish(rule, tuple(_bind(form, rule.name, rule, expression) for form in forms), instead)
 
@@ -253,8 +254,10 @@ def _print_on_first_use(rule: Rule) -> None:
 
 def bind_operators() -> None:
     """Give Tensor Python's operators, and ndarray's methods of the functions that have a rule."""
-    for rule in list(rules.values()):
-        if rule.name in SYMBOLS or rule.name == "negative":
+    # Not np.power: ndarray's ** squares, takes roots and reads the exponent's dtype in its own way.
+    power = replace(rules["power"], value=operator.pow)
+    for rule in [power, *rules.values()]:
+        if rule.value in SYMBOLS or rule.name == "negative":
             _print(rule)
         elif len(rule.partials) in (1, 2):
             _print_on_first_use(rule)

@@ -478,12 +478,12 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
         else:
             nodes.append(None)
             values.append(operand)
-    if rule.variant is not None:
-        rule = rule.variant(rule, values, nodes)
     try:
         value = rule.value(*values, *rest, **options)
     except (ValueError, TypeError, IndexError) as error:
         raise named(error, rule.name, operands) from None
+    if rule.variant is not None:  # for the derivative only: the value is what was asked for
+        rule = rule.variant(rule, values, nodes)
     if value.__class__ is ndarray and not value.ndim:
         value = value[()]
     if watchers:

@@ -60,7 +60,7 @@ class Rule:
     careful_pulls, careful_push : the same for the second walk, where these multiply by what may be infinite or NaN
     conjugate : whether the partials are conjugated in reverse mode, as they are for complex operands
     complex_rule : the rule for complex operands, if it is another one
-    variant : `(rule, values, nodes) -> rule`: a cheaper or exacter rule for these operands
+    variant : `(rule, values, nodes) -> rule`: whose derivative to take for these operands; the value stays this rule's
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
