@@ -302,9 +302,11 @@ def angle(z: Any, deg: bool = False) -> Any:
     return result * (180 / np.pi) if deg else result
 
 
-@implements(np.fix)
-def fix(x: Any, out: Any = None) -> Any:
-    return np.trunc(x, out=out)
+if hasattr(np, "fix"):  # deprecated since NumPy 2.5
+
+    @implements(np.fix)
+    def fix(x: Any, out: Any = None) -> Any:
+        return np.trunc(x, out=out)
 
 
 @implements(np.round, np.around)
