@@ -43,7 +43,7 @@ CASES = {
         errors.UnsupportedFunctionError,
         r"np.linalg.eig was called.*docs/coverage",
     ),
-    "no rule, public": (lambda x: np.unique(x), errors.UnsupportedFunctionError, r"np.unique was called"),
+    "no rule, public": (lambda x: np.packbits(x), errors.UnsupportedFunctionError, r"np.packbits was called"),
     "float": (lambda x: float(x[0]), errors.ConversionError, r"t.item\(\).*np.sin for math.sin"),
     "int": (lambda x: int(x[0]), errors.ConversionError, r"int\(t\)"),
     "complex": (lambda x: complex(x[0]), errors.ConversionError, r"complex\(t\)"),

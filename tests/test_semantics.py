@@ -48,6 +48,8 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
     ("x**y at (-2,3)", lambda x: x[0] ** x[1], [-2.0, 3.0], 1, [12, NAN]),
     ("std const", lambda x: np.std(x), [2.0, 2.0, 2.0], 1, [0, 0, 0]),
     ("var single ddof=1", lambda x: np.var(x, ddof=1), [2.0], 1, [NAN]),
+    ("sort ties", lambda x: np.sum(np.sort(x) * np.arange(3.0)), [2.0, 2.0, 1.0], 1, [1, 2, 0]),
+    ("median even", lambda x: np.median(x), [1.0, 2.0, 3.0, 4.0], 1, [0, 0.5, 0.5, 0]),
     ("prod one zero", lambda x: np.prod(x), [0.0, 2.0, 3.0], 1, [6, 0, 0]),
     ("arctan2(0,0)", lambda x: np.arctan2(x[0], x[1]), [0.0, 0.0], 1, [0, 0]),
     ("hypot(0,0)", lambda x: np.hypot(x[0], x[1]), [0.0, 0.0], 1, [0, 0]),

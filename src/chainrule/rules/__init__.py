@@ -1,6 +1,6 @@
 """What each operation's derivative is.  Nothing here knows a walker, a mode or a Tensor."""
 
-from . import arrays, contractions, elementwise, linear, reductions, special
+from . import arrays, contractions, elementwise, fft, linear, reductions, selection, special
 from .registry import Rule, functions, reasons, rules
 
 __all__ = [
@@ -8,10 +8,12 @@ __all__ = [
     "arrays",
     "contractions",
     "elementwise",
+    "fft",
     "functions",
     "linear",
     "reasons",
     "reductions",
     "rules",
+    "selection",
     "special",
 ]
