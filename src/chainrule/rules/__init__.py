@@ -9,6 +9,7 @@ __all__ = [
     "contractions",
     "elementwise",
     "fft",
+    "fft",
     "functions",
     "linear",
     "reasons",
