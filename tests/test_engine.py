@@ -535,6 +535,8 @@ def test_lists_of_tensors_stay_tracked():
     y.backward()
     assert (a.grad, b.grad) == (3.0, 102.0)
     assert cr.grad(lambda x: np.sum(np.array([x, x * x]) ** 2))(2.0) == 2 * 2 + 4 * 8
+    assert cr.grad(lambda x: np.sum(cr.Tensor([x, x * x]) ** 2))(2.0) == 2 * 2 + 4 * 8
+    assert cr.grad(lambda x: cr.Tensor(x, dtype="f4", name="copy") ** 2)(2.0) == 4.0
     found = cr.grad(lambda x: np.sum(np.stack([x, x * x])))(np.ones(2))
     np.testing.assert_array_equal(found, [3.0, 3.0])
     assert cr.grad(lambda x: np.sum(np.full(3, x)))(2.0) == 3.0

@@ -8,6 +8,7 @@ needs is freed as early as in plain NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -49,7 +50,8 @@ class Tensor:
 
     Notes
     -----
-    0-d values are held as NumPy scalars, as NumPy's own results are.
+    0-d values are held as NumPy scalars, as NumPy's own results are.  A Tensor, or a list that holds Tensors, gives a
+    recorded copy, through which derivatives flow; for an independent variable of the same value pass ``t.data``.
 
     Examples
     --------
@@ -73,12 +75,26 @@ class Tensor:
     def __new__(cls, value: Any = None, dtype: Any = None, copy: bool = True, name: str | None = None) -> Tensor:  # noqa: PYI034 (without a value, another class)
         if value is None:
             return object.__new__(cls.empty)
-        self = object.__new__(cls)
+        if type(value) in (list, tuple):
+            with suppress(ValueError):  # ragged: refused below
+                value = np.array(value)  # of Tensors, an object array of their elements
+        value = tensor_like(value)
         if isinstance(value, Tensor):
+            if value.node is not None:
+                return value._copied(dtype, name)
             value = value.data
+        self = object.__new__(cls)
         self.data = as_value(value, dtype, copy)
         self.leaf = self.node = leaf(self.data, name)
         return self
+
+    def _copied(self, dtype: Any, name: str | None) -> Tensor:
+        copied = cast(Tensor, record(rules["copy"], (self,)))
+        if dtype is not None:
+            copied = cast(Tensor, copied.astype(dtype))
+        if name is not None:
+            copied.name = name
+        return copied
 
     # -- what it is ----------------------------------------------------------------------------------------------
     @property
@@ -418,8 +434,6 @@ def as_value(value: Any, dtype: Any = None, copy: bool = True) -> Any:
             value = np.array(value, copy=True if copy else None, subok=True)
         except ValueError as error:
             raise DataError(f"cannot make a Tensor of {describe(value)}: {error}") from None
-        if value.dtype == object:
-            value = plain(lifted(value))
         if type(value) is not ndarray:
             raise DataError(f"cannot make a Tensor of a {type(value).__name__}; pass np.asarray(x) of its plain data")
     elif copy:
