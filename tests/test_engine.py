@@ -42,6 +42,7 @@ OTHERS = {
     "scalar": np.float64(1.3),
     "array": np.array([1.5, -2.5, 0.5]),
     "list": [1.5, -2.5, 0.5],
+    "tuple": (1.5, -2.5, 0.5),
     "0-d": np.array(1.5),
 }
 
@@ -62,8 +63,8 @@ PAIRS = [
 def test_operators_both_ways(operator, other):
     x0, v = np.array([0.4, 1.6, 2.3]), np.array([0.3, -0.2, 0.9])
     if operator is OPERATORS["**"]:
-        other = np.abs(other).tolist() if isinstance(other, list) else abs(other)
-    array = np.asarray(other) if isinstance(other, list) else other
+        other = type(other)(np.abs(other).tolist()) if isinstance(other, list | tuple) else abs(other)
+    array = np.asarray(other) if isinstance(other, list | tuple) else other
     for f, plainly in (
         (lambda a: operator(a, other), lambda a: operator(a, array)),
         (lambda a: operator(other, a), lambda a: operator(array, a)),
@@ -525,6 +526,7 @@ def test_printing_and_checking():
     assert s.item() == 6.0
     assert len(y) == 2
     assert sum(y).data == 6.0
+    assert round(s / 7, 2).data == 0.86
     assert max(y).data == 4.0
 
 
@@ -540,3 +542,5 @@ def test_lists_of_tensors_stay_tracked():
     found = cr.grad(lambda x: np.sum(np.stack([x, x * x])))(np.ones(2))
     np.testing.assert_array_equal(found, [3.0, 3.0])
     assert cr.grad(lambda x: np.sum(np.full(3, x)))(2.0) == 3.0
+    cube = np.vectorize(lambda t: t**3 if t > 0 else -t)
+    np.testing.assert_allclose(cr.grad(lambda x: np.sum(cube(x) * 1.0))(np.array([2.0, -1.0])), [12.0, -1.0])

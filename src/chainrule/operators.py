@@ -129,9 +129,9 @@ def rule_for(rule: Rule, dtype: np.dtype[Any]) -> Rule:
 
 def recorded(rule: Rule, a: Any, b: Any) -> Any:
     """Record a Python operator; what NumPy would not know is left to the other operand's class."""
-    known = Tensor, ndarray, np.generic, int, float, complex, list
+    known = Tensor, ndarray, np.generic, int, float, complex, list, tuple
     if all(isinstance(x, known) or hasattr(x, "dtype") for x in (a, b)):
-        return record(rule, [np.asarray(x) if x.__class__ is list else x for x in (a, b)])
+        return record(rule, [np.asarray(x) if isinstance(x, list | tuple) else x for x in (a, b)])
     return NotImplemented
 
 
@@ -268,6 +268,7 @@ def bind_operators() -> None:
         setattr(Tensor, f"__{name}__", _comparison(rules[ufunc.__name__], ufunc))
     for name in METHODS.split():
         setattr(Tensor, name, _method(getattr(np, name)))
+    setattr(Tensor, "__round__", lambda self, decimals=0: np.round(self, decimals))
     setattr(Tensor, "flatten", lambda self, order="C": np.copy(np.ravel(self, order)))
     for name in ("reshape", "transpose"):
         setattr(Tensor, name, _spread(name))

@@ -273,6 +273,9 @@ class Tensor:
                 result = pair[0](a, inputs[1]) if a.__class__ is Tensor else pair[1](inputs[1], a)
                 if result is not NotImplemented:
                     return result
+            if ufunc not in functions and set("".join(ufunc.types)) == set("O->"):
+                # np.vectorize and np.frompyfunc call Python per element: so be it, on 0-d Tensors.
+                return ufunc(*(np.asarray(x, dtype=object) for x in inputs))
             rule = lookup(ufunc)
             return record(rule, inputs) if isinstance(rule, Rule) else rule(*inputs)
         return ufunc_methods[method](ufunc, *inputs, **options)
