@@ -15,6 +15,7 @@ from .linear import as_array, stored
 from .registry import implements, linear
 
 OTHER_DIRECTION = {None: "forward", "backward": "forward", "forward": "backward"}  # "ortho" is its own
+ORDER = -1 if np.lib.NumpyVersion(np.__version__) >= "2.1.2" else 1  # in which rfftn takes the axes before the last
 
 
 def _swapped(norm: str | None) -> Any:
@@ -114,7 +115,7 @@ def _to_half_spectrum(function: Any, default: Any) -> None:
     def transform_all(a: Any, s: Any = None, axes: Any = default, norm: Any = None, out: Any = None) -> Any:
         lengths, axes = _lengths(a, s, axes)
         a = rfft(a, n=lengths[-1], axis=axes[-1], norm=norm)
-        return stored(_one_by_one(fft, a, lengths[-2::-1], axes[-2::-1], norm), out)
+        return stored(_one_by_one(fft, a, lengths[:-1][::ORDER], axes[:-1][::ORDER], norm), out)
 
 
 def _from_half_spectrum(function: Any, default: Any) -> None:
