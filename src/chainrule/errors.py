@@ -9,6 +9,7 @@ __all__ = [
     "ConcreteValueError",
     "ConversionError",
     "DataError",
+    "DegenerateSpectrumWarning",
     "FormulaError",
     "FreedGraphError",
     "GradientShapeError",
@@ -87,3 +88,11 @@ class FormulaError(ValueError):
 
 class MissingExtraError(ImportError):
     """An optional dependency is missing; the message names the extra to install."""
+
+
+class DegenerateSpectrumWarning(UserWarning):
+    """A derivative depends on vectors that a matrix does not determine: its eigenvalues or singular values are equal.
+
+    What the matrix determines is returned.  Use the values, or the projector on the whole subspace, instead of single
+    vectors; or perturb the matrix.
+    """

@@ -1,16 +1,17 @@
 """What each operation's derivative is.  Nothing here knows a walker, a mode or a Tensor."""
 
-from . import arrays, contractions, elementwise, fft, linear, reductions, selection, special
+from . import arrays, contractions, decompositions, elementwise, fft, linalg, linear, reductions, selection, special
 from .registry import Rule, functions, reasons, rules
 
 __all__ = [
     "Rule",
     "arrays",
     "contractions",
+    "decompositions",
     "elementwise",
     "fft",
-    "fft",
     "functions",
+    "linalg",
     "linear",
     "reasons",
     "reductions",

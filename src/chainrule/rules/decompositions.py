@@ -1,0 +1,606 @@
+"""Decompositions: functions with several results, and the singular values and eigenvalues that come alone.
+
+A function with several results is computed once, by one node whose value is all of them in one array, side by side
+(`several`); the results are parts of it.  So one pull sees the cotangents of all results together.
+
+Vectors that belong to equal singular values or eigenvalues are NumPy's choice out of a whole subspace.  What depends on
+the values, or on the subspace as a whole, has a derivative all the same: terms that would divide by the difference
+of equal values belong to that choice, and are left out.  If a cotangent says that the choice matters,
+`DegenerateSpectrumWarning` is given.  (Forward mode cannot give it: it does not know what will be done with vectors.)
+
+Sources: M. Giles, An extended collection of matrix derivative results (2008); J. Townsend, Differentiating the singular
+value decomposition (2016); S. Walter and L. Lehmann, Algorithmic differentiation of linear algebra functions (2010).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import DegenerateSpectrumWarning, UnsupportedFunctionError
+from .contractions import adjoint, conjugated
+from .linalg import adjugate, from_triangle, half, negligible, onto_triangle, real_dtype
+from .linear import as_array, plain
+from .reductions import zero_wins
+from .registry import custom, implements, linear
+
+Function = Callable[..., Any]
+Shapes = Sequence[tuple[int, ...]]
+
+
+# -- several results ---------------------------------------------------------------------------------------------
+def _part(x: Any, start: int, shape: tuple[int, ...], real: bool) -> Any:
+    """One of the arrays that lie side by side along the last axis."""
+    part = np.reshape(x[..., start : start + prod(shape)], (*x.shape[:-1], *shape))
+    return np.array(part.real if real else part)  # its own memory: results may be written to
+
+
+def _part_transpose(ct: Any, x: Any, start: int, shape: tuple[int, ...], real: bool) -> Any:
+    batch, size = x.shape[:-1], prod(shape)
+    before, after = (np.zeros((*batch, n), ct.dtype) for n in (start, x.shape[-1] - start - size))
+    return np.concatenate([before, np.reshape(ct, (*batch, size)), after], -1)
+
+
+part_rule = linear(_part, _part_transpose, name="part")
+
+
+def side_by_side(parts: Sequence[Any], shapes: Shapes) -> Any:
+    """Put arrays, each a stack of its shape, into one."""
+    flat = [np.reshape(p, (*p.shape[: p.ndim - len(s)], prod(s))) for p, s in zip(parts, shapes, strict=True)]
+    return np.concatenate(flat, -1)
+
+
+def parted(x: Any, shapes: Shapes, real: Sequence[bool]) -> list[Any]:
+    """Take them apart again; those that are `real` do not become complex beside others."""
+    parts, start = [], 0
+    for shape, is_real in zip(shapes, real, strict=True):
+        parts.append(part_rule(x, start=start, shape=shape, real=is_real and x.dtype.kind == "c"))
+        start += prod(shape)
+    return parts
+
+
+@lru_cache
+def named_tuple(function: Function) -> Any:
+    """The class that NumPy's function returns; it has no public name."""
+    return type(function(np.ones((1, 1))))
+
+
+def several(
+    name: str,
+    function: Function,
+    shapes_of: Function,
+    pull: Function,
+    push: Function,
+    *,
+    real: Sequence[bool],
+    needs: str = "y",
+    source: str = "",
+) -> Function:
+    """Register a function of one array with several results; returns what calls it and gives NumPy's named tuple.
+
+    Parameters
+    ----------
+    shapes_of : `(shape of the operand, **options)`: the shape of each result, for one matrix
+    pull : `(cotangents of the results, results, node)`: the operand's cotangent
+    push : `(tangent of the operand, results, node)`: the tangents of the results
+    real : which results are real also for complex matrices
+    """
+
+    def shapes_at(node: Any) -> Shapes:
+        shapes: Shapes = shapes_of(node.operands[0].shape, **node.params[1])
+        return shapes
+
+    def value(a: Any, **options: Any) -> Any:
+        return side_by_side(function(a, **options), shapes_of(a.shape, **options))
+
+    def pull_parts(ct: Any, node: Any) -> Any:
+        shapes = shapes_at(node)
+        return pull(parted(ct, shapes, real), parted(node.value, shapes, real), node)
+
+    def push_parts(node: Any, tangents: Sequence[Any]) -> Any:
+        shapes = shapes_at(node)
+        return side_by_side(push(tangents[0], parted(node.value, shapes, real), node), shapes)
+
+    rule = custom(name, value, needs=(needs,), pulls=(pull_parts,), push=push_parts, source=source)
+
+    def apply(a: Any, **options: Any) -> Any:
+        return named_tuple(function)(*parted(rule(a, **options), shapes_of(a.shape, **options), real))
+
+    return apply
+
+
+# -- equal values ------------------------------------------------------------------------------------------------
+def _warn_where(matters: Any, what: str, *beside: Any) -> None:
+    """Warn if what ought to vanish does not, by far more than rounding errors of what it was computed from."""
+    matters = np.abs(plain(matters))
+    scale = max(np.max(np.abs(plain(x)), initial=0) for x in beside)
+    if np.max(matters, initial=0) > np.sqrt(np.finfo(matters.dtype).eps) * scale:
+        warnings.warn(
+            f"the derivative depends on {what}, which the matrix does not determine; "
+            "what the matrix determines is returned",
+            DegenerateSpectrumWarning,
+            stacklevel=2,
+        )
+
+
+def _tied(values: Any) -> Any:
+    """Which values are equal to which, up to rounding errors."""
+    values = plain(values)
+    distance = np.abs(np.expand_dims(values, -1) - np.expand_dims(values, -2))
+    return distance <= np.expand_dims(negligible(np.abs(values)), -1)
+
+
+def _averaged(x: Any, tied: Any) -> Any:
+    """What belongs to equal values, shared evenly: so no choice of vectors matters."""
+    share = (tied / np.sum(tied, -1, keepdims=True)).astype(x.dtype)
+    return np.squeeze(share @ np.expand_dims(x, -1), -1)
+
+
+def _checked_average(x: Any, tied: Any, what: str) -> Any:
+    average = _averaged(x, tied)
+    _warn_where(plain(x) - plain(average), what, x)
+    return average
+
+
+def _reciprocal(x: Any, zero: Any) -> Any:
+    """1/x, and 0 where `zero`."""
+    return np.where(zero, 0, 1 / np.where(zero, 1, x))
+
+
+def _differences(values: Any, tied: Any) -> Any:
+    """1 / (value j - value i), and 0 for equal ones."""
+    return _reciprocal(np.expand_dims(values, -2) - np.expand_dims(values, -1), tied)
+
+
+def _on_diagonal(x: Any) -> Any:
+    return np.expand_dims(x, -1) * np.eye(x.shape[-1], dtype=real_dtype(x))
+
+
+def _diagonal(x: Any) -> Any:
+    return np.diagonal(x, axis1=-2, axis2=-1)
+
+
+def _skew(x: Any) -> Any:
+    return (x - adjoint(x)) / 2
+
+
+# -- more columns than the matrix determines ---------------------------------------------------------------------
+def _folded(q: Any, ct: Any, k: int) -> tuple[Any, Any]:
+    """The first k columns, and their cotangent when the others are only known to be orthogonal to them."""
+    if q.shape[-1] == k:
+        return q, ct
+    q1, q2, ct1, ct2 = q[..., :k], q[..., k:], ct[..., :k], ct[..., k:]
+    _warn_where(_skew(adjoint(q2) @ ct2), "the choice of columns beyond the range of the matrix", ct2)
+    return q1, ct1 - q2 @ (adjoint(ct2) @ q1)
+
+
+def _unfolded(q: Any, t: Any) -> Any:
+    """The tangent of all columns from that of the first ones: they stay orthogonal."""
+    k = t.shape[-1]
+    return t if q.shape[-1] == k else np.concatenate([t, -q[..., :k] @ (adjoint(t) @ q[..., k:])], -1)
+
+
+# -- eigenvalues of Hermitian matrices ---------------------------------------------------------------------------
+EIGENVECTORS = "the choice of eigenvectors of equal eigenvalues, or on their phases"
+EIGENVALUES = "which of several equal eigenvalues is which"
+
+
+def _uplo(node: Any) -> Any:
+    return node.params[1]["UPLO"]
+
+
+def _eigh_pull(cts: Any, results: Any, node: Any) -> Any:
+    (ct_w, ct_v), (w, v) = cts, results
+    tied = _tied(w)
+    inner = adjoint(v) @ ct_v
+    _warn_where(np.where(tied, plain(_skew(inner)), 0), EIGENVECTORS, ct_v)
+    ct_w = _checked_average(ct_w, tied, EIGENVALUES)
+    return onto_triangle(v @ (_on_diagonal(ct_w) + _differences(w, tied) * inner) @ adjoint(v), _uplo(node))
+
+
+def _eigh_push(t: Any, results: Any, node: Any) -> Any:
+    w, v = results
+    tied = _tied(w)
+    inner = adjoint(v) @ from_triangle(t, _uplo(node)) @ v
+    return _averaged(np.real(_diagonal(inner)), tied), v @ (_differences(w, tied) * inner)
+
+
+_eigh = several(
+    "eigh",
+    np.linalg.eigh,
+    lambda shape, **options: ((shape[-1],), (shape[-1], shape[-1])),
+    _eigh_pull,
+    _eigh_push,
+    real=(True, False),
+    source="Giles 2008, 3.1",
+)
+
+
+@implements(np.linalg.eigh)
+def eigh(a: Any, UPLO: str = "L") -> Any:
+    return _eigh(a, UPLO=UPLO.upper())
+
+
+def _eigvalsh_pull(ct: Any, node: Any) -> Any:
+    w, v = np.linalg.eigh(node.operands[0].value, _uplo(node))
+    ct = _checked_average(ct, _tied(w), EIGENVALUES)
+    return onto_triangle((v * np.expand_dims(ct, -2)) @ adjoint(v), _uplo(node))
+
+
+def _eigvalsh_push(node: Any, tangents: Sequence[Any]) -> Any:
+    w, v = np.linalg.eigh(node.operands[0].value, _uplo(node))
+    moved = from_triangle(tangents[0], _uplo(node)) @ v
+    return _averaged(np.real(np.sum(conjugated(v) * moved, -2)), _tied(w))
+
+
+eigvalsh_rule = custom(
+    "eigvalsh", np.linalg.eigvalsh, needs=("a",), pulls=(_eigvalsh_pull,), push=_eigvalsh_push, source="Giles 2008, 3.1"
+)
+
+
+@implements(np.linalg.eigvalsh)
+def eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    return eigvalsh_rule(a, UPLO=UPLO.upper())
+
+
+# -- eigenvalues of any square matrices --------------------------------------------------------------------------
+def _eig_inner(ct_w: Any, ct_v: Any, w: Any, v: Any) -> Any:
+    """The cotangent of v⁻¹ da v."""
+    tied = _tied(w)
+    inner = adjoint(v) @ ct_v
+    if v.dtype.kind == "c":
+        _warn_where(np.imag(plain(_diagonal(inner))), "the phases of eigenvectors", ct_v)
+    inner = inner - (adjoint(v) @ v) * np.expand_dims(_diagonal(inner), -2)  # columns keep their length
+    _warn_where(np.where(tied, plain(inner), 0) * (1 - np.eye(w.shape[-1])), EIGENVECTORS, ct_v)
+    return _on_diagonal(_checked_average(ct_w, tied, EIGENVALUES)) + conjugated(_differences(w, tied)) * inner
+
+
+def _eig_pull(cts: Any, results: Any, node: Any) -> Any:
+    v = results[1]
+    return np.linalg.solve(adjoint(v), _eig_inner(*cts, *results) @ adjoint(v))
+
+
+def _eig_push(t: Any, results: Any, node: Any) -> Any:
+    w, v = results
+    tied = _tied(w)
+    inner = np.linalg.solve(v, t @ v)
+    moved = v @ (_differences(w, tied) * inner)
+    lengths = np.sum(conjugated(v) * moved, -2, keepdims=True)
+    return _averaged(_diagonal(inner), tied), moved - v * lengths
+
+
+eig = implements(np.linalg.eig)(
+    several(
+        "eig",
+        np.linalg.eig,
+        lambda shape: ((shape[-1],), (shape[-1], shape[-1])),
+        _eig_pull,
+        _eig_push,
+        real=(False, False),
+        source="Giles 2008, 3.1; eigenvectors of length 1",
+    )
+)
+
+
+def _matched(w: Any, values: Any) -> Any:
+    """Permutation matrices: which of `values` is which of `w`; without vectors LAPACK may order them otherwise."""
+    order = np.zeros((*w.shape, w.shape[-1]), real_dtype(w))
+    for index in np.ndindex(w.shape[:-1]):
+        free = list(range(w.shape[-1]))
+        for i, value in enumerate(w[index]):
+            j = min(free, key=lambda j, index=index, value=value: abs(values[index][j] - value))  # type: ignore[misc]
+            free.remove(j)
+            order[(*index, j, i)] = 1
+    return order
+
+
+def _eigvals_vectors(node: Any) -> tuple[Any, Any]:
+    w, v = np.linalg.eig(node.operands[0].value)
+    return plain(node.value), v @ _matched(plain(node.value), plain(w))
+
+
+def _eigvals_pull(ct: Any, node: Any) -> Any:
+    w, v = _eigvals_vectors(node)
+    ct = _checked_average(ct, _tied(w), EIGENVALUES)
+    return np.linalg.solve(adjoint(v), np.expand_dims(ct, -1) * adjoint(v))
+
+
+def _eigvals_push(node: Any, tangents: Sequence[Any]) -> Any:
+    w, v = _eigvals_vectors(node)
+    return _averaged(_diagonal(np.linalg.solve(v, tangents[0] @ v)), _tied(w))
+
+
+eigvals_rule = custom(
+    "eigvals",
+    np.linalg.eigvals,
+    needs=("ay",),
+    pulls=(_eigvals_pull,),
+    push=_eigvals_push,
+    source="Giles 2008, 3.1",
+    also=[np.linalg.eigvals],
+)
+
+
+# -- singular values ---------------------------------------------------------------------------------------------
+SINGULAR_VECTORS = "the choice of singular vectors of equal singular values, or on their phases"
+SINGULAR_VALUES = "which of several equal singular values is which"
+
+
+def _svd_shapes(shape: tuple[int, ...], full_matrices: bool = True) -> Shapes:
+    m, n = shape[-2:]
+    k = min(m, n)
+    return ((m, m), (k,), (n, n)) if full_matrices else ((m, k), (k,), (k, n))
+
+
+def _svd_factors(s: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """1/(s_j - s_i), 1/(s_i + s_j) and 1/s_j, without what is infinite; who is equal to whom, and who is zero.
+
+    With the change u* da v = h + k, h Hermitian and k skew, vectors change by u (x + y) and v (x - y) where
+    x = h / (s_j - s_i) and y = k / (s_i + s_j): only x is troubled by equal values, and u v* does not contain it.
+    """
+    tied, small = _tied(s), plain(s) <= negligible(s)
+    sums = np.expand_dims(s, -1) + np.expand_dims(s, -2)
+    both_small = np.expand_dims(small, -1) & np.expand_dims(small, -2)
+    inverse = np.expand_dims(_reciprocal(s, small), -2)
+    return _differences(s, tied), _reciprocal(sums, both_small), inverse, tied, small
+
+
+def _svd_pull(cts: Any, results: Any, node: Any) -> Any:
+    (ct_u, ct_s, ct_vh), (u, s, vh) = cts, results
+    k = s.shape[-1]
+    difference, total, inverse, tied, small = _svd_factors(s)
+    u, ct_u = _folded(u, ct_u, k)
+    v, ct_v = _folded(adjoint(vh), adjoint(ct_vh), k)
+    of_u, of_v = adjoint(u) @ ct_u, adjoint(v) @ ct_v
+    both, either = _skew(of_u + of_v), _skew(of_u - of_v)
+    zeros = np.expand_dims(small, -1) & np.expand_dims(small, -2)
+    _warn_where(np.where(tied, plain(both), 0), SINGULAR_VECTORS, cts[0], cts[2])
+    _warn_where(np.where(zeros, plain(either), 0), SINGULAR_VECTORS, cts[0], cts[2])
+    ct_s = _checked_average(ct_s, tied, SINGULAR_VALUES)
+    inner = _on_diagonal(ct_s) + difference * both + total * either
+    result = u @ inner @ adjoint(v)
+    for q, ct, of_q, left in ((u, ct_u, of_u, True), (v, ct_v, of_v, False)):
+        if q.shape[-2] > k:
+            outside = ct - q @ of_q
+            _warn_where(np.where(np.expand_dims(small, -2), plain(outside), 0), SINGULAR_VECTORS, cts[0], cts[2])
+            outside = outside * inverse
+            result = result + (outside @ adjoint(v) if left else u @ adjoint(outside))
+    return result
+
+
+def _svd_push(t: Any, results: Any, node: Any) -> Any:
+    all_u, s, vh = results
+    k, all_v = s.shape[-1], adjoint(vh)
+    u, v = all_u[..., :k], all_v[..., :k]
+    difference, total, inverse, tied, _ = _svd_factors(s)
+    inner = adjoint(u) @ t @ v
+    x, y = difference * (inner + adjoint(inner)) / 2, total * _skew(inner)
+    t_u, t_v = u @ (x + y), v @ (x - y)
+    if u.shape[-2] > k:
+        t_u = t_u + (t @ v - u @ inner) * inverse
+    if v.shape[-2] > k:
+        t_v = t_v + (adjoint(t) @ u - v @ adjoint(inner)) * inverse
+    return _unfolded(all_u, t_u), _averaged(np.real(_diagonal(inner)), tied), adjoint(_unfolded(all_v, t_v))
+
+
+_svd = several(
+    "svd", np.linalg.svd, _svd_shapes, _svd_pull, _svd_push, real=(False, True, False), source="Townsend 2016"
+)
+
+
+def _svdvals_pull(ct: Any, node: Any) -> Any:
+    u, s, vh = np.linalg.svd(node.operands[0].value, full_matrices=False)
+    ct = _checked_average(ct, _tied(s), SINGULAR_VALUES)
+    return (u * np.expand_dims(ct, -2)) @ vh
+
+
+def _svdvals_push(node: Any, tangents: Sequence[Any]) -> Any:
+    u, s, vh = np.linalg.svd(node.operands[0].value, full_matrices=False)
+    return _averaged(np.real(np.sum(conjugated(u) * (tangents[0] @ adjoint(vh)), -2)), _tied(s))
+
+
+svdvals_rule = custom(
+    "svdvals",
+    lambda a: np.linalg.svd(a, compute_uv=False),
+    needs=("a",),
+    pulls=(_svdvals_pull,),
+    push=_svdvals_push,
+    source="Townsend 2016",
+    also=[np.linalg.svdvals],
+)
+
+
+def _hermitian_svd(a: Any, compute_uv: bool) -> Any:
+    """As NumPy does it: from the eigenvalues."""
+    if not compute_uv:
+        return np.sort(np.abs(np.linalg.eigvalsh(a)))[..., ::-1]
+    w, v = np.linalg.eigh(a)
+    order = np.argsort(np.abs(plain(w)))[..., ::-1]
+    sign = np.take_along_axis(np.copysign(1.0, plain(w)).astype(w.dtype), order, axis=-1)
+    u = np.take_along_axis(v, order[..., None, :], axis=-1)
+    return named_tuple(np.linalg.svd)(
+        u, np.take_along_axis(np.abs(w), order, axis=-1), adjoint(u * np.expand_dims(sign, -2))
+    )
+
+
+@implements(np.linalg.svd)
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    if hermitian:
+        return _hermitian_svd(a, compute_uv)
+    return _svd(a, full_matrices=full_matrices) if compute_uv else svdvals_rule(a)
+
+
+# -- QR ----------------------------------------------------------------------------------------------------------
+def _qr_shapes(shape: tuple[int, ...], mode: str = "reduced") -> Shapes:
+    m, n = shape[-2:]
+    columns = m if mode == "complete" else min(m, n)
+    return (m, columns), (columns, n)
+
+
+def _inverse_of_triangle(r: Any) -> Any:
+    """Of a matrix without full rank there is no derivative: the pseudo-inverse, and a warning."""
+    size = np.abs(plain(_diagonal(r)))
+    if not np.any(size <= negligible(size)):
+        return np.linalg.inv(r)
+    warnings.warn(
+        "qr of a matrix whose leading columns are linearly dependent has no derivative", DegenerateSpectrumWarning,
+        stacklevel=2,
+    )  # fmt: skip
+    return np.linalg.pinv(r)
+
+
+def _qr_pull(cts: Any, results: Any, node: Any) -> Any:
+    k = min(node.operands[0].shape[-2:])
+    (q, ct_q), r = _folded(results[0], cts[0], k), results[1][..., :k, :]
+    ct_r = np.triu(cts[1][..., :k, :])
+    inner = adjoint(q) @ ct_q
+    free = inner - ct_r @ adjoint(r)
+    change = q @ (half(free - adjoint(free)) - inner) + ct_q
+    first = change @ adjoint(_inverse_of_triangle(r[..., :k])) + q @ ct_r[..., :k]
+    return np.concatenate([first, q @ ct_r[..., k:]], -1)
+
+
+def _qr_push(t: Any, results: Any, node: Any) -> Any:
+    k = min(node.operands[0].shape[-2:])
+    q, r = results[0][..., :k], results[1][..., :k, :]
+    change = t[..., :k] @ _inverse_of_triangle(r[..., :k])
+    inner = adjoint(q) @ change
+    turn = half(inner)
+    turn = turn - adjoint(turn)
+    t_r = np.triu(adjoint(q) @ t - turn @ r)
+    rest = results[1][..., k:, :]
+    return _unfolded(results[0], q @ (turn - inner) + change), np.concatenate([t_r, 0 * rest], -2)
+
+
+_qr = several("qr", np.linalg.qr, _qr_shapes, _qr_pull, _qr_push, real=(False, False), source="Walter and Lehmann 2010")
+
+
+@implements(np.linalg.qr)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    if mode == "r":
+        return _qr(a)[1]
+    if mode not in ("reduced", "complete"):
+        raise UnsupportedFunctionError(
+            f"np.linalg.qr was called with a Tensor and mode={mode!r}, which has no derivative; "
+            "use 'reduced', 'complete' or 'r'"
+        )
+    return _qr(a, mode=mode)
+
+
+# -- logarithm of the determinant --------------------------------------------------------------------------------
+def _logarithmic(a: Any, sign: Any) -> Any:
+    """The derivative of log |det a|; infinite where the determinant is 0 and an element changes it."""
+    singular = np.expand_dims(plain(sign) == 0, (-2, -1))
+    if not np.any(singular):
+        return np.linalg.inv(a)
+    infinite = zero_wins(plain(adjugate(a)), np.inf)
+    return np.where(singular, infinite, np.linalg.inv(np.where(singular, np.eye(a.shape[-1], dtype=a.dtype), a)))
+
+
+def _slogdet_pull(cts: Any, results: Any, node: Any) -> Any:
+    ct_sign, ct_log = cts
+    ct: Any = ct_log
+    if results[0].dtype.kind == "c":  # a complex sign turns by the imaginary part of trace(a⁻¹ da)
+        ct = ct - 1j * np.imag(conjugated(ct_sign) * results[0])
+    return zero_wins(np.expand_dims(ct, (-2, -1)), adjoint(_logarithmic(node.operands[0].value, results[0])))
+
+
+def _slogdet_push(t: Any, results: Any, node: Any) -> Any:
+    inverse = _logarithmic(node.operands[0].value, results[0])
+    change = np.sum(zero_wins(inverse, np.swapaxes(t, -1, -2)), (-2, -1))
+    turn = 1j * np.imag(change) * results[0] if change.dtype.kind == "c" else 0 * results[0]
+    return turn, np.real(change)
+
+
+slogdet = implements(np.linalg.slogdet)(
+    several(
+        "slogdet",
+        np.linalg.slogdet,
+        lambda shape: ((), ()),
+        _slogdet_pull,
+        _slogdet_push,
+        real=(False, True),
+        needs="ay",
+        source="Jacobi's formula",
+    )
+)
+
+
+# -- least squares -----------------------------------------------------------------------------------------------
+def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
+    x, residuals, rank, s = np.linalg.lstsq(a, b, rcond)
+    return np.concatenate([np.ravel(x), residuals, s, [rank]])
+
+
+def _lstsq_parts(y: Any, a: Any, b: Any) -> list[Any]:
+    """Solution, sums of squared residuals (none without full column rank), singular values, rank."""
+    k, solution = min(a.shape), (a.shape[1], *b.shape[1:])
+    shapes = (solution, (y.shape[-1] - prod(solution) - k - 1,), (k,), ())
+    return parted(y, shapes, (False, True, True, True))
+
+
+def _lstsq_at(node: Any) -> tuple[Any, Any, Any, Any]:
+    """The matrix, its pseudo-inverse, the solutions and the residuals, as matrices."""
+    a, b = node.operands[0].value, node.operands[1].value
+    rcond = node.params[1].get("rcond")
+    rcond = max(a.shape) * np.finfo(a.dtype).eps if rcond is None else rcond
+    x, _, _, rank = _lstsq_parts(node.value, *node.operands)
+    if plain(rank) < min(a.shape):
+        warnings.warn(
+            "lstsq with a matrix of deficient rank: the derivative is that of changes which leave the rank as it is",
+            DegenerateSpectrumWarning,
+            stacklevel=2,
+        )
+    x = np.reshape(x, (a.shape[1], -1))
+    return a, np.linalg.pinv(a, rcond), x, np.reshape(b, (a.shape[0], -1)) - a @ x
+
+
+def _lstsq_pull(ct: Any, node: Any) -> list[Any]:
+    a, p, x, rest = _lstsq_at(node)
+    ct_x, ct_squares, ct_s, _ = _lstsq_parts(ct, *node.operands)
+    ct_x, ph = np.reshape(ct_x, x.shape), adjoint(p)
+    ct_b = ph @ ct_x
+    total = rest @ adjoint(p @ ct_b) + (ph @ x) @ adjoint(ct_x - p @ (a @ ct_x))
+    if ct_squares.size:
+        ct_b = ct_b + 2 * rest * ct_squares
+    total = total - ct_b @ adjoint(x)
+    if np.any(plain(ct_s)):
+        u, s, vh = np.linalg.svd(a, full_matrices=False)
+        total = total + (u * np.expand_dims(_checked_average(ct_s, _tied(s), SINGULAR_VALUES), -2)) @ vh
+    return [total, np.reshape(ct_b, node.operands[1].shape)]
+
+
+def _lstsq_push(node: Any, tangents: Sequence[Any]) -> Any:
+    a, p, x, rest = _lstsq_at(node)
+    t_a, t_b = tangents
+    t_a = np.zeros(a.shape, a.dtype) if t_a is None else t_a
+    t_b = np.zeros(rest.shape, rest.dtype) if t_b is None else np.reshape(t_b, rest.shape)
+    change, back = t_b - t_a @ x, adjoint(t_a) @ (adjoint(p) @ x)
+    t_x = p @ (change + adjoint(p) @ (adjoint(t_a) @ rest)) + back - p @ (a @ back)
+    t_squares = np.sum(np.real(2 * conjugated(rest) * change), 0)
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    t_s = _averaged(np.real(np.sum(conjugated(u) * (t_a @ adjoint(vh)), -2)), _tied(s))
+    has_squares = _lstsq_parts(node.value, *node.operands)[1].size
+    return np.concatenate([np.ravel(t_x), t_squares[: None if has_squares else 0], t_s, np.zeros(1, t_s.dtype)])
+
+
+lstsq_rule = custom(
+    "lstsq",
+    _lstsq,
+    needs=("aby",),
+    pull_all=_lstsq_pull,
+    push=_lstsq_push,
+    source="Golub and Pereyra 1973",
+)
+
+
+@implements(np.linalg.lstsq)
+def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
+    a, b = as_array(a), as_array(b)
+    x, squares, s, rank = _lstsq_parts(lstsq_rule(a, b, rcond=rcond), a, b)
+    return x, squares, np.intc(plain(rank)), s
