@@ -41,7 +41,7 @@ CASES = {
     "no rule": (
         lambda x: np.emath.log(x),
         errors.UnsupportedFunctionError,
-        r"np.lib.scimath.log was called.*docs/coverage",
+        r"np\.lib\..*log was called.*docs/coverage",
     ),
     "no rule, public": (lambda x: np.packbits(x), errors.UnsupportedFunctionError, r"np.packbits was called"),
     "float": (lambda x: float(x[0]), errors.ConversionError, r"t.item\(\).*np.sin for math.sin"),

@@ -415,7 +415,8 @@ def cond(x: Any, p: Any = None) -> Any:
     if np.any(singular):  # a constant there, as far as can be seen
         x = np.where(_matrices(singular), np.eye(x.shape[-1]), x)
     y = norm(x, p, (-2, -1)) * norm(np.linalg.inv(x), p, (-2, -1))
-    return np.where(singular, value, y) if np.any(singular) else y
+    y = np.where(singular, value, y) if np.any(singular) else y
+    return y if y.dtype == value.dtype else y.astype(value.dtype)  # NumPy 2.0: complex, of complex matrices
 
 
 # -- other names of functions of np ------------------------------------------------------------------------------
