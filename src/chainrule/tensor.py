@@ -561,11 +561,8 @@ def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: 
     tensor = handle(node, value)
     for position, context in enumerate(stack):
         context.made(node, nodes, values, stack[:position])
-    if node.root == NEVER and not tracing:
-        node.operands, node.value = (
-            (),
-            None,
-        )  # nothing will ever be pulled through here: forward mode in constant memory
+    if node.root == NEVER and not tracing:  # nothing will ever be pulled through here
+        node.operands, node.value = (), None  # so that forward mode needs constant memory
     return tensor
 
 

@@ -8,18 +8,13 @@ import numpy as np
 
 from ..graph import CLOSED
 from ..memory import matmul
-from .linear import as_array, stored
+from .linear import as_array, conjugated, stored
 from .registry import custom, implements, multilinear, rules
 
 
 def adjoint(x: Any) -> Any:
     """Transpose the last two axes, and conjugate."""
     x = x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
-    return np.conj(x) if x.dtype.kind == "c" else x
-
-
-def conjugated(x: Any) -> Any:
-    """Conjugate; a real array as it is."""
     return np.conj(x) if x.dtype.kind == "c" else x
 
 

@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DegenerateSpectrumWarning, UnsupportedFunctionError
-from .contractions import adjoint, conjugated
+from .contractions import adjoint
 from .linalg import adjugate, from_triangle, half, negligible, onto_triangle, real_dtype
-from .linear import as_array, plain
-from .reductions import zero_wins
+from .linear import as_array, conjugated, plain, zero_wins
 from .registry import custom, implements, linear
 
 Function = Callable[..., Any]

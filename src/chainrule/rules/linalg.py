@@ -18,8 +18,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..graph import CLOSED
-from .contractions import adjoint, conjugated
-from .linear import as_array, plain, raised, stored
+from .contractions import adjoint
+from .linear import as_array, conjugated, plain, raised, stored
 from .reductions import reduction
 from .registry import custom, functions, implements, nondifferentiable
 

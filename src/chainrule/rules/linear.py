@@ -29,6 +29,16 @@ def plain(x: Any) -> Any:
     return x.data if hasattr(type(x), "_record") else x
 
 
+def conjugated(x: Any) -> Any:
+    """Conjugate; a real array as it is."""
+    return np.conj(x) if x.dtype.kind == "c" else x
+
+
+def zero_wins(a: Any, b: Any) -> Any:
+    """A product in which an exact zero wins over infinity and NaN (rule R4 of docs/numbers.md)."""
+    return np.where(np.logical_or(a == 0, b == 0), 0, a * b)[()]
+
+
 def stored(result: Any, out: Any) -> Any:
     """Put a result where `out=` asks for it."""
     return result if out is None else np.positive(result, out=out)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..memory import BIG, apply
-from .linear import Axes, cumsum_rule, masked, raised, spread, stored, sum_rule, summed
+from .linear import Axes, conjugated, cumsum_rule, masked, raised, spread, stored, sum_rule, summed, zero_wins
 from .registry import Rule, custom, implements
 
 MISSING = np._NoValue  # NumPy's own mark of an argument that was not given
@@ -26,15 +26,6 @@ def _options(**given: Any) -> dict[str, Any]:
         for name, value in given.items()
         if value is not MISSING and value is not None and not (name == "where" and value is True)
     }
-
-
-def zero_wins(a: Any, b: Any) -> Any:
-    """A product in which an exact zero wins over infinity and NaN (rule R4 of docs/numbers.md)."""
-    return np.where(np.logical_or(a == 0, b == 0), 0, a * b)
-
-
-def conjugated(x: Any) -> Any:
-    return np.conj(x) if x.dtype.kind == "c" else x
 
 
 def by_products(pull: Any, push: Any) -> dict[str, Any]:
@@ -209,11 +200,11 @@ def _shares(node: Any) -> Any:
     return best / raised(np.maximum(count, 1).astype(np.promote_types(node.dtype, np.float32)), node)
 
 
-def _extreme(name: str, *several: Any) -> None:
-    rule = reduction(name, several[0], _shares, needs="ay")
+def extreme(rule: Rule, *functions: Any) -> None:
+    """Let NumPy functions with the signature of `np.max` run this rule."""
 
-    @implements(*several)
-    def extreme(
+    @implements(*functions)
+    def run(
         a: Any,
         axis: Axes = None,
         out: Any = None,
@@ -224,8 +215,8 @@ def _extreme(name: str, *several: Any) -> None:
         return stored(rule(a, **_options(axis=axis, keepdims=keepdims, initial=initial, where=where)), out)
 
 
-_extreme("max", np.max, np.amax)
-_extreme("min", np.min, np.amin)
+extreme(reduction("max", np.max, _shares, needs="ay"), np.max, np.amax)
+extreme(reduction("min", np.min, _shares, needs="ay"), np.min, np.amin)
 
 
 @implements(np.ptp)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..errors import UnsupportedFunctionError
-from .linear import as_array, grid, plain, stored
-from .reductions import MISSING, conjugated, zero_wins
+from .linear import as_array, conjugated, grid, plain, stored, zero_wins
+from .reductions import MISSING
 from .registry import Rule, custom, implements, multilinear, rules
 from .selection import fixed, taken
 

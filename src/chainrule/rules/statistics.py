@@ -12,7 +12,17 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..errors import UnsupportedFunctionError
 from .linear import Axes, as_array, masked, plain, raised, stored
-from .reductions import MISSING, _moment, _options, _over_count, _shares, _std_gradient, _var_gradient, reduction
+from .reductions import (
+    MISSING,
+    _moment,
+    _options,
+    _over_count,
+    _shares,
+    _std_gradient,
+    _var_gradient,
+    extreme,
+    reduction,
+)
 from .registry import Rule, implements, linear
 from .selection import deciding, fixed
 
@@ -46,18 +56,7 @@ def _nan_mean(function: Callable[..., Any], rule: Rule) -> None:
 
 
 def _nan_extreme(function: Callable[..., Any]) -> None:
-    rule = reduction(function.__name__, function, lambda node: _shares(_numbers(node)), needs="ay")
-
-    @implements(function)
-    def extreme(
-        a: Any,
-        axis: Axes = None,
-        out: Any = None,
-        keepdims: Any = MISSING,
-        initial: Any = MISSING,
-        where: Any = MISSING,
-    ) -> Any:
-        return stored(rule(a, **_options(axis=axis, keepdims=keepdims, initial=initial, where=where)), out)
+    extreme(reduction(function.__name__, function, lambda node: _shares(_numbers(node)), needs="ay"), function)
 
 
 def _replaced(function: Callable[..., Any], ordinary: Callable[..., Any], neutral: float) -> None:

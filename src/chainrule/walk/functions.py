@@ -16,19 +16,15 @@ from .. import formula
 from ..errors import NoDerivativeError
 from ..graph import CLOSED, Node
 from ..memory import BIG, empty_like, owns, uniform
+from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, Rule, formulas, partial_trees
-from ..tensor import Tensor, plain, record
+from ..tensor import Tensor, record
 
 __all__ = ["pull_function", "push_function"]
 
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
 Push = Callable[[Node, Sequence[Any]], Any]
-
-
-def careful_product(change: Any, partial: Any) -> Any:
-    """Multiply so that an exact zero on either side wins over infinity and NaN."""
-    return np.where((plain(change) == 0) | (plain(partial) == 0), 0, change * partial)[()]
 
 
 def called() -> dict[str, Any]:
@@ -49,7 +45,7 @@ def _indented(lines: Sequence[str], by: int = 4) -> list[str]:
 
 def _compiled(name: str, lines: list[str], **namespace: Any) -> Callable[..., Any]:
     source = "\n".join(lines)
-    everything = namespace | {"careful_product": careful_product} | called()
+    everything = namespace | {"zero_wins": zero_wins} | called()
     exec(compile(source, f"<{name}>", "exec"), everything)
     function: Callable[..., Any] = everything[name]
     function.__doc__ = source
@@ -72,7 +68,7 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
             partial = formulas.make("conjugate", partial)
         if careful and read:
             temporaries, expression = formula.statements(partial)
-            body = [*temporaries, f"accumulate({operand}, careful_product(ct, {expression}), True)"]
+            body = [*temporaries, f"accumulate({operand}, zero_wins(ct, {expression}), True)"]
         else:
             product = formulas.make("multiply", ct, partial)
             temporaries, expression = formula.statements(product)
@@ -114,7 +110,7 @@ def _printed_push(rule: Rule, careful: bool) -> Push:
         read = formula.names(partial)
         if careful and read:
             temporaries, expression = formula.statements(partial, "s")
-            expression = f"careful_product(t{letter}, {expression})"
+            expression = f"zero_wins(t{letter}, {expression})"
         else:
             product = formulas.make("multiply", formulas.symbol("t" + letter), partial)
             temporaries, expression = formula.statements(product, "s")

@@ -67,11 +67,14 @@ def fitted(x: Any, node: Node) -> Any:
         else:
             stretched = [i for i, n in enumerate(shape, extra) if n == 1 and x.shape[i] != 1]
             x = np.reshape(np.sum(x, axis=(*range(extra), *stretched)), shape)
-    if x.dtype != node.dtype:
-        if x.dtype.kind == "c" and node.dtype.kind != "c":
-            x = x.real
-        x = x.astype(node.dtype)
-    return x
+    return in_dtype(x, node.dtype)
+
+
+def in_dtype(x: Any, dtype: Any) -> Any:
+    """Convert; of a complex change to a real value, the real part counts."""
+    if x.dtype == dtype:
+        return x
+    return (x.real if x.dtype.kind == "c" and dtype.kind != "c" else x).astype(dtype)
 
 
 def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:

@@ -16,7 +16,7 @@ from ..record import Context
 from ..rules.registry import Rule
 from ..tensor import handle
 from . import functions
-from .pull import has_nan
+from .pull import has_nan, in_dtype
 
 __all__ = ["Follower"]
 
@@ -60,7 +60,8 @@ class Follower(Context):
                 if tangent is not None and has_nan(tangent):
                     tangent = (node.rule.careful_forward or compiled(node.rule, True))(view, tangents)
             if tangent is not None:
-                self.set_tangent(node, _fitted(tangent, node))
+                whole = tangent if tangent.shape == node.shape else np.broadcast_to(tangent, node.shape)
+                self.set_tangent(node, in_dtype(whole, node.dtype))
         finally:
             contexts.stack = stack
 
@@ -82,16 +83,6 @@ def outside(node: Node, start: int, outer: Sequence[Context]) -> bool:
         return True
     tangents: dict[Any, Any] = getattr(node, "tangents", None) or {}
     return any(context in tangents for context in outer)
-
-
-def _fitted(tangent: Any, node: Node) -> Any:
-    if tangent.shape != node.shape:
-        tangent = np.broadcast_to(tangent, node.shape)
-    if tangent.dtype != node.dtype:
-        if tangent.dtype.kind == "c" and node.dtype.kind != "c":
-            tangent = tangent.real
-        tangent = tangent.astype(node.dtype)
-    return tangent
 
 
 def compiled(rule: Rule, careful: bool) -> Forward:
