@@ -94,6 +94,31 @@ def check_value(f: Any, args: list[Any]) -> list[Any]:
     return expected
 
 
+def check_dtypes(f: Any, args: list[Any]) -> None:
+    """Values are NumPy's bits; gradients have their argument's dtype, tangents their result's."""
+    expected = check_value(f, args)
+    _, pullback = cr.vjp(lambda *xs: parts(f(*xs)), *args)
+    gradients = pullback([np.ones_like(e) for e in expected])
+    _, tangents = cr.jvp(lambda *xs: parts(f(*xs)), tuple(args), tuple(np.ones_like(a) for a in args))
+    assert [g.dtype for g in gradients] == [a.dtype for a in args]
+    assert [t.dtype for t in tangents] == [np.asarray(e).dtype for e in expected]
+
+
+def check_out(name: str, f: Any, shape: tuple[int, ...]) -> None:
+    """`f(x, out)` fills a Tensor of `shape` and returns it, with the value and the derivative of `f(x, None)`."""
+    x = spaced((2, 3), name)
+
+    def through_out(x: Any) -> Any:
+        out = cr.Tensor(np.zeros(shape))
+        assert f(x, out) is out
+        return out * 2
+
+    value, pullback = cr.vjp(through_out, x)
+    same(value, f(x, np.zeros(shape)) * 2)
+    ct = spaced(shape, "ct")
+    np.testing.assert_array_equal(pullback(ct)[0], cr.vjp(lambda x: f(x, None) * 2, x)[1](ct)[0])
+
+
 def check(f: Any, args: list[Any], *, order: int = 2, tolerance: float = 1e-7, seed: object = 0) -> None:
     """Value, pull, push and (order 2) the pull and push of the pull, against differences.
 
