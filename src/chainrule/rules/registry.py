@@ -13,16 +13,18 @@ and two declarations: `nondifferentiable` and `not_implemented`.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import UnsupportedFunctionError
 from ..formula import Builder, names
-from ..graph import Node
+from ..graph import Node, constant
 
 __all__ = [
     "Rule",
@@ -51,7 +53,8 @@ class Rule:
     name : str
     value : what computes it: called with the operands, then the parameters
     kind : which of the fields below say the derivative
-    partials : elementwise: the partial derivative in each operand, a formula in `a b c` and the output `y`
+    partials : elementwise: the partial derivative in each operand, a formula in `a b c` and the output `y`; None where
+        nobody knows one: asking for it raises
     needs : per operand, which of `a b c y` its derivative reads (`EVERYTHING`: all operands)
     pulls : otherwise: per operand, a function `(cotangent, node)` giving that operand's cotangent; None: zero
     pull_all : for any number of operands: a function `(cotangent, node)` giving all of them
@@ -71,7 +74,7 @@ class Rule:
     name: str
     value: Function
     kind: Literal["elementwise", "linear", "custom", "nondifferentiable"]
-    partials: tuple[str, ...] = ()
+    partials: tuple[str | None, ...] = ()
     needs: tuple[frozenset[str], ...] = ()
     pulls: tuple[Function | None, ...] = ()
     pull_all: Function | None = None
@@ -108,13 +111,14 @@ functions: dict[Any, Rule | Function] = {}  # NumPy's function -> what a call of
 reasons: dict[Any, str] = {}  # functions that are declared not implemented, and why
 
 formulas = Builder(rules)
+UNKNOWN = constant(None)  # stands for a partial derivative that is not known
 
 
 @lru_cache(maxsize=4096)
 def partial_trees(rule: Rule) -> tuple[Node, ...]:
     """The partial derivatives of an elementwise rule as graphs."""
     allowed = (*LETTERS[: len(rule.partials)], "y")
-    return tuple(formulas.parse(partial, allowed) for partial in rule.partials)
+    return tuple(UNKNOWN if partial is None else formulas.parse(partial, allowed) for partial in rule.partials)
 
 
 def kept(rule: Rule, active: tuple[bool, ...]) -> tuple[tuple[int, ...], bool]:
@@ -141,7 +145,7 @@ def _register(rule: Rule, numpy_functions: Iterable[Any]) -> Rule:
 def row(
     name: str,
     operands: str,
-    *partials: str,
+    *partials: str | None,
     value: Function | None = None,
     domain: tuple[tuple[float, float], ...] | None = None,
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None,
@@ -156,7 +160,7 @@ def row(
     operands : str
         ``"a"``, ``"a b"`` or ``"a b c"``.
     *partials : str
-        Per operand, the partial derivative, a formula in the operands and the output ``y``.
+        Per operand, the partial derivative, a formula in the operands and the output ``y``; None where it is not known.
     value : callable, optional
         What computes it; NumPy's ufunc of that name by default.
     """
@@ -274,10 +278,15 @@ def lookup(function: Any) -> Rule | Function:
         If there is nothing: the message names the function and says what to do.
     """
     found = functions.get(function)
+    if found is None and isinstance(function, np.ufunc) and "scipy.special" in sys.modules:
+        import_module("chainrule.scipy.special")  # SciPy is optional: its rules are loaded when one is first needed
+        found = functions.get(function)
     if found is None:
         module = getattr(function, "__module__", None) or "numpy"
         full = f"{module.removeprefix('numpy._core.').replace('numpy.', 'np.')}.{function.__name__}"
-        full = f"np.{function.__name__}" if isinstance(function, np.ufunc) or module == "numpy" else full
+        if isinstance(function, np.ufunc) or module == "numpy":
+            ours = getattr(np, function.__name__, None) is function
+            full = f"{'np' if ours else 'scipy.special'}.{function.__name__}"
         why = reasons.get(function, "chainrule has no derivative rule for it yet")
         raise UnsupportedFunctionError(
             f"{full} was called with a Tensor, but {why}. "

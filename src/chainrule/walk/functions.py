@@ -17,7 +17,7 @@ from ..errors import NoDerivativeError
 from ..graph import CLOSED, Node
 from ..memory import BIG, empty_like, owns, uniform
 from ..rules.linear import zero_wins
-from ..rules.registry import LETTERS, Rule, formulas, partial_trees
+from ..rules.registry import LETTERS, UNKNOWN, Rule, formulas, partial_trees
 from ..tensor import Tensor, record
 
 __all__ = ["pull_function", "push_function"]
@@ -52,6 +52,17 @@ def _compiled(name: str, lines: list[str], **namespace: Any) -> Callable[..., An
     return function
 
 
+def _unknown(rule: Rule) -> Callable[[str], NoDerivativeError]:
+    def error(letter: str) -> NoDerivativeError:
+        position = ("first", "second", "third")[LETTERS.index(letter)]
+        return NoDerivativeError(
+            f"{rule.name} was to be differentiated in its {position} operand, in which no derivative is known. "
+            "Pass it as a constant: t.data, or t.detach()."
+        )
+
+    return error
+
+
 def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     """The reverse rule: adds the cotangent times each partial to that operand's cotangent.
 
@@ -62,6 +73,9 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     ct = formulas.symbol("ct")
     for operand, partial in zip(operands, partial_trees(rule), strict=True):
         if formula.is_number(partial, 0):
+            continue
+        if partial is UNKNOWN:
+            lines += [f"    if {operand}.cotangent is not CLOSED:", f"        raise unknown({operand.lower()!r})"]
             continue
         read = formula.names(partial)
         if rule.conjugate and read:
@@ -92,6 +106,7 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
         empty_like=empty_like,
         ndarray=np.ndarray,
         uniform=uniform,
+        unknown=_unknown(rule),
     )
 
 
@@ -107,6 +122,9 @@ def _printed_push(rule: Rule, careful: bool) -> Push:
     for letter, partial in zip(letters, partial_trees(rule), strict=True):
         if formula.is_number(partial, 0):
             continue
+        if partial is UNKNOWN:
+            lines += [f"    if t{letter} is not None:", f"        raise unknown({letter!r})"]
+            continue
         read = formula.names(partial)
         if careful and read:
             temporaries, expression = formula.statements(partial, "s")
@@ -117,7 +135,7 @@ def _printed_push(rule: Rule, careful: bool) -> Push:
         body = [*temporaries, f"term = {expression}", "total = term if total is None else total + term"]
         lines += [f"    if t{letter} is not None:", *_indented([*_reads(read), *body], 8)]
     lines.append("    return total")
-    return _compiled(f"push_{rule.name}", lines)
+    return _compiled(f"push_{rule.name}", lines, unknown=_unknown(rule))
 
 
 # -- rules that are functions ----------------------------------------------------------------------------------------
