@@ -10,6 +10,7 @@ from .record import no_grad, stop_gradient
 from .tensor import Tensor
 from .transforms import grad, jvp, value_and_grad, vjp
 from .walk.draw import draw
+from .walk.singular import singular
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "singular",
     "stop_gradient",
     "value_and_grad",
     "vjp",

@@ -17,6 +17,8 @@ __all__ = [
     "MissingExtraError",
     "NoDerivativeError",
     "OutputError",
+    "SingularError",
+    "SingularWarning",
     "StructureError",
     "UnsupportedFunctionError",
 ]
@@ -95,4 +97,19 @@ class DegenerateSpectrumWarning(UserWarning):
 
     What the matrix determines is returned.  Use the values, or the projector on the whole subspace, instead of single
     vectors; or perturb the matrix.
+    """
+
+
+class SingularError(FloatingPointError):
+    """Under `singular="raise"`, a zero factor of the chain rule met infinity or NaN; the message names the operation.
+
+    By default the product is 0, which is right for what `np.where` does not select and for norms at 0, and not for
+    `sqrt(x)**2` at 0.  Write the function so that its slopes are finite there, or leave the default.
+    """
+
+
+class SingularWarning(RuntimeWarning):
+    """Under `singular="warn"`, a zero factor of the chain rule met infinity or NaN, and their product was taken as 0.
+
+    What `SingularError` says about it holds here too.
     """

@@ -124,6 +124,7 @@ watchers: list[object] = []
 class _Contexts(threading.local):
     def __init__(self) -> None:
         self.stack: list[Any] = []
+        self.singular = "zero"  # what a zero factor does to infinity and NaN; see walk/singular.py
 
 
 contexts = _Contexts()

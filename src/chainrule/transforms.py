@@ -21,6 +21,7 @@ from .tensor import Tensor, as_value, describe, handle, record, tensor_like
 from .tree import flatten, map_tree
 from .walk.pull import pull, started
 from .walk.push import Follower, outside
+from .walk.singular import under
 
 __all__ = ["grad", "jvp", "value_and_grad", "vjp"]
 
@@ -91,7 +92,12 @@ def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
 
 # -- reverse mode --------------------------------------------------------------------------------------------------
 def value_and_grad(
-    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, holomorphic: bool = False
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    *,
+    singular: str | None = None,
 ) -> Callable[..., tuple[Any, Any]]:
     """Make a function that returns both the value of `f` and its gradient.
 
@@ -105,6 +111,8 @@ def value_and_grad(
         Pass the second half of the function's result through, undifferentiated.
     holomorphic : bool, default False
         For complex-differentiable `f`: return f'(z).
+    singular : {"zero", "nan", "warn", "raise"}, optional
+        What happens where a zero factor meets infinity or NaN: as `with singular(mode):` around the call.
 
     Returns
     -------
@@ -143,15 +151,16 @@ def value_and_grad(
             new_args[number] = rebuild(list(tensors))
             targets.append([tensor.node for tensor in tensors])
             rebuilds.append((rebuild, tensors))
-        result = f(*new_args, **options)
-        aux = None
-        if has_aux:
-            if type(result) is not tuple or len(result) != 2:
-                raise OutputError("with has_aux=True the function must return a pair (result, aux)")
-            result, aux = result
-        result = _scalar(result, getattr(f, "__name__", "the function"), holomorphic)
-        flat = [node for nodes in targets for node in nodes if node is not None]
-        found = _pulled([result], [None], flat, start)
+        with under(singular):
+            result = f(*new_args, **options)
+            aux = None
+            if has_aux:
+                if type(result) is not tuple or len(result) != 2:
+                    raise OutputError("with has_aux=True the function must return a pair (result, aux)")
+                result, aux = result
+            result = _scalar(result, getattr(f, "__name__", "the function"), holomorphic)
+            flat = [node for nodes in targets for node in nodes if node is not None]
+            found = _pulled([result], [None], flat, start)
         gradients = []
         for rebuild, tensors in rebuilds:
             values = [_gradient(found.get(tensor.node), tensor, start, holomorphic) for tensor in tensors]
@@ -194,7 +203,12 @@ def _gradient(found: Any, tensor: Tensor, start: int, holomorphic: bool = False)
 
 
 def grad(
-    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, holomorphic: bool = False
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    *,
+    singular: str | None = None,
 ) -> Callable[..., Any]:
     """Make the function that returns the gradient of `f`; parameters and conventions as in `value_and_grad`.
 
@@ -211,7 +225,7 @@ def grad(
     >>> float(grad(grad(np.sin))(np.pi / 2))
     -1.0
     """
-    both = value_and_grad(f, argnums, has_aux, holomorphic)
+    both = value_and_grad(f, argnums, has_aux, holomorphic, singular=singular)
 
     @functools.wraps(f)
     def differentiated(*args: Any, **options: Any) -> Any:
@@ -221,7 +235,7 @@ def grad(
     return differentiated
 
 
-def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singular: str | None = None) -> Any:
     """Evaluate `f` and make its pullback at this point.
 
     Parameters
@@ -230,6 +244,9 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         May return any container of arrays.
     *primals
         Its arguments.
+    singular : {"zero", "nan", "warn", "raise"}, optional
+        What happens where a zero factor meets infinity or NaN: as `with singular(mode):` around this call and around
+        each call of the pullback.
 
     Returns
     -------
@@ -261,7 +278,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     flat = [flatten(primal) for primal in primals]
     tensors = [[_target(x, False) for x in leaves] for leaves, _, _ in flat]
     args = [rebuild(list(new)) for (_, rebuild, _), new in zip(flat, tensors, strict=True)]
-    result = f(*args)
+    with under(singular):
+        result = f(*args)
     aux = None
     if has_aux:
         result, aux = result
@@ -278,7 +296,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
                 raise GradientShapeError(
                     f"a cotangent of shape {np.shape(ct)} for a result of shape {np.shape(output)}"
                 )
-        found = _pulled(outputs, cts, targets, start)
+        with under(singular):
+            found = _pulled(outputs, cts, targets, start)
         gradients = []
         for (_, rebuild, _), new in zip(flat, tensors, strict=True):
             gradients.append(rebuild([_gradient(found.get(tensor.node), tensor, start) for tensor in new]))
@@ -289,7 +308,14 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
 
 # -- forward mode --------------------------------------------------------------------------------------------------
-def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(
+    f: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+    *,
+    singular: str | None = None,
+) -> Any:
     """Evaluate `f` and its directional derivative.
 
     Parameters
@@ -300,6 +326,8 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
         Its arguments.
     tangents : sequence
         The direction: of the same structure and shapes as `primals`.
+    singular : {"zero", "nan", "warn", "raise"}, optional
+        What happens where a zero factor meets infinity or NaN: as `with singular(mode):` around the call.
 
     Returns
     -------
@@ -354,7 +382,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
         follower.set_tangent(node, t)
         tensors.append(tensor)
     aux = None
-    with entered(follower):
+    with entered(follower), under(singular):
         result = f(*rebuild(tensors))
         if has_aux:
             result, aux = result

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import GradientShapeError, OutputError
-from ..graph import CLOSED, FREED, Node, by_index, ordered
+from ..graph import CLOSED, FREED, Node, by_index, contexts, ordered
 from ..memory import BIG, apply, owns
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, handle, plain, tensor_like
 from . import functions
+from .singular import found_at, report
 
 __all__ = ["accumulate", "backward", "pull"]
 
@@ -181,9 +182,8 @@ def _walk(
 ) -> list[Any]:
     with np.errstate(all="ignore"):  # the forward pass warned already
         results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
-        for x in results:
-            if has_nan(x):
-                return _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
+        if contexts.singular != "nan" and any(map(has_nan, results)):
+            return _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
     return results
 
 
@@ -202,14 +202,20 @@ def _sweep(
     for root, ct in zip(roots, cotangents, strict=True):
         if root.cotangent is not CLOSED:
             accumulate(root, ct)
+    noted: list[Node] | None = [] if careful and contexts.singular in ("warn", "raise") else None
     for node in reversed(nodes):
         rule, ct = node.rule, node.cotangent
         if ct is not None and rule is not None:
             if careful:
-                (rule.careful_pull or compiled(rule, True))(node, ct)
+                careful_pull = rule.careful_pull or compiled(rule, True)
+                if noted is not None and found_at(node, ct, (rule.pull or compiled(rule, False), careful_pull)):
+                    noted.append(node)
+                careful_pull(node, ct)
             else:
                 (rule.pull or compiled(rule, False))(node, ct)
             node.cotangent = None
+    if noted:
+        report(noted)
     results = []
     for target in targets:
         ct = target.cotangent

@@ -17,6 +17,7 @@ from ..rules.registry import Rule
 from ..tensor import handle
 from . import functions
 from .pull import has_nan, in_dtype
+from .singular import report, zero_acts
 
 __all__ = ["Follower"]
 
@@ -57,8 +58,10 @@ class Follower(Context):
             view.value = self._seen(node, node, node.value, outer).value
             with np.errstate(all="ignore"):  # the function itself warned already
                 tangent = (node.rule.forward or compiled(node.rule, False))(view, tangents)
-                if tangent is not None and has_nan(tangent):
-                    tangent = (node.rule.careful_forward or compiled(node.rule, True))(view, tangents)
+                if tangent is not None and contexts.singular != "nan" and has_nan(tangent):
+                    plainly, tangent = tangent, (node.rule.careful_forward or compiled(node.rule, True))(view, tangents)
+                    if contexts.singular != "zero" and zero_acts(plainly, tangent):
+                        report([node])
             if tangent is not None:
                 whole = tangent if tangent.shape == node.shape else np.broadcast_to(tangent, node.shape)
                 self.set_tangent(node, in_dtype(whole, node.dtype))
