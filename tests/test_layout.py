@@ -33,7 +33,7 @@ LAYERS = (
     {"protocols", "record"},
     {"walk"},
     {"transforms"},
-    {"nn", "optim", "data", "scipy"},
+    {"nn", "numpy", "optim", "data", "scipy"},
     {"course"},
     {"__init__"},
 )

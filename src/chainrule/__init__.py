@@ -5,7 +5,7 @@
 array([0., 1.])
 """
 
-from . import course, data, errors, nn, optim, protocols, rules  # noqa: F401 (some register themselves)
+from . import course, data, errors, nn, numpy, optim, protocols, rules  # noqa: F401 (some register themselves)
 from .record import no_grad, stop_gradient
 from .tensor import Tensor
 from .transforms import grad, jvp, value_and_grad, vjp

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 float64, ndarray = np.float64, np.ndarray
 double, single, objects = np.dtype("f8"), np.dtype("f4"), np.dtype("O")
 NOTHING: dict[str, Any] = {}
+API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 BASIC = frozenset([int, slice, type(None), type(Ellipsis), np.int64])
 
 
@@ -71,6 +72,7 @@ class Tensor:
     viewed: bool  # whether another Tensor shares its memory
 
     empty: type[Tensor]  # the subclass that `Tensor()` makes; the course's names register themselves here
+    namespace: ModuleType  # the array API's functions; chainrule.numpy registers itself here
 
     def __new__(cls, value: Any = None, dtype: Any = None, copy: bool = True, name: str | None = None) -> Tensor:  # noqa: PYI034 (without a value, another class)
         if value is None:
@@ -259,6 +261,36 @@ class Tensor:
 
     def __copy__(self) -> Tensor:
         return self.__deepcopy__({})
+
+    # -- the array API standard ----------------------------------------------------------------------------------
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
+        if api_version not in (None, *API_VERSIONS):
+            raise ValueError(f"array API version {api_version!r}: these are known: {', '.join(API_VERSIONS)}")
+        return self.namespace
+
+    @property
+    def device(self) -> Any:
+        """Where the elements are: "cpu" for NumPy's arrays."""
+        return getattr(self.data, "device", "cpu")
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """Stay on the device: NumPy knows the "cpu" only."""
+        if device != self.device or stream is not None:
+            to = f"{device!r}" + (f" on stream {stream!r}" if stream is not None else "")
+            raise ValueError(f"{describe(self)} is on {self.device!r} and cannot be moved to {to}")
+        return self
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.node is not None:
+            raise self._lost("handing it to another library by DLPack (from_dlpack)")
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return cast("tuple[int, int]", self._array.__dlpack_device__())
+
+    @property
+    def _array(self) -> Any:
+        return np.asarray(self.data) if isinstance(self.data, np.generic) else self.data
 
     # -- NumPy's protocols ---------------------------------------------------------------------------------------
     __array_priority__ = 1000.0

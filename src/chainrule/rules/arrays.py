@@ -275,7 +275,7 @@ def clip(
 # -- parts, copies, buffers ----------------------------------------------------------------------------------------
 @implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return rules["copy"](a)
+    return rules["copy"](a, **({} if order == "K" else {"order": order}))
 
 
 @implements(np.astype)

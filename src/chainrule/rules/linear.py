@@ -166,7 +166,7 @@ linear(_scatter, lambda ct, x, shape, index: np.reshape(np.ravel(ct)[np.ravel(in
 
 
 # -- parts and copies --------------------------------------------------------------------------------------------
-linear(np.copy, lambda ct, x: ct)
+linear(np.copy, lambda ct, x, order="K": ct)
 linear(lambda x, dtype: x.astype(dtype), lambda ct, x, dtype: ct, name="astype")
 linear(np.real, lambda ct, x: ct)
 linear(np.imag, lambda ct, x: ct * 1j)  # 1j * np.float64 would be a Python number
