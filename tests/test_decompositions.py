@@ -235,20 +235,140 @@ WARNED: dict[str, tuple[Any, Any]] = {
     "complete qr": (lambda x: np.linalg.qr(x, mode="complete")[0][0, 2], np.eye(4)[:, :2] + 0.5),
     "rank-deficient qr": (lambda x: np.linalg.qr(x)[0][0, 1], np.ones((3, 2))),
     "rank-deficient lstsq": (lambda x: np.sum(np.linalg.lstsq(x, np.arange(3.0))[0]), np.ones((3, 2))),
+    "rank-deficient pinv": (lambda x: np.sum(np.linalg.pinv(x)), np.ones((3, 2))),
+    "signs of zeros": (lambda x: np.sum(np.linalg.svd(x)[1]), [[2.0, 0.0], [0.0, 0.0]]),
+    "u f(s) vh at 0": (lambda x: _of_values(x, 1)[0, 0], np.zeros((2, 2))),
+    "an element of v w v*": (lambda x: _spectral(lambda w: w, x)[0, 1], I2),
+    "v f(w) v⁻¹": (lambda x: np.real(_of_eig(x)[0, 1]), I2),
+    "defective": (lambda x: np.real(np.sum(np.linalg.eigvals(x) ** 2)), [[0.0, 1.0], [0.0, 0.0]]),
+    "defective with vectors": (lambda x: np.real(np.sum(np.linalg.eig(x)[0] ** 2)), [[1.0, 1.0], [0.0, 1.0]]),
+    "values of lstsq": (lambda x: np.linalg.lstsq(x, np.ones(2))[3][0], I2),
     "null vectors": (lambda x: np.linalg.svd(x, full_matrices=False)[0][2, 0], np.zeros((3, 2))),
 }  # fmt: skip
 
 
-def _of_values(x: Any) -> Any:
+def _of_values(x: Any, power: int = 3) -> Any:
     u, s, vh = np.linalg.svd(x)
-    return (u * s**3) @ vh
+    return (u * s**power) @ vh
+
+
+def _spectral(f: Any, x: Any) -> Any:
+    w, v = np.linalg.eigh((x + np.conj(x.T)) / 2)
+    return (v * f(w)) @ np.conj(v.T)
+
+
+def _of_eig(x: Any) -> Any:
+    w, v = np.linalg.eig(x)
+    return (v * w**2) @ np.linalg.inv(v)
+
+
+# Of these reverse mode knows more than forward mode, or (without a basis) both know nothing.
+TOLD_BY_COTANGENTS = [WARNED[name][0] for name in ("u f(s) vh at I", "u f(s) vh at 0", "defective with vectors")]
 
 
 @pytest.mark.parametrize(("f", "x"), WARNED.values(), ids=WARNED)
 def test_what_a_matrix_does_not_determine_is_finite_and_warned_of(f: Any, x: Any) -> None:
+    x = np.array(x)
     with pytest.warns(DegenerateSpectrumWarning):
-        gradient = cr.grad(f)(np.array(x))
+        gradient = cr.grad(f)(x)
     assert np.isfinite(gradient).all()
+    direction = spaced(x.shape, "direction")
+    with pytest.warns(DegenerateSpectrumWarning):
+        _, tangent = cr.jvp(f, (x,), (direction,))
+    assert np.isfinite(tangent).all()
+    if f not in TOLD_BY_COTANGENTS:
+        close(tangent, np.sum(gradient * direction), 1e-10)
+
+
+SPECTRA = ([1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 3.0], [1.0, 1.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spectrum", SPECTRA, ids=str)
+def test_functions_of_matrices_with_equal_eigenvalues(spectrum: Any, kind: Any) -> None:
+    """Which function it is cotangents tell in the simplest case: the truth is here that of polynomials."""
+    q = np.linalg.qr(spaced((4, 4), "basis", dtype=kind))[0]
+    other = np.linalg.qr(spaced((4, 4), "other basis", dtype=kind))[0]
+    a, weights = (q * np.array(spectrum)) @ np.conj(q.T), spaced((4, 4), "weights", dtype=kind)
+
+    def weighted(x: Any) -> Any:
+        return np.real(np.sum(np.conj(weights) * x))
+
+    def symmetric(x: Any) -> Any:
+        return (x + np.conj(x.T)) / 2
+
+    for power, product in ((1, lambda x: x), (2, lambda x: x @ x), (3, lambda x: x @ x @ x)):
+        with pytest.warns(DegenerateSpectrumWarning):
+            gradient = cr.grad(lambda x, p=power: weighted(_spectral(lambda w: w**p, x)))(a)
+        close(gradient, cr.grad(lambda x, f=product: weighted(f(symmetric(x))))(a), 1e-12)
+        with pytest.warns(DegenerateSpectrumWarning):
+            gradient = cr.grad(lambda x, p=power: weighted(_spectral(lambda w: w**p, x)) + np.trace(x @ x).real)(a)
+        assert np.isfinite(gradient).all()
+    with pytest.warns(DegenerateSpectrumWarning):
+        gradient = cr.grad(lambda x: weighted(_of_values(x)))(a @ other)
+    close(gradient, cr.grad(lambda x: weighted(x @ np.conj(x.T) @ x))(a @ other), 1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_depends_on_subspaces_and_even_functions_of_values_is_not_warned_of(kind: Any) -> None:
+    """Both in one loss, at axes and elsewhere, in both modes; warnings are errors here."""
+    for q in (np.eye(4, dtype=kind), np.linalg.qr(spaced((4, 4), "basis", dtype=kind))[0]):
+        a = (q * np.array([1.0, 1.0, 1.0, 3.0])) @ np.conj(q.T)
+        weights = np.diag([1.0, 2.0, 3.0, 5.0]) + spaced((4, 4), "weights", dtype=kind)
+
+        def f(x: Any, weights: Any = weights) -> Any:
+            w, v = np.linalg.eigh((x + np.conj(x.T)) / 2)
+            return np.sum(w**3) + np.real(np.sum(weights * projector(v[:, :3])))
+
+        def exact(x: Any, weights: Any = weights) -> Any:
+            """The projector as a contour integral: the mean of resolvents around the eigenvalue 1."""
+            x = (x + np.conj(x.T)) / 2
+            turns = np.exp(2j * np.pi * np.arange(64) / 64)
+            resolvents = sum(turn * np.linalg.inv((1 + turn) * np.eye(4) - x) for turn in turns) / 64
+            return np.real(np.trace(x @ x @ x)) + np.real(
+                np.sum(weights * (resolvents if kind is complex else np.real(resolvents)))
+            )
+
+        desired = cr.grad(exact)(a)
+        close(cr.grad(f)(a), desired, 1e-10)
+        direction = spaced((4, 4), "direction", dtype=kind)
+        close(cr.jvp(f, (a,), (direction,))[1], np.real(np.sum(np.conj(desired) * direction)), 1e-10)
+
+
+def test_singular_values_have_kinks_at_zero() -> None:
+    for f in (np.linalg.svdvals, lambda x: np.linalg.svd(x, compute_uv=False)):
+        for x, desired in ((np.diag([2.0, 0.0]), np.diag([1.0, 0.0])), (np.zeros((3, 2)), np.zeros((3, 2)))):
+            close(cr.grad(lambda x, f=f: np.sum(f(x)))(x), desired, 1e-14)
+            tangent = cr.jvp(lambda x, f=f: np.sum(f(x)), (x,), (np.ones(x.shape),))[1]
+            close(tangent, np.sum(desired), 1e-14)
+
+
+def test_one_zero_singular_value_changes_its_sign_smoothly() -> None:
+    a = np.array([[1.0, 2.0], [2.0, 4.0]])
+    weights = spaced((2, 2), "weights")
+    for power, product in ((1, lambda x: x), (3, lambda x: x @ x.T @ x)):
+
+        def f(x: Any, power: int = power) -> Any:
+            u, s, vh = np.linalg.svd(x)
+            return np.sum(((u * s**power) @ vh) * weights)
+
+        desired = cr.grad(lambda x, f=product: np.sum(f(x) * weights))(a)
+        close(cr.grad(f)(a), desired, 1e-12)
+        close(cr.jvp(f, (a,), (weights,))[1], np.sum(desired * weights), 1e-12)
+
+
+def test_forward_mode_warns_also_where_it_is_nested() -> None:
+    def f(x: Any) -> Any:
+        return np.linalg.eigvalsh(x)[0] + np.sum(x**3)
+
+    x, t = np.eye(2), spaced((2, 2), "t")
+    for nested in (
+        lambda x: cr.jvp(lambda x: cr.jvp(f, (x,), (t,))[1], (x,), (t,))[1],
+        lambda x: cr.grad(lambda x: cr.jvp(f, (x,), (t,))[1])(x),
+        lambda x: cr.jvp(cr.grad(f), (x,), (t,))[1],
+    ):
+        with pytest.warns(DegenerateSpectrumWarning):
+            assert np.isfinite(nested(x)).all()
 
 
 def test_defective_matrices_have_the_derivatives_of_the_trace() -> None:

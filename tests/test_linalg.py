@@ -220,7 +220,9 @@ VALUED: dict[str, tuple[Any, Any, Any]] = {
         lambda x: np.sum(np.linalg.cholesky(x)), [[2.0, 9.0], [1.0, 2.0]],
         [[0.2788388, 0], [0.2988585, 0.4082483]],
     ),
-    "pinv rank1": (lambda x: np.sum(np.linalg.pinv(x)), [[1.0, 1.0], [1.0, 1.0]], [[-0.25, -0.25], [-0.25, -0.25]]),
+    "cond of singular": (lambda x: np.linalg.cond(x), [[1.0, 0.0], [0.0, 0.0]], np.zeros((2, 2))),
+    "cond -2 of singular": (lambda x: np.linalg.cond(x, -2), [[1.0, 0.0], [0.0, 0.0]], np.zeros((2, 2))),
+    "cond fro of singular": (lambda x: np.linalg.cond(x, "fro"), [[1.0, 0.0], [0.0, 0.0]], np.zeros((2, 2))),
 }  # fmt: skip
 
 
@@ -231,6 +233,20 @@ def test_valued_cases(f: Any, x: Any, desired: Any) -> None:
     np.testing.assert_allclose(cr.grad(f)(x), desired, atol=1e-7)
     columns = [cr.jvp(f, (x,), (unit.reshape(x.shape),))[1] for unit in np.eye(x.size)]
     np.testing.assert_allclose(np.reshape(columns, x.shape), desired, atol=1e-7)
+
+
+@pytest.mark.parametrize("hermitian", [False, True])
+def test_pinv_of_deficient_rank_is_warned_of(hermitian: bool) -> None:
+    """The row pinv rank1 of SEMANTICS: the derivative among matrices of rank 1."""
+    x, desired = np.ones((2, 2)), np.array([[-0.25, 0], [-0.5, -0.25]] if hermitian else np.full((2, 2), -0.25))
+
+    def f(x: Any) -> Any:
+        return np.sum(np.linalg.pinv(x, hermitian=hermitian))
+
+    with pytest.warns(cr.errors.DegenerateSpectrumWarning, match="pinv of a matrix of deficient rank"):
+        close(cr.grad(f)(x), desired, 1e-12)
+    with pytest.warns(cr.errors.DegenerateSpectrumWarning, match="pinv of a matrix of deficient rank"):
+        close(cr.jvp(f, (x,), (desired,))[1], np.sum(desired**2), 1e-12)
 
 
 def test_second_derivatives_at_zero_norm() -> None:

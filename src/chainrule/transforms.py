@@ -388,6 +388,8 @@ def jvp(
             result, aux = result
         outputs, rebuild_output, _ = flatten(result)
         outputs = [tensor_like(output) for output in outputs]
+    if follower.asked:
+        follower.ask(outputs)
     values, changes = [], []
     for output in outputs:
         value = _settled(output, start)

@@ -5,8 +5,9 @@ A function with several results is computed once, by one node whose value is all
 
 Vectors that belong to equal singular values or eigenvalues are NumPy's choice out of a whole subspace.  What depends on
 the values, or on the subspace as a whole, has a derivative all the same: terms that would divide by the difference
-of equal values belong to that choice, and are left out.  If a cotangent says that the choice matters,
-`DegenerateSpectrumWarning` is given.  (Forward mode cannot give it: it does not know what will be done with vectors.)
+of equal values belong to that choice, and are left out.  If a cotangent says that the choice matters, or that a matrix
+function `v f(w) v*` was taken, of which it tells the derivative in the simplest case only, `DegenerateSpectrumWarning`
+is given.  (Forward mode does not know what will be done with vectors: it asks the pull afterwards; see `Rule.asks`.)
 
 Sources: M. Giles, An extended collection of matrix derivative results (2008); J. Townsend, Differentiating the singular
 value decomposition (2016); S. Walter and L. Lehmann, Algorithmic differentiation of linear algebra functions (2010).
@@ -24,7 +25,7 @@ import numpy as np
 
 from ..errors import DegenerateSpectrumWarning, UnsupportedFunctionError
 from .contractions import adjoint
-from .linalg import adjugate, from_triangle, half, negligible, onto_triangle, real_dtype
+from .linalg import adjugate, from_triangle, half, negligible, onto_triangle, real_dtype, warn_of_deficient_rank
 from .linear import as_array, conjugated, plain, zero_wins
 from .registry import custom, implements, linear
 
@@ -40,9 +41,16 @@ def _part(x: Any, start: int, shape: tuple[int, ...], real: bool) -> Any:
 
 
 def _part_transpose(ct: Any, x: Any, start: int, shape: tuple[int, ...], real: bool) -> Any:
+    """The other results get -0.0, which changes nothing that is added to it, -0.0 included: see `_used`."""
     batch, size = x.shape[:-1], prod(shape)
-    before, after = (np.zeros((*batch, n), ct.dtype) for n in (start, x.shape[-1] - start - size))
-    return np.concatenate([before, np.reshape(ct, (*batch, size)), after], -1)
+    before, after = (np.full((*batch, n), -0.0, ct.dtype) for n in (start, x.shape[-1] - start - size))
+    return np.concatenate([before, np.reshape(ct, (*batch, size)) + 0.0, after], -1)
+
+
+def _used(ct: Any) -> bool:
+    """Whether anything was computed from a result: if nothing was, its cotangent is -0.0 still."""
+    ct = np.real(plain(ct))
+    return bool(np.any((ct != 0) | ~np.signbit(ct)))
 
 
 part_rule = linear(_part, _part_transpose, name="part")
@@ -78,6 +86,7 @@ def several(
     *,
     real: Sequence[bool],
     needs: str = "y",
+    asks: Function | None = None,
     source: str = "",
 ) -> Function:
     """Register a function of one array with several results; returns what calls it and gives NumPy's named tuple.
@@ -88,6 +97,7 @@ def several(
     pull : `(cotangents of the results, results, node)`: the operand's cotangent
     push : `(tangent of the operand, results, node)`: the tangents of the results
     real : which results are real also for complex matrices
+    asks : `(tangent of the operand, results, node)`: see `Rule.asks`
     """
 
     def shapes_at(node: Any) -> Shapes:
@@ -105,7 +115,12 @@ def several(
         shapes = shapes_at(node)
         return side_by_side(push(tangents[0], parted(node.value, shapes, real), node), shapes)
 
-    rule = custom(name, value, needs=(needs,), pulls=(pull_parts,), push=push_parts, source=source)
+    def asks_of_parts(node: Any, tangents: Sequence[Any]) -> bool:
+        return asks is not None and asks(tangents[0], parted(node.value, shapes_at(node), real), node)
+
+    rule = custom(
+        name, value, needs=(needs,), pulls=(pull_parts,), push=push_parts, asks=asks and asks_of_parts, source=source
+    )
 
     def apply(a: Any, **options: Any) -> Any:
         return named_tuple(function)(*parted(rule(a, **options), shapes_of(a.shape, **options), real))
@@ -119,19 +134,34 @@ def _warn_where(matters: Any, what: str, *beside: Any) -> None:
     matters = np.abs(plain(matters))
     scale = max(np.max(np.abs(plain(x)), initial=0) for x in beside)
     if np.max(matters, initial=0) > np.sqrt(np.finfo(matters.dtype).eps) * scale:
-        warnings.warn(
-            f"the derivative depends on {what}, which the matrix does not determine; "
-            "what the matrix determines is returned",
-            DegenerateSpectrumWarning,
-            stacklevel=2,
-        )
+        _warn(what)
+
+
+def _warn(what: str) -> None:
+    warnings.warn(
+        f"the derivative depends on {what}, which the matrix does not determine; "
+        "what the matrix determines is returned",
+        DegenerateSpectrumWarning,
+        stacklevel=2,
+    )
 
 
 def _tied(values: Any) -> Any:
     """Which values are equal to which, up to rounding errors."""
     values = plain(values)
     distance = np.abs(np.expand_dims(values, -1) - np.expand_dims(values, -2))
-    return distance <= np.expand_dims(negligible(np.abs(values)), -1)
+    # A few times their own rounding errors: the matrix was computed, too.
+    return distance <= 16 * np.expand_dims(negligible(np.abs(values)), -1)
+
+
+def _splits(tied: Any, inner: Any) -> bool:
+    """Whether a change, in the basis of the vectors, is any but a multiple of the identity within equal values."""
+    if not np.any(tied & ~np.eye(tied.shape[-1], dtype=bool)):
+        return False
+    inner = plain(inner)
+    rest = np.where(tied, inner, 0) - _on_diagonal(_averaged(_diagonal(inner), tied))
+    size = np.max(np.abs(inner), initial=0)
+    return bool(np.max(np.abs(rest), initial=0) > np.sqrt(np.finfo(inner.dtype).eps) * size)
 
 
 def _averaged(x: Any, tied: Any) -> Any:
@@ -144,6 +174,51 @@ def _checked_average(x: Any, tied: Any, what: str) -> Any:
     average = _averaged(x, tied)
     _warn_where(plain(x) - plain(average), what, x)
     return average
+
+
+def _within_ties(ct: Any, of_vectors: Any, tied: Any, used: bool, what: tuple[str, str]) -> Any:
+    """The cotangent of changes of the matrix inside the subspaces of equal values, in the basis of the vectors.
+
+    The values' cotangent `ct` is its diagonal.  The rest no cotangent tells, but it must not depend on the choice of
+    vectors.  That of `sum(f(w))` is a multiple of the identity.  That of `v f(w) v*` is a multiple of the Hermitian
+    part of v* times the vectors' cotangent, `of_vectors` (whose multiple, since f is not known, the diagonals tell);
+    that of a projector is 0 times it.  The simplest of these, and of sums of two, that explains the diagonal is taken.
+
+    Parameters
+    ----------
+    used : whether anything was computed from the values
+    what : what to name if it depends on vectors, and if on values
+    """
+    diagonal = _on_diagonal(ct)
+    inside = tied & ~np.eye(tied.shape[-1], dtype=bool)
+    if not inside.any():
+        return diagonal
+    precision = np.sqrt(np.finfo(real_dtype(ct)).eps)
+
+    def negligible_in_ties(x: Any, scale: Any) -> Any:
+        """Per value: whether x vanishes for all that are equal to it."""
+        large = np.abs(plain(x)) > precision * np.max(np.abs(plain(scale)), initial=0)
+        return ~np.any(tied & np.expand_dims(large, -2), -1)
+
+    def quotient(x: Any, y: Any, known: Any) -> Any:
+        return np.where(known, _averaged(x * y, tied) / np.where(known, _averaged(y * y, tied), 1), 0)
+
+    size = np.real(_diagonal(of_vectors))
+    mean, mean_size = _averaged(ct, tied), _averaged(size, tied)
+    even, flat = negligible_in_ties(ct - mean, ct), negligible_in_ties(size - mean_size, of_vectors)
+    aligned = flat & negligible_in_ties(np.max(np.abs(plain(of_vectors)) * inside, -1), of_vectors)
+    factor = quotient(ct, size, ~negligible_in_ties(size, of_vectors))
+    explained = negligible_in_ties(ct - factor * size, ct)
+    slope = quotient(ct - mean, size - mean_size, ~flat)
+    explained_with_mean = ~flat & negligible_in_ties(ct - mean - slope * (size - mean_size), ct)
+    factor = np.where(explained, factor, np.where(explained_with_mean, slope, 0))
+    if np.any(~even & ~explained & ~explained_with_mean):
+        _warn(what[1])
+    turned = ~negligible_in_ties(factor * np.max(np.abs(plain(of_vectors)), -1), ct)
+    if np.any(~aligned & (turned | (flat & used))):
+        _warn(what[0])
+    remainder = np.where(explained, 0, mean - factor * mean_size)
+    return _on_diagonal(remainder) + np.expand_dims(factor, -1) * np.where(tied, of_vectors, 0)
 
 
 def _reciprocal(x: Any, zero: Any) -> Any:
@@ -198,8 +273,8 @@ def _eigh_pull(cts: Any, results: Any, node: Any) -> Any:
     tied = _tied(w)
     inner = adjoint(v) @ ct_v
     _warn_where(np.where(tied, plain(_skew(inner)), 0), EIGENVECTORS, ct_v)
-    ct_w = _checked_average(ct_w, tied, EIGENVALUES)
-    return onto_triangle(v @ (_on_diagonal(ct_w) + _differences(w, tied) * inner) @ adjoint(v), _uplo(node))
+    ties = _within_ties(ct_w, (inner + adjoint(inner)) / 2, tied, _used(ct_w), (EIGENVECTORS, EIGENVALUES))
+    return onto_triangle(v @ (ties + _differences(w, tied) * inner) @ adjoint(v), _uplo(node))
 
 
 def _eigh_push(t: Any, results: Any, node: Any) -> Any:
@@ -209,6 +284,11 @@ def _eigh_push(t: Any, results: Any, node: Any) -> Any:
     return _averaged(np.real(_diagonal(inner)), tied), v @ (_differences(w, tied) * inner)
 
 
+def _eigh_asks(t: Any, results: Any, node: Any) -> bool:
+    w, v = results
+    return v.dtype.kind == "c" or _splits(_tied(w), adjoint(v) @ from_triangle(t, _uplo(node)) @ v)
+
+
 _eigh = several(
     "eigh",
     np.linalg.eigh,
@@ -216,6 +296,7 @@ _eigh = several(
     _eigh_pull,
     _eigh_push,
     real=(True, False),
+    asks=_eigh_asks,
     source="Giles 2008, 3.1",
 )
 
@@ -237,8 +318,19 @@ def _eigvalsh_push(node: Any, tangents: Sequence[Any]) -> Any:
     return _averaged(np.real(np.sum(conjugated(v) * moved, -2)), _tied(w))
 
 
+def _eigvalsh_asks(node: Any, tangents: Sequence[Any]) -> bool:
+    w, v = np.linalg.eigh(plain(node.operands[0].value), _uplo(node))
+    return _splits(_tied(w), adjoint(v) @ from_triangle(plain(tangents[0]), _uplo(node)) @ v)
+
+
 eigvalsh_rule = custom(
-    "eigvalsh", np.linalg.eigvalsh, needs=("a",), pulls=(_eigvalsh_pull,), push=_eigvalsh_push, source="Giles 2008, 3.1"
+    "eigvalsh",
+    np.linalg.eigvalsh,
+    needs=("a",),
+    pulls=(_eigvalsh_pull,),
+    push=_eigvalsh_push,
+    asks=_eigvalsh_asks,
+    source="Giles 2008, 3.1",
 )
 
 
@@ -248,9 +340,24 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Any:
 
 
 # -- eigenvalues of any square matrices --------------------------------------------------------------------------
+def _warn_if_defective(v: Any) -> None:
+    """Without a basis of eigenvectors, what is done with them holds for the sum of all eigenvalues only."""
+    size = np.linalg.svd(plain(v), compute_uv=False)
+    if np.any(size[..., -1:] < 4 * np.sqrt(np.finfo(size.dtype).eps)):
+        warnings.warn(
+            "eigenvalues of a matrix without a basis of eigenvectors (a defective one) have no derivative; "
+            "what is returned is right for their sum",
+            DegenerateSpectrumWarning,
+            stacklevel=2,
+        )
+
+
 def _eig_inner(ct_w: Any, ct_v: Any, w: Any, v: Any) -> Any:
     """The cotangent of v⁻¹ da v."""
     tied = _tied(w)
+    _warn_if_defective(v)
+    if np.any(tied & ~np.eye(tied.shape[-1], dtype=bool)) and _used(ct_w) and _used(ct_v):
+        _warn(EIGENVECTORS)  # of v f(w) v⁻¹ the cotangents do not tell f' there
     inner = adjoint(v) @ ct_v
     if v.dtype.kind == "c":
         _warn_where(np.imag(plain(_diagonal(inner))), "the phases of eigenvectors", ct_v)
@@ -267,10 +374,16 @@ def _eig_pull(cts: Any, results: Any, node: Any) -> Any:
 def _eig_push(t: Any, results: Any, node: Any) -> Any:
     w, v = results
     tied = _tied(w)
+    _warn_if_defective(v)
     inner = np.linalg.solve(v, t @ v)
     moved = v @ (_differences(w, tied) * inner)
     lengths = np.sum(conjugated(v) * moved, -2, keepdims=True)
     return _averaged(_diagonal(inner), tied), moved - v * lengths
+
+
+def _eig_asks(t: Any, results: Any, node: Any) -> bool:
+    w, v = map(plain, results)
+    return v.dtype.kind == "c" or _splits(_tied(w), np.linalg.solve(v, plain(t) @ v))
 
 
 eig = implements(np.linalg.eig)(
@@ -281,6 +394,7 @@ eig = implements(np.linalg.eig)(
         _eig_pull,
         _eig_push,
         real=(False, False),
+        asks=_eig_asks,
         source="Giles 2008, 3.1; eigenvectors of length 1",
     )
 )
@@ -300,6 +414,7 @@ def _matched(w: Any, values: Any) -> Any:
 
 def _eigvals_vectors(node: Any) -> tuple[Any, Any]:
     w, v = np.linalg.eig(node.operands[0].value)
+    _warn_if_defective(v)
     return plain(node.value), v @ _matched(plain(node.value), plain(w))
 
 
@@ -314,12 +429,18 @@ def _eigvals_push(node: Any, tangents: Sequence[Any]) -> Any:
     return _averaged(_diagonal(np.linalg.solve(v, tangents[0] @ v)), _tied(w))
 
 
+def _eigvals_asks(node: Any, tangents: Sequence[Any]) -> bool:
+    w, v = map(plain, _eigvals_vectors(node))
+    return _splits(_tied(w), np.linalg.solve(v, plain(tangents[0]) @ v))
+
+
 eigvals_rule = custom(
     "eigvals",
     np.linalg.eigvals,
     needs=("ay",),
     pulls=(_eigvals_pull,),
     push=_eigvals_push,
+    asks=_eigvals_asks,
     source="Giles 2008, 3.1",
     also=[np.linalg.eigvals],
 )
@@ -327,6 +448,7 @@ eigvals_rule = custom(
 
 # -- singular values ---------------------------------------------------------------------------------------------
 SINGULAR_VECTORS = "the choice of singular vectors of equal singular values, or on their phases"
+SINGULAR_SIGNS = "the signs of singular values that are 0"
 SINGULAR_VALUES = "which of several equal singular values is which"
 
 
@@ -360,8 +482,14 @@ def _svd_pull(cts: Any, results: Any, node: Any) -> Any:
     zeros = np.expand_dims(small, -1) & np.expand_dims(small, -2)
     _warn_where(np.where(tied, plain(both), 0), SINGULAR_VECTORS, cts[0], cts[2])
     _warn_where(np.where(zeros, plain(either), 0), SINGULAR_VECTORS, cts[0], cts[2])
-    ct_s = _checked_average(ct_s, tied, SINGULAR_VALUES)
-    inner = _on_diagonal(ct_s) + difference * both + total * either
+    of_both = (of_u + of_v) / 2
+    of_both = (of_both + adjoint(of_both)) / 2
+    # Of u f(s) v* with an odd f, the vectors say which sign s has on the other side of 0.
+    signed = u.shape[-2] == v.shape[-2] and np.max(np.sum(small, -1), initial=0) <= 1
+    if not (signed and (_used(cts[0]) or _used(cts[2]))):
+        _warn_where(np.where(small, plain(ct_s), 0), SINGULAR_SIGNS, ct_s)
+    ties = _within_ties(ct_s, of_both, tied, _used(ct_s), (SINGULAR_VECTORS, SINGULAR_VALUES))
+    inner = ties + difference * both + total * either
     result = u @ inner @ adjoint(v)
     for q, ct, of_q, left in ((u, ct_u, of_u, True), (v, ct_v, of_v, False)):
         if q.shape[-2] > k:
@@ -387,20 +515,51 @@ def _svd_push(t: Any, results: Any, node: Any) -> Any:
     return _unfolded(all_u, t_u), _averaged(np.real(_diagonal(inner)), tied), adjoint(_unfolded(all_v, t_v))
 
 
+def _splits_singular(s: Any, u: Any, t: Any, v: Any) -> bool:
+    inner = adjoint(u) @ plain(t) @ v
+    return _splits(_tied(s), (inner + adjoint(inner)) / 2)
+
+
+def _svd_asks(t: Any, results: Any, node: Any) -> bool:
+    u, s, vh = map(plain, results)
+    k = s.shape[-1]
+    beyond = max(u.shape[-1], vh.shape[-2]) > k + (u.dtype.kind != "c")  # of one real column only the sign is free
+    small = bool(np.any(s <= negligible(s)))
+    return beyond or small or u.dtype.kind == "c" or _splits_singular(s, u[..., :k], t, adjoint(vh)[..., :k])
+
+
 _svd = several(
-    "svd", np.linalg.svd, _svd_shapes, _svd_pull, _svd_push, real=(False, True, False), source="Townsend 2016"
+    "svd",
+    np.linalg.svd,
+    _svd_shapes,
+    _svd_pull,
+    _svd_push,
+    real=(False, True, False),
+    asks=_svd_asks,
+    source="Townsend 2016",
 )
+
+
+def _without_small(x: Any, s: Any) -> Any:
+    """A singular value has a kink at 0, as a norm has: 0 there."""
+    return np.where(plain(s) <= negligible(s), 0, x)
 
 
 def _svdvals_pull(ct: Any, node: Any) -> Any:
     u, s, vh = np.linalg.svd(node.operands[0].value, full_matrices=False)
-    ct = _checked_average(ct, _tied(s), SINGULAR_VALUES)
+    ct = _checked_average(_without_small(ct, s), _tied(s), SINGULAR_VALUES)
     return (u * np.expand_dims(ct, -2)) @ vh
 
 
 def _svdvals_push(node: Any, tangents: Sequence[Any]) -> Any:
     u, s, vh = np.linalg.svd(node.operands[0].value, full_matrices=False)
-    return _averaged(np.real(np.sum(conjugated(u) * (tangents[0] @ adjoint(vh)), -2)), _tied(s))
+    change = np.real(np.sum(conjugated(u) * (tangents[0] @ adjoint(vh)), -2))
+    return _averaged(_without_small(change, s), _tied(s))
+
+
+def _svdvals_asks(node: Any, tangents: Sequence[Any]) -> bool:
+    u, s, vh = np.linalg.svd(plain(node.operands[0].value), full_matrices=False)
+    return _splits_singular(s, u, tangents[0], adjoint(vh))
 
 
 svdvals_rule = custom(
@@ -409,6 +568,7 @@ svdvals_rule = custom(
     needs=("a",),
     pulls=(_svdvals_pull,),
     push=_svdvals_push,
+    asks=_svdvals_asks,
     source="Townsend 2016",
     also=[np.linalg.svdvals],
 )
@@ -476,7 +636,23 @@ def _qr_push(t: Any, results: Any, node: Any) -> Any:
     return _unfolded(results[0], q @ (turn - inner) + change), np.concatenate([t_r, 0 * rest], -2)
 
 
-_qr = several("qr", np.linalg.qr, _qr_shapes, _qr_pull, _qr_push, real=(False, False), source="Walter and Lehmann 2010")
+def _qr_asks(t: Any, results: Any, node: Any) -> bool:
+    """Columns beyond the range are LAPACK's choice; of a single real one, only the sign."""
+    q = results[0]
+    rows, columns = node.operands[0].shape[-2:]
+    return bool(q.shape[-1] > min(rows, columns) + (q.dtype.kind != "c"))
+
+
+_qr = several(
+    "qr",
+    np.linalg.qr,
+    _qr_shapes,
+    _qr_pull,
+    _qr_push,
+    real=(False, False),
+    asks=_qr_asks,
+    source="Walter and Lehmann 2010",
+)
 
 
 @implements(np.linalg.qr)
@@ -550,11 +726,7 @@ def _lstsq_at(node: Any) -> tuple[Any, Any, Any, Any]:
     rcond = max(a.shape) * np.finfo(a.dtype).eps if rcond is None else rcond
     x, _, _, rank = _lstsq_parts(node.value, *node.operands)
     if plain(rank) < min(a.shape):
-        warnings.warn(
-            "lstsq with a matrix of deficient rank: the derivative is that of changes which leave the rank as it is",
-            DegenerateSpectrumWarning,
-            stacklevel=2,
-        )
+        warn_of_deficient_rank("lstsq with")
     x = np.reshape(x, (a.shape[1], -1))
     return a, np.linalg.pinv(a, rcond), x, np.reshape(b, (a.shape[0], -1)) - a @ x
 
@@ -588,12 +760,18 @@ def _lstsq_push(node: Any, tangents: Sequence[Any]) -> Any:
     return np.concatenate([np.ravel(t_x), t_squares[: None if has_squares else 0], t_s, np.zeros(1, t_s.dtype)])
 
 
+def _lstsq_asks(node: Any, tangents: Sequence[Any]) -> bool:
+    u, s, vh = np.linalg.svd(plain(node.operands[0].value), full_matrices=False)
+    return tangents[0] is not None and _splits_singular(s, u, tangents[0], adjoint(vh))
+
+
 lstsq_rule = custom(
     "lstsq",
     _lstsq,
     needs=("aby",),
     pull_all=_lstsq_pull,
     push=_lstsq_push,
+    asks=_lstsq_asks,
     source="Golub and Pereyra 1973",
 )
 

@@ -10,6 +10,7 @@ decomposition (2016).
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Sequence
 from math import inf, prod
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..errors import DegenerateSpectrumWarning
 from ..graph import CLOSED
 from .contractions import adjoint
 from .linear import as_array, conjugated, plain, raised, stored
@@ -36,6 +38,15 @@ def negligible(s: Any) -> Any:
     """Per matrix, below what differences of singular values or eigenvalues are rounding errors."""
     size = np.max(np.abs(plain(s)), axis=-1, keepdims=True, initial=0)
     return s.shape[-1] * np.finfo(s.dtype).eps * size
+
+
+def warn_of_deficient_rank(what: str) -> None:
+    """Where the rank changes nearby, solutions jump; among matrices of one rank they have a derivative."""
+    warnings.warn(
+        f"{what} a matrix of deficient rank: the derivative is that of changes which leave the rank as it is",
+        DegenerateSpectrumWarning,
+        stacklevel=2,
+    )
 
 
 def half(x: Any, uplo: str = "L") -> Any:
@@ -206,7 +217,11 @@ cholesky_rule = custom(
 # -- pseudo-inverse ----------------------------------------------------------------------------------------------
 def _pinv_operand(node: Any) -> Any:
     a = node.operands[0].value
-    return from_triangle(a) if node.params[1].get("hermitian") else a
+    a = from_triangle(a) if node.params[1].get("hermitian") else a
+    rank = np.real(np.trace(plain(a) @ plain(node.value), axis1=-2, axis2=-1))
+    if np.any(rank < min(a.shape[-2:]) - 0.5):
+        warn_of_deficient_rank("pinv of")
+    return a
 
 
 def _pinv_pull(ct: Any, node: Any) -> Any:
@@ -405,16 +420,15 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 
 @implements(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
+    value = np.linalg.cond(plain(x), p)
+    singular = ~np.isfinite(value)
+    if np.any(singular):  # infinite there: a constant, as far as can be seen
+        x = np.where(_matrices(singular), np.eye(*x.shape[-2:], dtype=x.dtype), x)
     if p is None or p in (2, -2):
         s = np.linalg.svd(x, compute_uv=False)
-        with np.errstate(all="ignore"):
-            y = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-        return np.where(np.isnan(y), np.linalg.cond(plain(x), p), y) if np.any(np.isnan(y)) else y
-    value = np.linalg.cond(plain(x), p)
-    singular = np.isinf(value)
-    if np.any(singular):  # a constant there, as far as can be seen
-        x = np.where(_matrices(singular), np.eye(x.shape[-1]), x)
-    y = norm(x, p, (-2, -1)) * norm(np.linalg.inv(x), p, (-2, -1))
+        y = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    else:
+        y = norm(x, p, (-2, -1)) * norm(np.linalg.inv(x), p, (-2, -1))
     y = np.where(singular, value, y) if np.any(singular) else y
     return y if y.dtype == value.dtype else y.astype(value.dtype)  # NumPy 2.0: complex, of complex matrices
 

@@ -61,6 +61,8 @@ class Rule:
     add_into : of a linear rule: a function `(total, cotangent, *params)` that adds the transpose into an array in place
     push : function `(node, tangents)` giving the output's tangent; None in `tangents` is zero
     careful_pulls, careful_push : the same for the second walk, where these multiply by what may be infinite or NaN
+    asks : of a custom rule: `(node, tangents) -> bool`: whether in forward mode, since the tangents of the result are
+        not determined, the pull must be asked afterwards if that matters to what was computed (it warns)
     conjugate : whether the partials are conjugated in reverse mode, as they are for complex operands
     complex_rule : the rule for complex operands, if it is another one
     variant : `(rule, values, nodes) -> rule`: whose derivative to take for these operands; the value stays this rule's
@@ -82,6 +84,7 @@ class Rule:
     push: Function | None = None
     careful_pulls: tuple[Function | None, ...] = ()
     careful_push: Function | None = None
+    asks: Function | None = None
     conjugate: bool = False
     complex_rule: Rule | None = None
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
@@ -226,6 +229,7 @@ def custom(
     push: Function | None = None,
     careful_pulls: tuple[Function | None, ...] = (),
     careful_push: Function | None = None,
+    asks: Function | None = None,
     source: str = "",
     also: Iterable[Any] = (),
 ) -> Rule:
@@ -240,6 +244,7 @@ def custom(
         push=push,
         careful_pulls=careful_pulls,
         careful_push=careful_push,
+        asks=asks,
         source=source,
     )
     return _register(rule, also)

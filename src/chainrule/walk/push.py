@@ -14,9 +14,9 @@ import numpy as np
 from ..graph import Node, contexts, next_index
 from ..record import Context
 from ..rules.registry import Rule
-from ..tensor import handle
+from ..tensor import Tensor, handle
 from . import functions
-from .pull import has_nan, in_dtype
+from .pull import has_nan, in_dtype, pull
 from .singular import report, zero_acts
 
 __all__ = ["Follower"]
@@ -29,6 +29,7 @@ class Follower(Context):
 
     def __init__(self) -> None:
         self.start = next_index()
+        self.asked: list[Node] = []
 
     def tangent(self, node: Node | None) -> Any:
         """The tangent of a node, or None where it is zero."""
@@ -65,8 +66,22 @@ class Follower(Context):
             if tangent is not None:
                 whole = tangent if tangent.shape == node.shape else np.broadcast_to(tangent, node.shape)
                 self.set_tangent(node, in_dtype(whole, node.dtype))
+                if node.rule.asks is not None and node.rule.asks(view, tangents):
+                    self.asked.append(node)
+                    node.root = min(node.root, node.index)  # what follows is kept for `ask`
         finally:
             contexts.stack = stack
+
+    def ask(self, outputs: Sequence[Any]) -> None:
+        """Let the pulls of rules that asked for it say (they warn) if the outputs depend on what is not determined."""
+        ends = [output.node for output in outputs if isinstance(output, Tensor) and output.node is not None]
+        random = np.random.default_rng(0)  # weights that no program has: what matters to an output matters to their sum
+        weights = [np.asarray(random.uniform(1, 2, end.shape)).astype(end.dtype)[()] for end in ends]
+        for node in self.asked:
+            _, (ct,) = pull(ends, weights, [node], oldest=node.index, differentiable=False)
+            if ct is not None:
+                with np.errstate(all="ignore"):
+                    (node.rule.pull_all or node.rule.pulls[0])(ct, node)
 
     def _seen(self, node: Node | None, shape_of: Node, value: Any, outer: list[Context]) -> Node:
         """A node as the push rule may see it: its value a Tensor only if somebody outside differentiates it too."""
