@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import subprocess
 import sys
 
 import pytest
+
+import chainrule as cr
+from chainrule.errors import UnsupportedFunctionError
 
 WITHOUT_SCIPY = """
 import sys
@@ -20,7 +25,7 @@ except MissingExtraError as error:
 """
 
 
-@pytest.mark.parametrize("module", ["special"])
+@pytest.mark.parametrize("module", ["special", "integrate", "linalg"])
 def test_without_scipy_the_error_names_the_extra(module: str) -> None:
     code = WITHOUT_SCIPY.format(module=module)
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -35,3 +40,17 @@ print(float(cr.grad(scipy.special.gammaln)(1.0)))
 """
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert abs(float(printed) + 0.5772156649015329) < 1e-15
+
+
+@pytest.mark.parametrize("module", ["integrate", "linalg"])
+def test_every_name_of_scipy_is_declared(module: str) -> None:
+    theirs, ours = (importlib.import_module(f"{package}.{module}") for package in ("scipy", "chainrule.scipy"))
+    public = {name for name in vars(theirs) if not name.startswith("_") and not inspect.ismodule(getattr(theirs, name))}
+    assert public <= set(ours.here.kinds), f"undeclared: {sorted(public - set(ours.here.kinds))}"
+    assert set(ours.here.kinds) <= set(vars(ours))
+    for name, kind in ours.here.kinds.items():
+        if kind == "as it is":
+            assert getattr(ours, name) is getattr(theirs, name)
+        elif kind not in ("differentiable", "nondifferentiable") and inspect.isfunction(getattr(ours, name)):
+            with pytest.raises(UnsupportedFunctionError, match=f"scipy.{module}.{name} was called with a Tensor"):
+                getattr(ours, name)(cr.Tensor(1.0))

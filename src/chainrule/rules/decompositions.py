@@ -73,8 +73,9 @@ def parted(x: Any, shapes: Shapes, real: Sequence[bool]) -> list[Any]:
 
 @lru_cache
 def named_tuple(function: Function) -> Any:
-    """The class that NumPy's function returns; it has no public name."""
-    return type(function(np.ones((1, 1))))
+    """What makes the tuple that a function returns: of NumPy's, a class without a public name."""
+    kind = type(function(np.ones((1, 1))))
+    return (lambda *parts: parts) if kind is tuple else kind
 
 
 def several(

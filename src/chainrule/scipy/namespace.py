@@ -1,0 +1,175 @@
+"""What a call of one of SciPy's functions with Tensors does; each of the modules beside this one says it by name.
+
+SciPy's functions do not dispatch, so each module here has SciPy's names: called without Tensors they are SciPy's own,
+called with Tensors they have SciPy's value, to the last bit, and a derivative.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import update_wrapper
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedFunctionError
+from ..rules.linear import as_array
+from ..tensor import Tensor, handle, plain_everywhere, tensor_like
+
+Function = Callable[..., Any]
+
+
+def holds_tensors(x: Any) -> bool:
+    """Whether a Tensor is among these arguments."""
+    if isinstance(x, Tensor):
+        return True
+    if type(x) in (list, tuple):
+        return any(map(holds_tensors, x))
+    if type(x) is dict:
+        return any(map(holds_tensors, x.values()))
+    return isinstance(x, np.ndarray) and x.dtype == object and any(map(holds_tensors, x.flat))
+
+
+def array(x: Any) -> Any:
+    """An array or a Tensor from what SciPy takes for an array: lists may hold Tensors."""
+    return tensor_like(as_array(x))
+
+
+def exactly(value: Any, composed: Any) -> Any:
+    """SciPy's own value, with the history of what computes the same to within rounding."""
+    if type(composed) in (tuple, list):
+        parts = [exactly(v, c) for v, c in zip(value, composed, strict=True)]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if not isinstance(composed, Tensor):
+        return value
+    value = np.asarray(value)
+    if composed.dtype.kind == "c" and value.dtype.kind != "c":
+        composed = composed.real
+    if composed.dtype != value.dtype:
+        composed = composed.astype(value.dtype)
+    assert composed.shape == value.shape, f"SciPy's value has shape {value.shape}, the derivative {composed.shape}"
+    return handle(composed.node, value if value.ndim else value[()])
+
+
+class Namespace:
+    """The names of one of SciPy's modules, and what is known of each.
+
+    Attributes
+    ----------
+    module : SciPy's
+    kinds : per name: "differentiable", "nondifferentiable", "as it is", or why it is not implemented
+    members : what goes by that name here, of those that are not written as functions of the module
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.kinds: dict[str, str] = {}
+        self.members: dict[str, Any] = {}
+
+    def derived(self, implementation: Function) -> Function:
+        """Declare the derivative: that of a function of SciPy's signature which computes the same by operations."""
+        return self._wrapped(implementation, composed=True)
+
+    def ruled(self, implementation: Function) -> Function:
+        """Declare a function of SciPy's signature that has SciPy's value already: it applies a rule."""
+        return self._wrapped(implementation, composed=False)
+
+    def _wrapped(self, implementation: Function, composed: bool) -> Function:
+        name = implementation.__name__
+        function = getattr(self.module, name, None)
+        if function is None:  # another version of SciPy
+            return implementation
+        signature = inspect.signature(function)
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+
+        def wrapper(*args: Any, **options: Any) -> Any:
+            if not holds_tensors((args, options)):
+                return function(*args, **options)
+            bound = signature.bind(*map(tensor_like, args), **{k: tensor_like(v) for k, v in options.items()})
+            for each in bound.arguments:
+                if each.startswith("overwrite_"):
+                    bound.arguments[each] = False  # a Tensor's array is not written to
+            result = implementation(*bound.args, **bound.kwargs) if variadic else implementation(**_by_name(bound))
+            if not composed:
+                return result
+            return exactly(function(*plain_everywhere(bound.args), **plain_everywhere(bound.kwargs)), result)
+
+        self.kinds[name] = "differentiable"
+        full = f"{self.module.__name__}.{name}"
+        update_wrapper(wrapper, implementation)
+        wrapper.__signature__ = signature  # type: ignore[attr-defined]
+        wrapper.__doc__ = f"`{full}`, differentiable: parameters and results as in `{full}`." + (
+            f"\n\n{inspect.cleandoc(implementation.__doc__)}" if implementation.__doc__ else ""
+        )
+        return wrapper
+
+    def nondifferentiable(self, *names: str) -> None:
+        """Declare functions whose result has no derivative: they run on the values."""
+
+        def of_values(function: Function) -> Function:
+            def wrapper(*args: Any, **options: Any) -> Any:
+                return function(*plain_everywhere(args), **plain_everywhere(options))
+
+            return wrapper
+
+        self._declared("nondifferentiable", of_values, names)
+
+    def not_implemented(self, reason: str, *names: str) -> None:
+        """Declare functions that raise when they meet a Tensor, and why."""
+
+        def refusing(function: Function) -> Function:
+            def checked(args: Any, options: Any) -> None:
+                if holds_tensors((args, options)):
+                    raise self.unsupported(function.__name__, reason)
+
+            if isinstance(function, type):
+                start: Any = getattr(function, "__init__")  # noqa: B009 (a type checker takes it for an instance's)
+
+                def __init__(instance: Any, *args: Any, **options: Any) -> None:
+                    checked(args, options)
+                    start(instance, *args, **options)
+
+                return type(function.__name__, (function,), {"__init__": __init__})
+
+            def wrapper(*args: Any, **options: Any) -> Any:
+                checked(args, options)
+                return function(*args, **options)
+
+            return wrapper
+
+        self._declared(reason, refusing, names)
+
+    def as_they_are(self, *names: str) -> None:
+        """Declare what takes no numbers that could be differentiated: constants, errors, properties."""
+        self._declared("as it is", lambda thing: thing, names)
+
+    def unsupported(self, name: str, reason: str) -> UnsupportedFunctionError:
+        """The error of a call with Tensors that has no derivative here."""
+        return UnsupportedFunctionError(
+            f"{self.module.__name__}.{name} was called with a Tensor, but {reason}. "
+            "To use the Tensor as a constant, pass t.data."
+        )
+
+    def _declared(self, kind: str, wrap: Callable[[Function], Function], names: tuple[str, ...]) -> None:
+        for name in names:
+            function = getattr(self.module, name, None)
+            if function is None:  # another version of SciPy
+                continue
+            self.kinds[name] = kind
+            member = wrap(function)
+            if member is not function:
+                if not isinstance(member, type):
+                    update_wrapper(member, function)
+                member.__doc__ = f"`{self.module.__name__}.{name}`; with a Tensor: {kind}."
+            self.members[name] = member
+
+
+def _by_name(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """Arguments as keywords."""
+    arguments = dict(bound.arguments)
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(name, {})
+    return arguments
