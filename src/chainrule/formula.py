@@ -195,8 +195,8 @@ def statements(root: Node, prefix: str = "t") -> tuple[list[str], str]:
 def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], str] | None:
     """Print `root` as a sequence of ufunc calls on as few new arrays as possible; None where that cannot be.
 
-    It cannot where something else than a ufunc is called, or where an operation has only operands (`b`, `c`) that may
-    be plain numbers.  The result is for `a`, `y` and the cotangent being arrays of one shape and dtype.
+    It cannot where something else than a ufunc is called, or where an operation has only operands (`b`, `c`, `d`) that
+    may be plain numbers.  The result is for `a`, `y` and the cotangent being arrays of one shape and dtype.
     """
     order: dict[Node, None] = {}
     uses: dict[Node, int] = {}
@@ -217,7 +217,7 @@ def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], str] 
         if node.rule is None:
             text[node] = repr(node.value) if is_number(node) else str(node.name)
             continue
-        if not hasattr(functions[node.rule.name], "nin") or not names(node) - {"b", "c"}:
+        if not hasattr(functions[node.rule.name], "nin") or not names(node) - {"b", "c", "d"}:
             return None
         arguments = [text[operand] for operand in node.operands]
         for operand in node.operands:

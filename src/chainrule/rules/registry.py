@@ -24,7 +24,7 @@ import numpy as np
 
 from ..errors import UnsupportedFunctionError
 from ..formula import Builder, names
-from ..graph import Node, constant
+from ..graph import Node
 
 __all__ = [
     "Rule",
@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 Function = Callable[..., Any]
-LETTERS = ("a", "b", "c")
-EVERYTHING = frozenset(LETTERS)
+LETTERS = ("a", "b", "c", "d")
+EVERYTHING = frozenset("abc")  # of a rule for any number of operands: all of them
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -114,7 +114,7 @@ functions: dict[Any, Rule | Function] = {}  # NumPy's function -> what a call of
 reasons: dict[Any, str] = {}  # functions that are declared not implemented, and why
 
 formulas = Builder(rules)
-UNKNOWN = constant(None)  # stands for a partial derivative that is not known
+UNKNOWN = formulas.symbol("unknown")  # stands for a partial derivative that is not known
 
 
 @lru_cache(maxsize=4096)
@@ -161,7 +161,7 @@ def row(
     name : str
         NumPy's name; also the name by which other formulas call it.
     operands : str
-        ``"a"``, ``"a b"`` or ``"a b c"``.
+        ``"a"``, ``"a b"``, ``"a b c"`` or ``"a b c d"``.
     *partials : str
         Per operand, the partial derivative, a formula in the operands and the output ``y``; None where it is not known.
     value : callable, optional

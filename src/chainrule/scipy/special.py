@@ -1,9 +1,273 @@
-"""SciPy's special functions, differentiable.
+"""SciPy's special functions, differentiable: all names of `scipy.special`.
 
-Elementwise ones are SciPy's own ufuncs, which dispatch to the rows of `special_table.py`: `scipy.special.gamma(t)` of a
-Tensor works as well.
+Elementwise functions are SciPy's own ufuncs, which dispatch to the rows of `special_table.py`: `scipy.special.gamma(t)`
+of a Tensor works as well.  Here are those that are Python functions in SciPy, and what each of the others is declared.
+On plain arrays all of them are SciPy's.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import numpy as np
+from scipy import special
 from scipy.special import *  # noqa: F403
 
+from ..errors import UnsupportedFunctionError
+from ..rules.linear import raised, summed, zero_wins
+from ..rules.registry import Rule, custom, not_implemented, rules
+from ..tensor import Tensor, plain, tensor_like
 from . import special_table  # noqa: F401 (registers the rows)
+
+__all__ = list(special.__all__)
+
+Function = Callable[..., Any]
+
+
+def _like_scipy(function: Function) -> Function:
+    """Give SciPy's docstring and signature to the differentiable form of one of its functions; plain in, plain out."""
+    name = function.__name__
+    original = getattr(special, name, None)
+    if original is None:  # not in this version
+        return function
+
+    @wraps(original)
+    def chosen(*args: Any, **options: Any) -> Any:
+        args = tuple(tensor_like(arg) for arg in args)
+        if any(isinstance(arg, Tensor) for arg in (*args, *options.values())):
+            return function(*args, **options)
+        return original(*args, **options)
+
+    return chosen
+
+
+# -- what SciPy computes in Python: each is a row of the table, called with SciPy's signature ------------------------
+@_like_scipy
+def polygamma(n: Any, x: Any) -> Any:
+    return rules["polygamma"](n, x)
+
+
+@_like_scipy
+def zeta(x: Any, q: Any = None, out: None = None) -> Any:
+    if q is None:
+        raise UnsupportedFunctionError(
+            "scipy.special.zeta(x) was called with a Tensor, but no derivative in x is known; zeta(x, q) has one in q"
+        )
+    return rules["zeta"](x, q)
+
+
+@_like_scipy
+def lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> Any:
+    return rules["lambertw"](z, k=k, tol=tol)
+
+
+@_like_scipy
+def multigammaln(a: Any, d: int) -> Any:
+    return multigammaln_rule(a, d=d)
+
+
+multigammaln_rule = custom(
+    "multigammaln",
+    special.multigammaln,
+    needs=("a",),
+    pulls=(lambda ct, node: ct * _multigammaln_slope(node),),
+    push=lambda node, tangents: tangents[0] * _multigammaln_slope(node),
+)
+
+
+def _multigammaln_slope(node: Any) -> Any:
+    a = node.operands[0].value
+    return sum((special.psi(a - 0.5 * j) for j in range(1, node.params[1]["d"])), special.psi(a))
+
+
+@_like_scipy
+def softplus(x: Any, **options: Any) -> Any:
+    return rules["softplus"](x, **options)
+
+
+@_like_scipy
+def diric(x: Any, n: Any) -> Any:
+    return rules["diric"](x, n)
+
+
+@_like_scipy
+def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Any:
+    _inexact("factorial", exact or extend != "zero")
+    return rules["factorial"](n)
+
+
+@_like_scipy
+def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Any:
+    _inexact("comb", exact)
+    if repetition:
+        N = N + k - 1
+    return np.where((k <= N) & (N >= 0) & (k >= 0), special.binom(N, k), 0.0)
+
+
+@_like_scipy
+def perm(N: Any, k: Any, exact: bool = False) -> Any:
+    _inexact("perm", exact)
+    return np.where((k <= N) & (N >= 0) & (k >= 0), special.poch(N - k + 1, k), 0.0)
+
+
+def _inexact(name: str, exact: bool) -> None:
+    if exact:
+        raise UnsupportedFunctionError(
+            f"scipy.special.{name} was called with a Tensor and other options than the defaults, which are for "
+            "integers; leave them out, or pass t.data"
+        )
+
+
+@_like_scipy
+def assoc_laguerre(x: Any, n: Any, k: Any = 0.0) -> Any:
+    return special.eval_genlaguerre(n, k, x)
+
+
+def _derivative_of_bessel(name: str) -> Function:
+    def derivative(v: Any, z: Any, n: int = 1) -> Any:
+        return rules[name](v, z, n)
+
+    derivative.__name__ = name
+    return _like_scipy(derivative)
+
+
+def _spherical(name: str) -> Function:
+    def spherical(n: Any, z: Any, derivative: bool = False) -> Any:
+        return rules[f"{name}_slope" if derivative else name](n, z)
+
+    spherical.__name__ = name
+    return _like_scipy(spherical)
+
+
+jvp, yvp, ivp, kvp, h1vp, h2vp = map(_derivative_of_bessel, ("jvp", "yvp", "ivp", "kvp", "h1vp", "h2vp"))
+spherical_jn, spherical_yn, spherical_in, spherical_kn = map(
+    _spherical, ("spherical_jn", "spherical_yn", "spherical_in", "spherical_kn")
+)
+
+
+# -- log-sum-exp and softmax -----------------------------------------------------------------------------------------
+def _weighted(a: Any, b: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    with np.errstate(all="ignore"):
+        return special.logsumexp(a, axis=axis, b=b, keepdims=keepdims, return_sign=True)[0]
+
+
+def _shares(node: Any) -> Any:
+    """exp(a - y) with the sign of the sum: what a unit of weight adds to the logarithm of the sum."""
+    a, b = node.operands[0].value, node.operands[1].value
+    y = raised(node.value, node)
+    finite = np.where(np.isfinite(y), y, 0)
+    shares = np.exp(a - finite)
+    total = summed(b * shares, node)
+    return shares * np.sign(raised(total, node))
+
+
+# The operands are of one shape: `logsumexp` has broadcast them.
+weighted_rule = custom(
+    "weighted_logsumexp",
+    _weighted,
+    needs=("aby", "aby"),
+    pulls=(
+        lambda ct, node: zero_wins(raised(ct, node), node.operands[1].value * _shares(node)),
+        lambda ct, node: zero_wins(raised(ct, node), _shares(node)),
+    ),
+    push=lambda node, tangents: summed(
+        sum(
+            zero_wins(t, factor * _shares(node))
+            for t, factor in zip(tangents, (node.operands[1].value, 1.0), strict=True)
+            if t is not None
+        ),
+        node,
+    ),
+)
+
+
+def _exactly(name: str, value: Function, ours: Rule) -> Rule:
+    """The rule of ours for the same function, with SciPy's value to the last bit."""
+    rule = replace(ours, name=name, value=value)
+    rules[name] = rule
+    return rule
+
+
+logsumexp_rule = _exactly("scipy_logsumexp", special.logsumexp, rules["logsumexp"])
+softmax_rule = _exactly("scipy_softmax", special.softmax, rules["softmax"])
+log_softmax_rule = _exactly("scipy_log_softmax", special.log_softmax, rules["log_softmax"])
+
+
+@_like_scipy
+def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
+    if any(np.iscomplexobj(plain(x)) for x in (a, b)):
+        raise UnsupportedFunctionError("scipy.special.logsumexp of complex Tensors is not implemented")
+    if b is None:
+        value = logsumexp_rule(a, axis=axis, keepdims=keepdims)
+        return (value, np.ones(value.shape, value.dtype)[()]) if return_sign else value
+    a, b = np.broadcast_arrays(a, b)
+    value = weighted_rule(a, b, axis=axis, keepdims=keepdims)
+    sign = special.logsumexp(plain(a), axis=axis, b=plain(b), keepdims=keepdims, return_sign=True)[1]
+    if return_sign:
+        return value, sign
+    return np.where(sign < 0, np.nan, value)  # as SciPy has it: a negative sum has no logarithm
+
+
+@_like_scipy
+def softmax(x: Any, axis: Any = None) -> Any:
+    return softmax_rule(x, axis=axis)
+
+
+@_like_scipy
+def log_softmax(x: Any, axis: Any = None) -> Any:
+    return log_softmax_rule(x, axis=axis)
+
+
+# -- declared ----------------------------------------------------------------------------------------------------------
+INVERSE = "it is an inverse in a parameter in which no derivative is known"
+DECLARED = {
+    INVERSE: "bdtrik bdtrin btdtria btdtrib chdtriv chndtridf chndtrinc chndtrix fdtridfd gdtrib nbdtrik nbdtrin "
+    "ncfdtri ncfdtridfd ncfdtridfn ncfdtrinc nctdtridf nctdtrinc nctdtrit pdtrik stdtridf",
+    "its density is not in SciPy's special functions": "ncfdtr nctdtr kolmogorov kolmogi smirnov smirnovi",
+    "no derivative in its argument is known": "zetac",
+    "its derivative is a function that SciPy does not have": "besselpoly ellip_harm ellip_harm_2 ellip_normal",
+    "Mathieu functions are not implemented": "mathieu_a mathieu_b mathieu_cem mathieu_sem mathieu_modcem1 "
+    "mathieu_modcem2 mathieu_modsem1 mathieu_modsem2 mathieu_even_coef mathieu_odd_coef",
+    "spheroidal wave functions are not implemented": "obl_ang1 obl_ang1_cv obl_cv obl_cv_seq obl_rad1 obl_rad1_cv "
+    "obl_rad2 obl_rad2_cv pro_ang1 pro_ang1_cv pro_cv pro_cv_seq pro_rad1 pro_rad1_cv pro_rad2 pro_rad2_cv",
+    "it gives real functions as one complex one; use ber, bei, ker, kei, berp, beip, kerp, keip": "kelvin",
+    "it makes a table for a single number; use the ufunc of one order, such as pbdv, jv or lpmv": "lmbda "
+    "lqmn lqn pbdn_seq pbdv_seq pbvv_seq riccati_jn riccati_yn lpmn lpn clpmn",
+    "it is not implemented; use eval_legendre or lpmv": "legendre_p legendre_p_all assoc_legendre_p "
+    "assoc_legendre_p_all sph_harm sph_harm_y sph_harm_y_all sph_legendre_p sph_legendre_p_all",
+    "it is a function of integers": "bernoulli euler factorial2 factorialk stirling2 ai_zeros bei_zeros beip_zeros "
+    "ber_zeros berp_zeros bi_zeros erf_zeros fresnel_zeros fresnelc_zeros fresnels_zeros jn_zeros jnjnp_zeros "
+    "jnp_zeros jnyn_zeros kei_zeros keip_zeros kelvin_zeros ker_zeros kerp_zeros y0_zeros y1_zeros y1p_zeros yn_zeros "
+    "ynp_zeros",
+    "it makes a polynomial or its roots, of which no derivative in the parameters is known; of a Tensor, use "
+    "eval_legendre and its like": "legendre chebyt chebyu chebyc chebys jacobi laguerre genlaguerre hermite "
+    "it makes a polynomial or its roots, with no known derivative in the parameters; of a Tensor, use "
+    "roots_chebys roots_jacobi roots_laguerre roots_genlaguerre roots_hermite roots_hermitenorm roots_gegenbauer "
+    "roots_sh_legendre roots_sh_chebyt roots_sh_chebyu roots_sh_jacobi p_roots t_roots u_roots c_roots s_roots j_roots "
+    "l_roots la_roots h_roots he_roots cg_roots ps_roots ts_roots us_roots js_roots",
+}
+NO_FUNCTIONS = frozenset(["geterr", "seterr", "errstate", "SpecialFunctionWarning", "SpecialFunctionError", "test"])
+
+
+def _refusing(name: str, original: Function, reason: str) -> Function:
+    @wraps(original)
+    def refusing(*args: Any, **options: Any) -> Any:
+        if any(isinstance(tensor_like(arg), Tensor) for arg in (*args, *options.values())):
+            raise UnsupportedFunctionError(
+                f"scipy.special.{name} was called with a Tensor, but {reason}. To use it as a constant, pass t.data."
+            )
+        return original(*args, **options)
+
+    return refusing
+
+
+for _reason, _names in DECLARED.items():
+    for _name in _names.split():
+        _original = getattr(special, _name, None)
+        if isinstance(_original, np.ufunc):
+            not_implemented(_reason, _original)
+        elif _original is not None:
+            globals()[_name] = _refusing(_name, _original, _reason)

@@ -1,31 +1,608 @@
 """THE TABLE of SciPy's special functions: the local derivative of each elementwise one.
 
 The same kind of rows as in `rules/elementwise.py`, with SciPy's ufuncs as their values: what is computed is SciPy's, to
-the last bit.  A partial derivative that nobody knows in closed form is None: asking for it raises, by name.
+the last bit.  A partial derivative that nobody knows in closed form is None: asking for it raises, by name.  Sources:
+the NIST Digital Library of Mathematical Functions (dlmf.nist.gov), whose chapters follow the same order.
 """
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from collections.abc import Callable
+from functools import partial
+from math import log, pi, sqrt
 from typing import Any
 
 from scipy import special
 
-from ..rules.registry import Rule, row, rules
+from ..rules.registry import Rule, functions, row, rules
+from . import stable
 
-ROWS: list[Rule] = []
+ROWS: list[Rule] = [rule for rule in rules.values() if rule.partials and rule.value.__module__ == stable.__name__]
 REAL, POSITIVE, UNIT = (-2.0, 2.0), (0.1, 3.0), (0.05, 0.95)
+ABOVE_ONE, ORDER, WHOLE = (1.1, 3.0), (0.2, 2.6), (3.0, 3.0)
 
 
-def known(name: str, operands: str, *partials: str | None, **options: Any) -> None:
-    """A row for SciPy's ufunc of this name, in versions that have it."""
+def known(
+    name: str,
+    operands: str,
+    *partials: str | None,
+    value: Callable[..., Any] | None = None,
+    complex_partials: tuple[str | None, ...] = (),
+    complex_result: bool = False,
+    domain: tuple[tuple[float, float], ...] | None = None,
+) -> None:
+    """A row for SciPy's function of this name, in versions that have it; `value` is a part of one, or not a ufunc.
+
+    `complex_partials` are those for complex operands, where others than for real ones; `complex_result`: also a real
+    operand has a complex result.
+    """
+    value = value or getattr(special, name, None)
+    if value is None:
+        return
+    taken = name in rules  # NumPy's function of that name, or ours, which is what formulas call
+    rule = row(f"special_{name}" if taken else name, operands, *partials, value=value, domain=domain)
+    assert rule.complex_rule is not None
+    rule.complex_rule.partials = complex_partials or partials
+    rule.conjugate = complex_result
+    ROWS.append(rule)
+
+
+def parts(name: str, *names: str, **options: Any) -> None:
+    """The results of a ufunc that has several: a row each, which computes all of them and takes its own."""
     if hasattr(special, name):
-        taken = name in rules  # NumPy's own function of that name, or ours, which is what formulas call
-        ROWS.append(
-            row(f"special_{name}" if taken else name, operands, *partials, value=getattr(special, name), **options)
-        )
+        ufunc = getattr(special, name)
+        functions[ufunc] = lambda *operands: tuple(rules[part](*operands) for part in names)
 
 
+def part(name: str, position: int) -> Callable[..., Any] | None:
+    """The function that computes one of several results; None in versions without it."""
+    ufunc = getattr(special, name, None)
+    return None if ufunc is None else lambda *operands: ufunc(*operands)[position]
+
+
+# -- error functions and relatives -------------------------------------------------------------------------------------
+SLOPE = f"{2 / sqrt(pi)!r}"
+known("erf", "a", f"{SLOPE}*exp_minus_square(a)")
+known("erfc", "a", f"-{SLOPE}*exp_minus_square(a)")
+known("erfi", "a", f"{SLOPE}*exp_square(a)")
+known(
+    "erfcx",
+    "a",
+    f"where(a < 2, 2*a*y - {SLOPE}, -2*erfcx_tail(a)*y)",
+    complex_partials=(f"2*a*y - {SLOPE}",),
+)
+known("dawsn", "a", "dawson_slope(a)", complex_partials=("1 - 2*a*y",))
+known("wofz", "a", f"times_i({SLOPE}) - 2*a*y", complex_result=True)
+known("erfinv", "a", f"{sqrt(pi) / 2!r}*exp_square(y)", domain=((-0.9, 0.9),))
+known("erfcinv", "a", f"-{sqrt(pi) / 2!r}*exp_square(y)", domain=((0.1, 1.9),))
+known("fresnel_s", "a", "sin_half_pi_square(a)", value=part("fresnel", 0))
+known("fresnel_c", "a", "cos_half_pi_square(a)", value=part("fresnel", 1))
+parts("fresnel", "fresnel_s", "fresnel_c")
+NORMAL = f"{1 / sqrt(2 * pi)!r}"
+known("ndtr", "a", f"{NORMAL}*exp_minus_half_square(a)")
+known(
+    "log_ndtr",
+    "a",
+    f"where(a < 0, {sqrt(2 / pi)!r}/erfcx(-{sqrt(0.5)!r}*a), {NORMAL}*exp_minus_half_square(a)/ndtr(a))",
+    complex_partials=(f"{NORMAL}*exp_minus_half_square(a)/ndtr(a)",),
+)
+known("ndtri", "a", f"{sqrt(2 * pi)!r}*exp_half_square(y)", domain=(UNIT,))
+known(
+    "ndtri_exp",
+    "a",
+    f"where(y < 0, {sqrt(pi / 2)!r}*erfcx(-{sqrt(0.5)!r}*y), {sqrt(2 * pi)!r}*exp_half_square(y)*ndtr(y))",
+    domain=((-3.0, -0.1),),
+)
+known(
+    "owens_t",
+    "a b",
+    f"-0.5*{NORMAL}*exp_minus_half_square(a)*erf({sqrt(0.5)!r}*a*b)",
+    f"{1 / (2 * pi)!r}*exp_minus_half_square(a)*exp_minus_half_square(a*b)/(1 + b*b)",
+)
+Z = f"{sqrt(0.5)!r}*(a + times_i(c))/b"
+W_SLOPE = f"(times_i({SLOPE}) - 2*{Z}*wofz({Z}))"
+known(
+    "voigt_profile",
+    "a b c",
+    f"{0.5 / sqrt(pi)!r}*real({W_SLOPE})/(b*b)",
+    f"-y/b - {NORMAL}*real({Z}*{W_SLOPE})/(b*b)",
+    f"{0.5 / sqrt(pi)!r}*real(times_i({W_SLOPE}))/(b*b)",
+    domain=(REAL, (0.5, 2.0), (0.5, 2.0)),
+)
+
+# -- logistic and logarithmic --------------------------------------------------------------------------------------
+known("expit", "a", "y*expit(-a)")
+known("logit", "a", "1/(a*(1 - a))", domain=(UNIT,))
+known("log_expit", "a", "expit(-a)")
+known("softplus", "a", "expit(a)")
+known("expm1", "a", "exp(a)")
+known("log1p", "a", "1/(1 + a)", domain=((-0.9, 3.0),))
+known("cosm1", "a", "-sin(a)")
+known("exp2", "a", f"{log(2.0)!r}*y")
+known("exp10", "a", f"{log(10.0)!r}*y")
+known("cbrt", "a", "1/(3*y*y)", domain=(POSITIVE,))
+known(
+    "powm1",
+    "a b",
+    "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))",
+    "where(a == 0, 0, (y + 1)*log(where(a == 0, 1, a)))",
+    domain=(POSITIVE, REAL),
+)
+INSIDE = "where(a == 0, where(b == 0, 1, b), b)"  # at (0, 0), a jump, all derivatives are 0
+known("xlogy", "a b", f"log({INSIDE})", f"a/{INSIDE}", domain=(REAL, POSITIVE))
+INSIDE1P = "where(a == 0, where(b == -1, 0, b), b)"
+known("xlog1py", "a b", f"log1p({INSIDE1P})", f"a/(1 + {INSIDE1P})", domain=(REAL, (-0.8, 2.0)))
+known("entr", "a", "-log(a) - 1", domain=(POSITIVE,))
+RATIO = f"log_ratio(where(a == 0, where(b == 0, 1, a), a), {INSIDE})"
+known(
+    "rel_entr",
+    "a b",
+    f"where(a == 0, where(b == 0, 0, {RATIO} + 1), {RATIO} + 1)",
+    f"-a/{INSIDE}",
+    domain=(POSITIVE, POSITIVE),
+)
+known("kl_div", "a b", RATIO, f"({INSIDE} - a)/{INSIDE}", domain=(POSITIVE, POSITIVE))
+known("huber", "a b", "maximum(absolute(b) - a, 0)", "clip(b, -a, a)", domain=((0.5, 1.0), (1.2, 3.0)))
+U = "(b/where(a == 0, 1, a))"
+known(
+    "pseudo_huber",
+    "a b",
+    f"a*({U}*{U}/(1 + hypot(1, {U})))*({U}*{U}/(1 + hypot(1, {U})))/hypot(1, {U})",
+    f"where(a == 0, 0, b/hypot(1, {U}))",
+    domain=(POSITIVE, REAL),
+)
+known("exprel", "a", "exprel_slope(a)")
+known(
+    "boxcox",
+    "a b",
+    "a**(b - 1)",
+    "where(a == 0, 1/(b*b), log(a)*log(a)*exprel_slope(b*log(a)))",
+    domain=(POSITIVE, REAL),
+)
+known(
+    "boxcox1p",
+    "a b",
+    "exp((b - 1)*log1p(a))",
+    "where(a == -1, 1/(b*b), log1p(a)*log1p(a)*exprel_slope(b*log1p(a)))",
+    domain=((-0.8, 2.0), REAL),
+)
+known("inv_boxcox", "a b", "y/(1 + a*b)", "-y*a*a*boxcox_curvature(a*b)", domain=((0.1, 1.0), (0.1, 1.0)))
+known("inv_boxcox1p", "a b", "(1 + y)/(1 + a*b)", "-(1 + y)*a*a*boxcox_curvature(a*b)", domain=((0.1, 1.0), (0.1, 1.0)))
+known("tklmbda", "a b", "1/(y**(b - 1) + (1 - y)**(b - 1))", None, domain=((-0.5, 0.5), (0.5, 1.5)))
+
+# -- trigonometric in degrees ------------------------------------------------------------------------------------------
+DEGREE = f"{pi / 180!r}"
+known("sindg", "a", f"{DEGREE}*cosdg(a)")
+known("cosdg", "a", f"-{DEGREE}*sindg(a)")
+known("tandg", "a", f"{DEGREE}*(1 + y*y)")
+known("cotdg", "a", f"-{DEGREE}*(1 + y*y)", domain=((10.0, 80.0),))
+known("radian", "a b c", DEGREE, f"{pi / 180 / 60!r}", f"{pi / 180 / 3600!r}")
+
+# -- gamma, beta and zeta --------------------------------------------------------------------------------------------
+known("gamma", "a", "y*psi(a)", domain=(POSITIVE,))
 known("gammaln", "a", "psi(a)", domain=(POSITIVE,))
-known("psi", "a", None, domain=(POSITIVE,))
-known("erf", "a", f"{2 / sqrt(pi)!r}*exp(-a*a)")
+known("loggamma", "a", "psi(a)", domain=(POSITIVE,))
+# By reflection left of 1/2: at the poles of gamma, where psi is infinite, this is finite.
+RECIPROCAL = "where({0} < 0.5, gamma(1 - {0})*(cospi({0}) - psi(1 - {0})*sinpi({0})*%r), -psi({0})*rgamma({0}))" % (
+    1 / pi
+)
+known("rgamma", "a", RECIPROCAL.format("a"))
+known("gammasgn", "a", "0", domain=(POSITIVE,))
+known("psi", "a", "polygamma(1, a)", complex_partials=(None,), domain=(POSITIVE,))
+known("polygamma", "a b", None, "polygamma(a + 1, b)", domain=(WHOLE, POSITIVE))
+known("zeta", "a b", None, "-a*zeta(a + 1, b)", domain=(ABOVE_ONE, POSITIVE))
+known("beta", "a b", "-y*psi_gap(a, b)", "-y*psi_gap(b, a)", domain=(POSITIVE, POSITIVE))
+known("betaln", "a b", "-psi_gap(a, b)", "-psi_gap(b, a)", domain=(POSITIVE, POSITIVE))
+REST = "(a - b + 1)"
+known(
+    "binom",
+    "a b",
+    f"where({REST} < 0.5, psi(a + 1)*y + gamma(a + 1)*rgamma(b + 1)*({RECIPROCAL.format(REST)}), y*psi_gap({REST}, b))",
+    f"where({REST} < 0.5, -psi(b + 1)*y - gamma(a + 1)*rgamma(b + 1)*({RECIPROCAL.format(REST)}),"
+    " y*psi_gap(b + 1, a - 2*b))",
+    domain=((2.0, 4.0), (0.2, 1.5)),
+)
+known(
+    "poch",
+    "a b",
+    f"where(y == 0, gamma(a + b)*({RECIPROCAL.format('a')}), y*psi_gap(a, b))",
+    "y*psi(a + b)",
+    domain=(POSITIVE, POSITIVE),
+)
+known("factorial", "a", "where(a < 0, 0, y*psi(where(a < 0, 0, a) + 1))", domain=(POSITIVE,))
+known("gammainc", "a b", None, "gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
+known("gammaincc", "a b", None, "-gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
+known("gammaincinv", "a b", None, "1/gamma_density(a, y)", domain=(POSITIVE, UNIT))
+known("gammainccinv", "a b", None, "-1/gamma_density(a, y)", domain=(POSITIVE, UNIT))
+known("betainc", "a b c", None, None, "beta_density(a, b, c, 1 - c)", domain=(POSITIVE, POSITIVE, UNIT))
+known("betaincc", "a b c", None, None, "-beta_density(a, b, c, 1 - c)", domain=(POSITIVE, POSITIVE, UNIT))
+known("betaincinv", "a b c", None, None, "1/beta_density(a, b, y, 1 - y)", domain=(POSITIVE, POSITIVE, UNIT))
+known("betainccinv", "a b c", None, None, "-1/beta_density(a, b, y, 1 - y)", domain=(POSITIVE, POSITIVE, UNIT))
+
+# -- distribution functions --------------------------------------------------------------------------------------------
+COUNT = (2.0, 2.0)
+known(
+    "bdtr", "a b c", None, None, "-beta_density(floor(a) + 1, b - floor(a), c, 1 - c)", domain=(COUNT, (5.0, 5.0), UNIT)
+)
+known(
+    "bdtrc", "a b c", None, None, "beta_density(floor(a) + 1, b - floor(a), c, 1 - c)", domain=(COUNT, (5.0, 5.0), UNIT)
+)
+known(
+    "bdtri",
+    "a b c",
+    None,
+    None,
+    "-1/beta_density(floor(a) + 1, b - floor(a), y, 1 - y)",
+    domain=(COUNT, (5.0, 5.0), UNIT),
+)
+known("nbdtr", "a b c", None, None, "beta_density(b, a + 1, c, 1 - c)", domain=(COUNT, WHOLE, UNIT))
+known("nbdtrc", "a b c", None, None, "-beta_density(b, a + 1, c, 1 - c)", domain=(COUNT, WHOLE, UNIT))
+known("nbdtri", "a b c", None, None, "1/beta_density(b, a + 1, y, 1 - y)", domain=(COUNT, WHOLE, UNIT))
+known("pdtr", "a b", None, "-gamma_density(floor(a) + 1, b)", domain=(COUNT, POSITIVE))
+known("pdtrc", "a b", None, "gamma_density(floor(a) + 1, b)", domain=(COUNT, POSITIVE))
+known("pdtri", "a b", None, "-1/gamma_density(a + 1, y)", domain=(COUNT, UNIT))
+known("chdtr", "a b", None, "0.5*gamma_density(0.5*a, 0.5*b)", domain=(POSITIVE, POSITIVE))
+known("chdtrc", "a b", None, "-0.5*gamma_density(0.5*a, 0.5*b)", domain=(POSITIVE, POSITIVE))
+known("chdtri", "a b", None, "-2/gamma_density(0.5*a, 0.5*y)", domain=(POSITIVE, UNIT))
+known(
+    "gdtr", "a b c", "c*gamma_density(b, a*c)", None, "a*gamma_density(b, a*c)", domain=(POSITIVE, POSITIVE, POSITIVE)
+)
+known(
+    "gdtrc",
+    "a b c",
+    "-c*gamma_density(b, a*c)",
+    None,
+    "-a*gamma_density(b, a*c)",
+    domain=(POSITIVE, POSITIVE, POSITIVE),
+)
+known("gdtrix", "a b c", "-y/a", None, "1/(a*gamma_density(b, a*y))", domain=(POSITIVE, POSITIVE, UNIT))
+known("gdtria", "a b c", "1/(c*gamma_density(b, c*y))", None, "-y/c", domain=(UNIT, POSITIVE, POSITIVE))
+F_SLOPE = "beta_density(0.5*a, 0.5*b, a*{0}/(a*{0} + b), b/(a*{0} + b))*a*b/(a*{0} + b)/(a*{0} + b)"
+known("fdtr", "a b c", None, None, F_SLOPE.format("c"), domain=(POSITIVE, POSITIVE, POSITIVE))
+known("fdtrc", "a b c", None, None, f"-{F_SLOPE.format('c')}", domain=(POSITIVE, POSITIVE, POSITIVE))
+known("fdtri", "a b c", None, None, f"1/({F_SLOPE.format('y')})", domain=(POSITIVE, POSITIVE, UNIT))
+known("stdtr", "a b", None, "t_density(a, b)", domain=(POSITIVE, REAL))
+known("stdtrit", "a b", None, "1/t_density(a, y)", domain=(POSITIVE, UNIT))
+CHI_DENSITY = (
+    "where(c == 0, 0.5*gamma_density(0.5*({0}), 0.5*a), 0.5*exp_minus_half_square(sqrt(a) - sqrt(c))"
+    "*(a/where(c == 0, 1, c))**(0.25*({0}) - 0.5)*ive(0.5*({0}) - 1, sqrt(a*c)))"
+)
+known(
+    "chndtr",
+    "a b c",
+    CHI_DENSITY.format("b"),
+    None,
+    f"-({CHI_DENSITY.format('b + 2')})",
+    domain=(POSITIVE, POSITIVE, POSITIVE),
+)
+QUANTILE_SLOPE = f"{sqrt(2 * pi)!r}*exp_half_square(ndtri({{0}}))"
+known("nrdtrimn", "a b c", f"-b*{QUANTILE_SLOPE.format('a')}", "-ndtri(a)", "1", domain=(UNIT, POSITIVE, REAL))
+known(
+    "nrdtrisd",
+    "a b c",
+    "-1/ndtri(b)",
+    f"-y/ndtri(b)*{QUANTILE_SLOPE.format('b')}",
+    "1/ndtri(b)",
+    domain=(REAL, (0.6, 0.9), REAL),
+)
+
+# -- Bessel functions and relatives ------------------------------------------------------------------------------------
+known("j0", "a", "-j1(a)")
+known("j1", "a", "0.5*(j0(a) - jv(2, a))")
+known("y0", "a", "-y1(a)", domain=(POSITIVE,))
+known("y1", "a", "0.5*(y0(a) - yv(2, a))", domain=(POSITIVE,))
+known("i0", "a", "i1(a)")
+known("i1", "a", "0.5*(i0(a) + iv(2, a))")
+known("k0", "a", "-k1(a)", domain=(POSITIVE,))
+known("k1", "a", "-k0(a) - y/a", domain=(POSITIVE,))
+known("i0e", "a", "-sign(a)*hyp1f1(1.5, 2, -2*absolute(a))", domain=(POSITIVE,))
+known("i1e", "a", "hyp1f1(1.5, 2, -2*absolute(a)) - where(a == 0, 0.5, y/where(a == 0, 1, a))", domain=(POSITIVE,))
+known("k0e", "a", f"-{sqrt(pi)!r}*hyperu(1.5, 2, 2*a)", domain=(POSITIVE,))
+known("k1e", "a", f"{sqrt(pi)!r}*hyperu(1.5, 2, 2*a) - y/a", domain=(POSITIVE,))
+
+
+def cylinder(name: str, formula: str, **options: Any) -> None:
+    """A Bessel function of order a at b, by its neighbours in the order, {low} and {high}."""
+    known(name, "a b", None, formula.format(low=f"{name}(a - 1, b)", high=f"{name}(a + 1, b)"), **options)
+
+
+for _name in ("jv", "yv", "yn"):
+    cylinder(_name, "0.5*({low} - {high})", domain=(WHOLE if _name == "yn" else ORDER, POSITIVE))
+for _name in ("hankel1", "hankel2"):
+    cylinder(_name, "0.5*({low} - {high})", complex_result=True, domain=(ORDER, POSITIVE))
+cylinder("hankel1e", "0.5*({low} - {high}) - times_i(y)", complex_result=True, domain=(ORDER, POSITIVE))
+cylinder("hankel2e", "0.5*({low} - {high}) + times_i(y)", complex_result=True, domain=(ORDER, POSITIVE))
+for _name in ("jve", "yve"):  # for complex z, exp(-|Im z|) is not analytic
+    cylinder(_name, "0.5*({low} - {high})", complex_partials=(None, None), domain=(ORDER, POSITIVE))
+cylinder("iv", "0.5*({low} + {high})", domain=(ORDER, POSITIVE))
+cylinder("ive", "0.5*({low} + {high}) - sign(b)*y", complex_partials=(None, None), domain=(ORDER, POSITIVE))
+for _name in ("kv", "kn"):
+    cylinder(_name, "-0.5*({low} + {high})", domain=(WHOLE if _name == "kn" else ORDER, POSITIVE))
+cylinder("kve", "y - 0.5*({low} + {high})", domain=(ORDER, POSITIVE))
+cylinder("struve", "{low} - where(b == 0, 0, a*y/where(b == 0, 1, b))", domain=(ORDER, POSITIVE))
+cylinder("modstruve", "{low} - where(b == 0, 0, a*y/where(b == 0, 1, b))", domain=(ORDER, POSITIVE))
+for _name in ("jvp", "yvp", "ivp", "kvp", "h1vp", "h2vp"):
+    known(
+        _name,
+        "a b c",
+        None,
+        f"{_name}(a, b, c + 1)",
+        None,
+        complex_result=_name[0] == "h",
+        domain=(ORDER, POSITIVE, (1.0, 1.0)),
+    )
+SPHERICAL = "({sign}a*{name}(maximum(a - 1, 0), b) {then} (a + 1)*{name}(a + 1, b))/(2*a + 1)"
+for _name, _sign, _then in (("jn", "", "-"), ("yn", "", "-"), ("in", "", "+"), ("kn", "-", "-")):
+    for _derivative in (False, True):
+        _full = f"spherical_{_name}{'_slope' * _derivative}"
+        known(
+            _full,
+            "a b",
+            None,
+            SPHERICAL.format(sign=_sign, then=_then, name=_full),
+            value=partial(getattr(special, f"spherical_{_name}"), derivative=_derivative),
+            domain=(WHOLE, POSITIVE),
+        )
+for _i, _name in enumerate(("ai", "aip", "bi", "bip")):
+    known(
+        f"airy_{_name}", "a", ("airy_aip(a)", "a*airy_ai(a)", "airy_bip(a)", "a*airy_bi(a)")[_i], value=part("airy", _i)
+    )
+    known(
+        f"airye_{_name}",
+        "a",
+        (
+            "airye_aip(a) + sqrt(a)*y",
+            "a*airye_ai(a) + sqrt(a)*y",
+            "airye_bip(a) - sqrt(maximum(a, 0))*y",
+            "a*airye_bi(a) - sqrt(maximum(a, 0))*y",
+        )[_i],
+        complex_partials=((None,) if _i > 1 else ()),
+        value=part("airye", _i),
+        domain=(POSITIVE,),
+    )
+    known(
+        f"itairy_{_name}", "a", ("airy_ai(a)", "airy_bi(a)", "airy_ai(-a)", "airy_bi(-a)")[_i], value=part("itairy", _i)
+    )
+for _name in ("airy", "airye", "itairy"):
+    parts(_name, *(f"{_name}_{each}" for each in ("ai", "aip", "bi", "bip")))
+for _name, _first, _second in (
+    ("iti0k0", "i0(a)", "k0(a)"),
+    ("itj0y0", "j0(a)", "y0(a)"),
+    ("it2i0k0", "(i0(a) - 1)/a", "-k0(a)/a"),
+    ("it2j0y0", "(1 - j0(a))/a", "-y0(a)/a"),
+):
+    known(f"{_name}_first", "a", _first, value=part(_name, 0), domain=(POSITIVE,))
+    known(f"{_name}_second", "a", _second, value=part(_name, 1), domain=(POSITIVE,))
+    parts(_name, f"{_name}_first", f"{_name}_second")
+known("itstruve0", "a", "struve(0, a)", domain=(POSITIVE,))
+known("itmodstruve0", "a", "modstruve(0, a)", domain=(POSITIVE,))
+known("it2struve0", "a", "-struve(0, a)/a", domain=(POSITIVE,))
+known("ber", "a", "berp(a)", domain=(POSITIVE,))
+known("bei", "a", "beip(a)", domain=(POSITIVE,))
+known("ker", "a", "kerp(a)", domain=(POSITIVE,))
+known("kei", "a", "keip(a)", domain=(POSITIVE,))
+known("berp", "a", "-bei(a) - where(a == 0, 0, y/where(a == 0, 1, a))", domain=(POSITIVE,))
+known("beip", "a", "ber(a) - where(a == 0, 0.5, y/where(a == 0, 1, a))", domain=(POSITIVE,))
+known("kerp", "a", "-kei(a) - y/a", domain=(POSITIVE,))
+known("keip", "a", "ker(a) - y/a", domain=(POSITIVE,))
+
+# -- parabolic cylinder functions and modified Fresnel integrals ---------------------------------------------------
+for _name, _curvature in (
+    ("pbdv", "(0.25*b*b - a - 0.5)"),
+    ("pbvv", "(0.25*b*b - a - 0.5)"),
+    ("pbwa", "(a - 0.25*b*b)"),
+):
+    known(f"{_name}_value", "a b", None, f"{_name}_slope(a, b)", value=part(_name, 0), domain=(ORDER, REAL))
+    known(
+        f"{_name}_slope", "a b", None, f"{_curvature}*{_name}_value(a, b)", value=part(_name, 1), domain=(ORDER, REAL)
+    )
+    parts(_name, f"{_name}_value", f"{_name}_slope")
+for _name, _sign in (("modfresnelp", ""), ("modfresnelm", "-")):
+    _opposite = "" if _sign else "-"
+    known(
+        f"{_name}_f", "a", f"-exp({_sign}times_i(a*a))", value=part(_name, 0), complex_result=True, domain=(POSITIVE,)
+    )
+    known(
+        f"{_name}_k",
+        "a",
+        f"{_opposite}2*a*times_i(y) - {1 / sqrt(pi)!r}*exp({_opposite}times_i({pi / 4!r}))",
+        value=part(_name, 1),
+        complex_result=True,
+        domain=(POSITIVE,),
+    )
+    parts(_name, f"{_name}_f", f"{_name}_k")
+
+# -- elliptic integrals and functions ----------------------------------------------------------------------------------
+known(
+    "elliprf",
+    "a b c",
+    "-elliprd(b, c, a)/6",
+    "-elliprd(a, c, b)/6",
+    "-elliprd(a, b, c)/6",
+    domain=(POSITIVE, (3.1, 4.0), (4.1, 5.0)),
+)
+# Two equal operands are a limit, which R_C, the integral with two equal operands, gives.
+RD_TIE = "where({0} == c, -0.3*c**-2.5, (0.375*elliprc({0}, c) - 0.25*y*(2.5*c - {0}))/(c*where({0} == c, 1, c - {0})))"
+RD_A = f"where(a == c, {RD_TIE.format('b')}, 0.5*(elliprd(b, c, a) - y)/where(a == c, 1, a - c))"
+RD_B = f"where(b == c, {RD_TIE.format('a')}, 0.5*(elliprd(a, c, b) - y)/where(b == c, 1, b - c))"
+RD_C = f"-(1.5*y + where(a == 0, 0, a*({RD_A})) + where(b == 0, 0, b*({RD_B})))/c"
+known("elliprd", "a b c", RD_A, RD_B, RD_C, domain=(POSITIVE, (3.1, 4.0), (4.1, 5.0)))
+known(
+    "elliprg",
+    "a b c",
+    "0.25*(elliprf(a, b, c) - a*elliprd(b, c, a)/3)",
+    "0.25*(elliprf(a, b, c) - b*elliprd(a, c, b)/3)",
+    "0.25*(elliprf(a, b, c) - c*elliprd(a, b, c)/3)",
+    domain=(POSITIVE, (3.1, 4.0), (4.1, 5.0)),
+)
+RC_A = "where(b < 0, 0.5*(y - 1/sqrt(a))/where(b < 0, b - a, 1), -elliprd(absolute(b), absolute(b), a)/6)"
+known(
+    "elliprc",
+    "a b",
+    RC_A,
+    f"-(0.5*y + where(a == 0, 0, a*({RC_A})))/b",
+    complex_partials=("-elliprd(b, b, a)/6", "-elliprd(a, b, b)/3"),
+    domain=(POSITIVE, (3.1, 4.0)),
+)
+RJ = ["0.5*(elliprd({1}, {2}, {0}) - y)/({0} - d)".format(*order) for order in ("abc", "bac", "cab")]
+known(
+    "elliprj",
+    "a b c d",
+    *RJ,
+    f"-(1.5*y + a*({RJ[0]}) + b*({RJ[1]}) + c*({RJ[2]}))/d",
+    domain=(POSITIVE, (3.1, 4.0), (4.1, 5.0), (5.1, 6.0)),
+)
+known("ellipk", "a", "ellipk_slope(a)", domain=(UNIT,))
+known("ellipkm1", "a", "-elliprd(0, 1, a)/6", domain=(UNIT,))
+known("ellipe", "a", "ellipe_slope(a)", domain=(UNIT,))
+DELTA = "sqrt(1 - b*sin(a)*sin(a))"
+known("ellipkinc", "a b", f"1/{DELTA}", "ellipkinc_slope(a, b)", domain=(REAL, UNIT))
+known("ellipeinc", "a b", DELTA, "ellipeinc_slope(a, b)", domain=(REAL, UNIT))
+AMPLITUDE = "ellipj_dn(a, b)*-ellipkinc_slope(ellipj_ph(a, b), b)"
+known("ellipj_ph", "a b", "ellipj_dn(a, b)", AMPLITUDE, value=part("ellipj", 3), domain=(REAL, UNIT))
+known(
+    "ellipj_sn",
+    "a b",
+    "ellipj_cn(a, b)*ellipj_dn(a, b)",
+    f"ellipj_cn(a, b)*{AMPLITUDE}",
+    value=part("ellipj", 0),
+    domain=(REAL, UNIT),
+)
+known(
+    "ellipj_cn",
+    "a b",
+    "-ellipj_sn(a, b)*ellipj_dn(a, b)",
+    f"-ellipj_sn(a, b)*{AMPLITUDE}",
+    value=part("ellipj", 1),
+    domain=(REAL, UNIT),
+)
+known(
+    "ellipj_dn",
+    "a b",
+    "-b*ellipj_sn(a, b)*ellipj_cn(a, b)",
+    "-0.5*ellipj_sn(a, b)*(ellipj_sn(a, b)/y + 2*b*ellipj_cn(a, b)*-ellipkinc_slope(ellipj_ph(a, b), b))",
+    value=part("ellipj", 2),
+    domain=(REAL, UNIT),
+)
+parts("ellipj", "ellipj_sn", "ellipj_cn", "ellipj_dn", "ellipj_ph")
+known(
+    "agm",
+    "a b",
+    f"{2 / (3 * pi)!r}*y*y*absolute(a)*elliprd(0, b*b, a*a)",
+    f"{2 / (3 * pi)!r}*y*y*absolute(b)*elliprd(0, a*a, b*b)",
+    domain=(POSITIVE, POSITIVE),
+)
+
+# -- exponential integrals, Lambert's W, dilogarithm -----------------------------------------------------------------
+known("exp1", "a", "-exp(-a)/a", domain=(POSITIVE,))
+known("expi", "a", "exp(a)/a", domain=(POSITIVE,))
+known("expn", "a b", None, "where(a == 0, -y*(1 + 1/b), -expn(maximum(a - 1, 0), b))", domain=(WHOLE, POSITIVE))
+known("sici_si", "a", "spherical_jn(0, a)", value=part("sici", 0))
+known("sici_ci", "a", "cos(a)/a", value=part("sici", 1), domain=(POSITIVE,))
+known("shichi_shi", "a", "spherical_in(0, a)", value=part("shichi", 0))
+known("shichi_chi", "a", "cosh(a)/a", value=part("shichi", 1), domain=(POSITIVE,))
+parts("sici", "sici_si", "sici_ci")
+parts("shichi", "shichi_shi", "shichi_chi")
+NEAR_ONE = "(absolute(a - 1) < 0.5)"
+known(
+    "spence",
+    "a",
+    f"where({NEAR_ONE}, -hyp2f1(1, 1, 2, 1 - where({NEAR_ONE}, a, 1)), log(a)/(1 - where({NEAR_ONE}, 2, a)))",
+    domain=(POSITIVE,),
+)
+NEAR_ZERO = "(absolute(a) < 1)"
+known(
+    "lambertw",
+    "a",
+    f"where({NEAR_ZERO}, exp(-y)/(1 + y), y/(where({NEAR_ZERO}, 1, a)*(1 + y)))",
+    complex_result=True,
+    domain=(POSITIVE,),
+)
+known("wrightomega", "a", "y/(1 + y)")
+
+# -- hypergeometric functions, in their argument ---------------------------------------------------------------------
+known("hyp0f1", "a b", None, "hyp0f1(a + 1, b)/a", domain=(POSITIVE, REAL))
+known("hyp1f1", "a b c", None, None, "a*hyp1f1(a + 1, b + 1, c)/b", domain=(POSITIVE, POSITIVE, REAL))
+known(
+    "hyp2f1",
+    "a b c d",
+    None,
+    None,
+    None,
+    "a*b*hyp2f1(a + 1, b + 1, c + 1, d)/c",
+    domain=(POSITIVE, POSITIVE, POSITIVE, (-0.8, 0.8)),
+)
+known("hyperu", "a b c", None, None, "-a*hyperu(a + 1, b + 1, c)", domain=(POSITIVE, POSITIVE, POSITIVE))
+known("wright_bessel", "a b c", None, None, "wright_bessel(a, a + b, c)", domain=(POSITIVE, POSITIVE, POSITIVE))
+known(
+    "log_wright_bessel",
+    "a b c",
+    None,
+    None,
+    "exp(log_wright_bessel(a, a + b, c) - y)",
+    domain=(POSITIVE, POSITIVE, POSITIVE),
+)
+
+# -- orthogonal polynomials, in their argument -------------------------------------------------------------------------
+ONE_LESS = "maximum(a - 1, 0)"
+SHIFTED = "2*b - 1"
+for _name, _partial in (
+    ("legendre", "0.5*(a + 1)*eval_jacobi(a - 1, 1, 1, b)"),
+    ("sh_legendre", f"(a + 1)*eval_jacobi(a - 1, 1, 1, {SHIFTED})"),
+    ("chebyt", f"a*eval_chebyu({ONE_LESS}, b)"),
+    ("chebyu", "2*eval_gegenbauer(a - 1, 2, b)"),
+    ("chebyc", f"a*eval_chebys({ONE_LESS}, b)"),
+    ("chebys", "eval_gegenbauer(a - 1, 2, 0.5*b)"),
+    ("sh_chebyt", f"2*a*eval_sh_chebyu({ONE_LESS}, b)"),
+    ("sh_chebyu", f"4*eval_gegenbauer(a - 1, 2, {SHIFTED})"),
+    ("laguerre", "-eval_genlaguerre(a - 1, 1, b)"),
+    ("hermite", f"2*a*eval_hermite({ONE_LESS}, b)"),
+    ("hermitenorm", f"a*eval_hermitenorm({ONE_LESS}, b)"),
+):
+    known(f"eval_{_name}", "a b", None, f"where(a == 0, 0, {_partial})", domain=(WHOLE, UNIT))
+known(
+    "eval_genlaguerre",
+    "a b c",
+    None,
+    None,
+    "where(a == 0, 0, -eval_genlaguerre(a - 1, b + 1, c))",
+    domain=(WHOLE, POSITIVE, UNIT),
+)
+known(
+    "eval_gegenbauer",
+    "a b c",
+    None,
+    None,
+    "where(a == 0, 0, 2*b*eval_gegenbauer(a - 1, b + 1, c))",
+    domain=(WHOLE, POSITIVE, UNIT),
+)
+known(
+    "eval_jacobi",
+    "a b c d",
+    None,
+    None,
+    None,
+    "where(a == 0, 0, 0.5*(a + b + c + 1)*eval_jacobi(a - 1, b + 1, c + 1, d))",
+    domain=(WHOLE, POSITIVE, POSITIVE, UNIT),
+)
+known(
+    "eval_sh_jacobi",
+    "a b c d",
+    None,
+    None,
+    None,
+    f"where(a == 0, 0, a*eval_sh_jacobi({ONE_LESS}, b + 2, c + 1, d))",
+    domain=(WHOLE, (2.0, 3.0), (0.5, 1.5), UNIT),
+)
+known("lpmv", "a b c", None, None, "(b*c*y - (a + b)*lpmv(a, b - 1, c))/((c - 1)*(c + 1))", domain=(COUNT, WHOLE, UNIT))
+
+# -- others -----------------------------------------------------------------------------------------------------------
+known("round", "a", "0", domain=((0.6, 0.9),))
+known(
+    "diric",
+    "a b",
+    "where(sin(0.5*a) == 0, y*sin(0.5*a)*cos(0.5*a)*(1 - b*b)/6,"
+    " 0.5*(cos(0.5*a*b) - y*cos(0.5*a))/sin(where(sin(0.5*a) == 0, 1, 0.5*a)))",
+    None,
+    domain=(POSITIVE, WHOLE),
+)

@@ -181,7 +181,7 @@ def _item(node: Node, layer: int, is_result: bool) -> _Item:
         rest, options = node.params or ((), {})
         given = [_brief(x) for x in rest] + [f"{key}={_brief(x)}" for key, x in options.items()]
         details += [f"with {', '.join(given)}"] * bool(given)
-        letters = zip("abc", node.rule.partials, strict=False)
+        letters = zip("abcd", node.rule.partials, strict=False)
         details += [f"∂y/∂{letter} = {partial or 'not known'}" for letter, partial in letters]
     return _Item(layer, kind, name if len(name) <= 26 else f"{name[:25]}…", shape, "\n".join(details))
 
