@@ -5,6 +5,7 @@ Nothing is listed by hand: NumPy says which functions there are, the rule regist
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,8 @@ import numpy as np
 import chainrule  # noqa: F401 (fills the registry)
 from chainrule.rules import Rule, functions, reasons
 
-PAGE = Path(__file__).resolve().parent / "coverage.md" if "__file__" in globals() else None
+PAGE = Path(__file__).resolve().parent / "coverage.md"
+ACCURACY: dict[str, Any] = json.loads((PAGE.parent / "accuracy.json").read_text(encoding="utf-8"))
 MODULES: tuple[tuple[str, ModuleType], ...] = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 Dispatched = type(np.sum)
 
@@ -35,7 +37,9 @@ PLAIN = "Functions whose result has no derivative"
 MISSING = "Functions that raise"
 INTRODUCTIONS = {
     ELEMENTWISE: "Operands are `a`, `b`, `c`, the result is `y`; one formula per operand. "
-    "`share`, `gap` and `expit` are helpers: who wins a maximum, a difference that survives infinities, the sigmoid.",
+    "`share` and `weight` are helpers: who wins a maximum, and the share of one exponential in a sum of two. The "
+    "error is the worst that `tests/accuracy.py` found in float64, in ulp (units in the last place), per operand: from the "
+    "smallest normal number to the largest, against mpmath.",
     OTHERS: "*Linear*: has a transpose. *Rule*: a derivative of its own. *Composed*: a few lines around other rules.",
     PLAIN: "Truth values, indices and properties: the result is a plain array, as NumPy gives it.",
     MISSING: "They raise `UnsupportedFunctionError`, by name: no derivative is lost silently. Pass `t.data` where the "
@@ -64,10 +68,34 @@ def described(function: Any) -> tuple[str, str]:
     if not isinstance(found, Rule):
         return OTHERS, "composed"
     if found.partials:
-        return ELEMENTWISE, " · ".join(f"`{partial}`" for partial in found.partials)
+        return ELEMENTWISE, " · ".join(f"`{partial}`" for partial in found.partials) + f" | {error(found.name)}"
     if found.kind == "nondifferentiable":
         return PLAIN, ""
     return OTHERS, "linear" if found.kind == "linear" else "rule"
+
+
+def error(name: str) -> str:
+    """The published bound of the error in each partial derivative of a row."""
+    found = ACCURACY.get(name)
+    if found is None:
+        return "0"  # the partials are 0 or 1
+    return " · ".join(f"≤ {bound}" if bound else "see below" for bound in found["ulp"])
+
+
+def accuracy() -> list[str]:
+    """What there is to say about accuracy besides the column."""
+    early = ", ".join(f"`{name}`" for name, found in ACCURACY.items() if found["early"])
+    others = ", ".join(f"`{name}` {error(name)}" for name in ACCURACY if not hasattr(np, name))
+    reasons = [f"- `{name}`: {found['reason']}" for name, found in ACCURACY.items() if "reason" in found]
+    return [
+        "## Errors above 16 ulp, and other rows",
+        "",
+        *reasons,
+        "",
+        f"Rows of functions that NumPy does not have: {others}.",
+        "",
+        f"Partial derivatives below the smallest normal number, 2.2e-308, may come out as 0: {early}.",
+    ]
 
 
 def sections() -> dict[str, dict[str, str]]:
@@ -86,7 +114,8 @@ def page() -> str:
     for title, rows in sections().items():
         lines += [f"## {title}", "", INTRODUCTIONS[title], ""]
         if title in (ELEMENTWISE, OTHERS):
-            lines += ["| function | derivative | also called |", "|---|---|---|"]
+            titles = ["function", "derivative", *(["error"] if title == ELEMENTWISE else []), "also called"]
+            lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
             lines += [f"| `{name}` | {text} |" for name, text in sorted(rows.items())]
         else:
             by_reason: dict[str, list[str]] = {}
@@ -95,11 +124,10 @@ def page() -> str:
             for text, names in sorted(by_reason.items()):
                 lines += [f"{text}:", ""] if text else []
                 lines += [", ".join(f"`{name}`" for name in names) + ".", ""]
-        lines.append("")
+        lines += ["", *(accuracy() if title == ELEMENTWISE else []), ""]
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
 
 
 if __name__ == "__main__":
-    assert PAGE is not None
     PAGE.write_text(page(), encoding="utf-8")
     print(f"wrote {PAGE}")

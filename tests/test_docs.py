@@ -65,8 +65,8 @@ def test_docstring_examples(name: str) -> None:
 
 
 def test_coverage_page_is_up_to_date() -> None:
-    namespace: dict[str, Any] = {"__name__": "coverage"}
     source = ROOT / "docs" / "coverage.py"
+    namespace: dict[str, Any] = {"__name__": "coverage", "__file__": str(source)}
     exec(compile(source.read_text(encoding="utf-8"), str(source), "exec"), namespace)
     text = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
     if f"NumPy {'.'.join(np.__version__.split('.')[:2])}." in text:

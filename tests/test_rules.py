@@ -13,7 +13,8 @@ from chainrule import formula
 from chainrule.rules import functions, rules
 from chainrule.rules.registry import LETTERS, Rule, formulas, partial_trees
 
-INNER = {"share", "share_of_numbers", "gap"}  # called by formulas; rows named power_by_* are reached through power
+# Called by formulas; rows named power_by_* are reached through power.
+INNER = {"share", "share_of_numbers", "weight", "weight2", "bell"}
 PUBLIC = [rule for rule in ROWS if rule.name not in INNER and not rule.name.startswith("power_by")]
 # Accept complex numbers, but are not complex-differentiable: no complex step.
 NOT_ANALYTIC = {"absolute", "fabs", "sign", "maximum", "minimum", "fmax", "fmin", "rint", "relu", "clip"}

@@ -82,6 +82,8 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
     ("mod wrt divisor", lambda x: np.mod(x[0], x[1]), [5.5, 2.0], 1, [1, -2]),
     ("mod of negative", lambda x: np.mod(x[0], x[1]), [-5.5, 2.0], 1, [1, 3]),
     ("fmod of negative", lambda x: np.fmod(x[0], x[1]), [-5.5, 2.0], 1, [1, 2]),
+    ("fmod, quotient rounds up", lambda x: np.fmod(x[0], x[1]), [1.0, 0.1], 1, [1, -9]),
+    ("mod, quotient rounds up", lambda x: np.mod(x[0], x[1]), [1.0, 0.1], 1, [1, -9]),
     ("divmod", lambda x: sum(np.divmod(x[0], x[1])), [-5.5, 2.0], 1, [1, 3]),
     ("floor_divide", lambda x: x[0] // x[1], [5.5, 2.0], 1, [0, 0]),
     ("abs complex at 0", lambda x: np.abs(x + 0j), 0.0, 1, 0),

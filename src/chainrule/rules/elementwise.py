@@ -51,6 +51,20 @@ def _sigmoid(x: Any) -> Any:
         return np.reciprocal(z, z)
 
 
+def _weight(exp: Any, rate: float) -> Any:
+    """exp(a)/(exp(a) + exp(b)); what rounding a - b has lost is made good, for exp would magnify it."""
+
+    def weight(a: Any, b: Any) -> Any:
+        with np.errstate(all="ignore"):
+            gap = _gap(a, b)
+            back = gap - a
+            lost = (a - (gap - back)) - (b + back)
+            y = 1 / (1 + exp(-gap))
+            return np.where(np.isfinite(lost), y + y * (1 - y) * (rate * lost), y)[()]
+
+    return weight
+
+
 def _fraction(x: Any) -> Any:
     return np.modf(x)[0]
 
@@ -82,7 +96,8 @@ custom(
 )
 row("share", "a b", "0", "0", value=_share)
 row("share_of_numbers", "a b", "0", "0", value=_share_of_numbers)
-row("gap", "a b", "1", "-1", value=_gap)
+row("weight", "a b", "y*weight(b, a)", "-y*weight(b, a)", value=_weight(np.exp, 1.0))
+row("weight2", "a b", f"{LN2!r}*y*weight2(b, a)", f"-{LN2!r}*y*weight2(b, a)", value=_weight(np.exp2, LN2))
 
 # -- arithmetic ------------------------------------------------------------------------------------------------
 row("negative", "a", "-1")
@@ -109,8 +124,8 @@ row("log10", "a", f"{1 / log(10.0)!r}/a", domain=(POSITIVE,))
 row("log1p", "a", "1/(1 + a)", domain=((-0.9, 3.0),))
 row("sqrt", "a", "0.5/y", domain=(POSITIVE,))
 row("cbrt", "a", "1/(3*y*y)", domain=(POSITIVE,))
-row("logaddexp", "a b", "expit(gap(a, b))", "expit(gap(b, a))")
-row("logaddexp2", "a b", f"expit({LN2!r}*gap(a, b))", f"expit({LN2!r}*gap(b, a))")
+row("logaddexp", "a b", "weight(a, b)", "weight(b, a)")
+row("logaddexp2", "a b", "weight2(a, b)", "weight2(b, a)")
 row("expit", "a", "y*expit(-a)", value=_sigmoid)  # accurate to the last bits also where y rounds to 1
 row("sigmoid", "a", "y*(1 - y)", value=_sigmoid)  # the same function for networks, without a second exponential
 
@@ -169,7 +184,7 @@ row(
 )
 row("copysign", "a b", "sign(a)*copysign(1, b)", "0", domain=(POSITIVE, POSITIVE))
 row("remainder", "a b", "1", "-floor_divide(a, b)", domain=((2.1, 2.6), (0.9, 1.0)))
-row("fmod", "a b", "1", "-trunc(a/b)", domain=((2.1, 2.6), (0.9, 1.0)))
+row("fmod", "a b", "1", "-rint((a - y)/b)", domain=((2.1, 2.6), (0.9, 1.0)))
 row("fraction", "a", "1", value=_fraction, domain=((0.1, 0.9),))
 
 # -- steps: the derivative is zero wherever there is one, and a jump contributes nothing ------------------------
