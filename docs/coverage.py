@@ -38,7 +38,7 @@ MISSING = "Functions that raise"
 INTRODUCTIONS = {
     ELEMENTWISE: "Operands are `a`, `b`, `c`, the result is `y`; one formula per operand. "
     "`share` and `weight` are helpers: who wins a maximum, and the share of one exponential in a sum of two. The "
-    "error is the worst that `tests/accuracy.py` found in float64, in ulp (units in the last place), per operand: from the "
+    "error is the worst that `tests/accuracy.py` found in float64, in ulp, per operand: from the "
     "smallest normal number to the largest, against mpmath.",
     OTHERS: "*Linear*: has a transpose. *Rule*: a derivative of its own. *Composed*: a few lines around other rules.",
     PLAIN: "Truth values, indices and properties: the result is a plain array, as NumPy gives it.",
