@@ -129,6 +129,8 @@ def rule_for(rule: Rule, dtype: np.dtype[Any]) -> Rule:
 
 def recorded(rule: Rule, a: Any, b: Any) -> Any:
     """Record a Python operator; what NumPy would not know is left to the other operand's class."""
+    if a.__class__ is complex and rule.value is operator.pow and plain(b).__class__ is float64:
+        a = np.complex128(a)  # Python's own power takes a float64 for a float, and gives no NumPy scalar
     known = Tensor, ndarray, np.generic, int, float, complex, list, tuple
     if all(isinstance(x, known) or hasattr(x, "dtype") for x in (a, b)):
         return record(rule, [np.asarray(x) if isinstance(x, list | tuple) else x for x in (a, b)])

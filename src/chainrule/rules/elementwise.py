@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..memory import BIG, apply
+from .linear import zero_wins
 from .registry import Rule, custom, nondifferentiable, row, rules
 
 LN2 = log(2.0)
@@ -69,6 +70,31 @@ def _fraction(x: Any) -> Any:
     return np.modf(x)[0]
 
 
+def _inverse(value: Any, sign: str, root: str, slope: str) -> Rule:
+    """A complex inverse function: 1/`root`, of the sign that `slope` at the result has.
+
+    On a branch cut the sign of a zero tells the side, and 1 - a loses it.  The result has it, but not the precision.
+    """
+    turned = f"where(absolute({root} - {slope}) > absolute({root} + {slope}), -1, 1)"
+    return Rule(value.__name__, value, "elementwise", (f"{sign}{turned}/{root}",), conjugate=True)
+
+
+def _quotient(a: Any, b: Any) -> Any:
+    """a/b, where a complex b of 0 gives infinity in the direction of a, as a real b does, and not NaN."""
+    y = a / b
+    if y.dtype.kind != "c":
+        return y
+    return np.where((b == 0) & (a != 0), zero_wins(np.asarray(a), np.asarray(np.inf)), y)[()]
+
+
+def _power_with_poles(a: Any, b: Any) -> Any:
+    """a**b, where a complex a of 0 gives infinity for b < 0, as a real a does, and not NaN."""
+    y = np.power(a, b)
+    if y.dtype.kind != "c":
+        return y
+    return np.where((a == 0) & (np.real(b) < 0), np.inf, y)[()]
+
+
 def _constant_exponent(rule: Rule, values: Sequence[Any], nodes: Sequence[Any]) -> Rule:
     exponent = values[1]
     if nodes[1] is not None or not isinstance(exponent, int | float | np.floating) or exponent == 0:
@@ -106,12 +132,14 @@ row("add", "a b", "1", "1")
 row("subtract", "a b", "1", "-1")
 row("multiply", "a b", "b", "a")
 row("divide", "a b", "1/b", "-y/b", domain=(REAL, POSITIVE))
+row("quotient", "a b", "1/b", "-y/b", value=_quotient, domain=(REAL, POSITIVE))
 row("reciprocal", "a", "-y*y", domain=(POSITIVE,))
 row("square", "a", "2*a")
 
 # -- powers, exponentials, logarithms --------------------------------------------------------------------------
 BASE, EXPONENT = "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))", "where(a == 0, 0, y*log(where(a == 0, 1, a)))"
 row("power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
+row("power_with_poles", "a b", BASE, EXPONENT, value=_power_with_poles, domain=(POSITIVE, REAL))
 row("float_power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL))
 row("power_by_constant", "a b", "b*a**(b - 1)", "0", value=lambda a, b: a**b, domain=(POSITIVE, POSITIVE))
 row("power_by_two", "a b", "2*a", "0", value=lambda a, b: a**b, domain=(POSITIVE, (2.0, 2.0)))
@@ -133,15 +161,17 @@ row("sigmoid", "a", "y*(1 - y)", value=_sigmoid)  # the same function for networ
 row("sin", "a", "cos(a)")
 row("cos", "a", "-sin(a)")
 row("tan", "a", "1 + y*y", domain=((-1.2, 1.2),))
-row("arcsin", "a", "1/sqrt((1 - a)*(1 + a))", domain=(UNIT,))
-row("arccos", "a", "-1/sqrt((1 - a)*(1 + a))", domain=(UNIT,))
+SIDE = "sqrt((1 - a)*(1 + a))"
+row("arcsin", "a", f"1/{SIDE}", domain=(UNIT,), complex_rule=_inverse(np.arcsin, "", SIDE, "cos(y)"))
+row("arccos", "a", f"-1/{SIDE}", domain=(UNIT,), complex_rule=_inverse(np.arccos, "-", SIDE, "sin(y)"))
 row("arctan", "a", "1/(1 + a*a)")
 row("sinh", "a", "cosh(a)")
 row("cosh", "a", "sinh(a)")
 row("tanh", "a", "1 - y*y")
-complex_arcsinh = Rule("arcsinh", np.arcsinh, "elementwise", ("1/sqrt(1 + a*a)",), conjugate=True)
-row("arcsinh", "a", "1/hypot(1, a)", complex_rule=complex_arcsinh)  # hypot cannot overflow, but takes no complex
-row("arccosh", "a", "1/(sqrt(a - 1)*sqrt(a + 1))", domain=(ABOVE_ONE,))
+# hypot cannot overflow, but takes no complex
+row("arcsinh", "a", "1/hypot(1, a)", complex_rule=_inverse(np.arcsinh, "", "sqrt(1 + a*a)", "cosh(y)"))
+SIDE = "sqrt(a - 1)*sqrt(a + 1)"
+row("arccosh", "a", f"1/({SIDE})", domain=(ABOVE_ONE,), complex_rule=_inverse(np.arccosh, "", f"({SIDE})", "sinh(y)"))
 row("arctanh", "a", "1/((1 - a)*(1 + a))", domain=(UNIT,))
 NORM = "where(y == 0, 1, y)"
 row("hypot", "a b", f"a/{NORM}", f"b/{NORM}", domain=(POSITIVE, POSITIVE))
@@ -165,6 +195,8 @@ magnitude = custom(
     needs=("a",),
     pulls=(lambda ct, node: ct * np.sign(node.operands[0].value),),
     push=lambda node, tangents: np.real(np.conj(np.sign(node.operands[0].value)) * tangents[0]),
+    careful_pulls=(lambda ct, node: zero_wins(ct, np.sign(node.operands[0].value)),),
+    careful_push=lambda node, tangents: np.real(zero_wins(np.conj(np.sign(node.operands[0].value)), tangents[0])),
 )
 row("absolute", "a", "sign(a)", domain=(POSITIVE,), complex_rule=magnitude)
 row("fabs", "a", "sign(a)", domain=(POSITIVE,))

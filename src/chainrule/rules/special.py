@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UnsupportedFunctionError
 from .registry import row
 
 BLOCK = 16384  # elements worked on at a time: the temporaries of some seventy steps stay in the processor's cache
@@ -95,12 +96,14 @@ def _gelu_block(x: Any) -> Any:
     return 0.5 * np.maximum(x, -40.0) * _erfc_block(x * -sqrt(0.5))  # -40: 0 long before, and -inf * 0 is not
 
 
-def _blockwise(function: Any) -> Any:
+def _blockwise(name: str, function: Any) -> Any:
     """Evaluate by blocks, in the argument's dtype; integers become float64, float16 is computed in float32."""
 
     def blockwise(x: Any) -> Any:
         if not hasattr(x, "dtype"):
             x = np.asarray(x)
+        if x.dtype.kind == "c":
+            raise UnsupportedFunctionError(f"{name} is for real numbers, but got dtype {x.dtype}; take np.real of it")
         dtype = x.dtype if x.dtype.kind == "f" else np.dtype("f8")
         with np.errstate(under="ignore", over="ignore"):  # x*x and exp(-x*x) of what is clipped anyway
             if type(x) is not np.ndarray or x.size <= BLOCK:
@@ -114,8 +117,8 @@ def _blockwise(function: Any) -> Any:
     return blockwise
 
 
-erf = _blockwise(_erf_block)
-erfc = _blockwise(_erfc_block)
+erf = _blockwise("erf", _erf_block)
+erfc = _blockwise("erfc", _erfc_block)
 
 row("bell", "a b", "-2*b*a*y", "-a*a*y", value=_bell)
 row("erf", "a", f"{2 / sqrt(pi)!r}*bell(a, 1.0)", value=erf)
@@ -125,5 +128,5 @@ row(
     "gelu",
     "a",
     f"0.5*erfc({-sqrt(0.5)!r}*a) + {1 / sqrt(2 * pi)!r}*a*bell(a, 0.5)",
-    value=_blockwise(_gelu_block),
+    value=_blockwise("gelu", _gelu_block),
 )

@@ -81,7 +81,7 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
         if rule.conjugate and read:
             partial = formulas.make("conjugate", partial)
         if careful and read:
-            temporaries, expression = formula.statements(partial)
+            temporaries, expression = formula.statements(_careful(rule, partial))
             body = [*temporaries, f"accumulate({operand}, zero_wins(ct, {expression}), True)"]
         else:
             product = formulas.make("multiply", ct, partial)
@@ -110,6 +110,17 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     )
 
 
+INFINITE_AT_POLES = {"divide": "quotient", "power": "power_with_poles"}
+
+
+def _careful(rule: Rule, partial: Node) -> Node:
+    """Of complex numbers, divide so that a pole is infinite (rule R3): NumPy's 1/0j is NaN."""
+    if not rule.conjugate or partial.rule is None:
+        return partial
+    name = INFINITE_AT_POLES.get(partial.rule.name, partial.rule.name)
+    return formulas.make(name, *(_careful(rule, operand) for operand in partial.operands))
+
+
 def _printed_push(rule: Rule, careful: bool) -> Push:
     """The forward rule: the sum of each partial times that operand's tangent."""
     letters = LETTERS[: len(rule.partials)]
@@ -127,7 +138,7 @@ def _printed_push(rule: Rule, careful: bool) -> Push:
             continue
         read = formula.names(partial)
         if careful and read:
-            temporaries, expression = formula.statements(partial, "s")
+            temporaries, expression = formula.statements(_careful(rule, partial), "s")
             expression = f"zero_wins(t{letter}, {expression})"
         else:
             product = formulas.make("multiply", formulas.symbol("t" + letter), partial)
