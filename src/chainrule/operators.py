@@ -184,6 +184,15 @@ def _method(function: Any) -> Callable[..., Any]:
     return method
 
 
+def _bitwise(ufunc: np.ufunc, reflected: bool) -> Callable[[Tensor, Any], Any]:
+    """An operator of truth values, which Tensors are in a trace; of floating-point numbers, NumPy's TypeError."""
+
+    def operate(self: Tensor, other: Any) -> Any:
+        return ufunc(other, self) if reflected else ufunc(self, other)
+
+    return operate
+
+
 def _in_place(method: str) -> Callable[[Tensor, Any], Tensor]:
     def in_place(self: Tensor, other: Any) -> Tensor:
         return overwrite(self, getattr(self, method)(other))
@@ -208,6 +217,8 @@ SYMBOLS: dict[Callable[..., Any], str] = {np.add: "+", np.subtract: "-", np.mult
 SYMBOLS |= {operator.pow: "**", np.matmul: "@"}
 BINARY: dict[Callable[..., Any], str] = {np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "truediv"}
 BINARY |= {operator.pow: "pow", np.matmul: "matmul", np.remainder: "mod", np.floor_divide: "floordiv"}
+BITWISE = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+BITWISE |= {"lshift": np.left_shift, "rshift": np.right_shift}
 UNARY = {"negative": "__neg__", "positive": "__pos__", "absolute": "__abs__"}
 METHODS = (
     "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat take "
@@ -268,6 +279,11 @@ def bind_operators() -> None:
     comparisons: dict[str, Any] = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
     for name, ufunc in (comparisons | {"eq": np.equal, "ne": np.not_equal}).items():
         setattr(Tensor, f"__{name}__", _comparison(rules[ufunc.__name__], ufunc))
+    for name, ufunc in BITWISE.items():
+        for method in (f"__{name}__", f"__r{name}__"):
+            setattr(Tensor, method, _bitwise(ufunc, reflected=method != f"__{name}__"))
+        setattr(Tensor, f"__i{name}__", _in_place(f"__{name}__"))
+    setattr(Tensor, "__invert__", lambda self: np.invert(self))  # noqa: PLW0108 (a ufunc is no method)
     for name in METHODS.split():
         setattr(Tensor, name, _method(getattr(np, name)))
     setattr(Tensor, "__round__", lambda self, decimals=0: np.round(self, decimals))

@@ -280,10 +280,14 @@ class Tensor:
             raise ValueError(f"{describe(self)} is on {self.device!r} and cannot be moved to {to}")
         return self
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
         if self.node is not None:
             raise self._lost("handing it to another library by DLPack (from_dlpack)")
-        return self._array.__dlpack__(**options)
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        given = {name: value for name, value in options.items() if value is not None}  # NumPy 2.0 knows `stream` only
+        return self._array.__dlpack__(**given)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return cast("tuple[int, int]", self._array.__dlpack_device__())
