@@ -14,7 +14,7 @@ from chainrule.rules import functions, rules
 from chainrule.rules.registry import LETTERS, Rule, formulas, partial_trees
 
 # Called by formulas; rows named power_by_* are reached through power.
-INNER = {"share", "share_of_numbers", "weight", "weight2", "bell"}
+INNER = {"share", "share_of_numbers", "weight", "weight2", "bell", "quotient", "power_with_poles"}
 PUBLIC = [rule for rule in ROWS if rule.name not in INNER and not rule.name.startswith("power_by")]
 # Accept complex numbers, but are not complex-differentiable: no complex step.
 NOT_ANALYTIC = {"absolute", "fabs", "sign", "maximum", "minimum", "fmax", "fmin", "rint", "relu", "clip"}
