@@ -14,11 +14,17 @@ from typing import Any
 import numpy as np
 
 import chainrule  # noqa: F401 (fills the registry)
-from chainrule.rules import Rule, functions, reasons
+from chainrule.rules import Rule, functions, reasons, undispatched
 
 PAGE = Path(__file__).resolve().parent / "coverage.md"
 ACCURACY: dict[str, Any] = json.loads((PAGE.parent / "accuracy.json").read_text(encoding="utf-8"))
-MODULES: tuple[tuple[str, ModuleType], ...] = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
+MODULES: tuple[tuple[str, ModuleType], ...] = (
+    ("np", np),
+    ("np.linalg", np.linalg),
+    ("np.fft", np.fft),
+    ("np.emath", np.emath),
+    ("np.lib.stride_tricks", np.lib.stride_tricks),
+)
 Dispatched = type(np.sum)
 
 HEAD = """<!-- Written by `make docs` (docs/coverage.py) from the rule registry: do not edit. -->
@@ -26,15 +32,16 @@ HEAD = """<!-- Written by `make docs` (docs/coverage.py) from the rule registry:
 # Which NumPy functions work
 
 What becomes of NumPy's functions when a Tensor is passed: every ufunc and every function that takes part in NumPy's
-dispatch in `np`, `np.linalg` and `np.fft`, {version}. Python's operators, indexing and the array methods of the same
-names work where the function does. Ufuncs also take `out=`, `where=` and `dtype=`, and have `reduce`, `accumulate`,
-`reduceat`, `outer` and `at`.
+dispatch in `np`, `np.linalg`, `np.fft` and `np.emath`, {version}; at the end, what NumPy runs without asking. Python's
+operators, indexing and the array methods of the same names work where the function does. Ufuncs also take `out=`,
+`where=` and `dtype=`, and have `reduce`, `accumulate`, `reduceat`, `outer` and `at`.
 """
 
 ELEMENTWISE = "Elementwise, with these derivatives"
 OTHERS = "Other functions that are differentiated"
 PLAIN = "Functions whose result has no derivative"
 MISSING = "Functions that raise"
+UNASKED = "Functions that NumPy runs without asking"
 INTRODUCTIONS = {
     ELEMENTWISE: "Operands are `a`, `b`, `c`, the result is `y`; one formula per operand. "
     "`share` and `weight` are helpers: who wins a maximum, and the share of one exponential in a sum of two. The "
@@ -44,6 +51,7 @@ INTRODUCTIONS = {
     PLAIN: "Truth values, indices and properties: the result is a plain array, as NumPy gives it.",
     MISSING: "They raise `UnsupportedFunctionError`, by name: no derivative is lost silently. Pass `t.data` where the "
     "function is meant as a constant.",
+    UNASKED: "They take no part in NumPy's dispatch. What comes of calling them with a Tensor:",
 }
 
 
@@ -66,11 +74,11 @@ def described(function: Any) -> tuple[str, str]:
     if found is None:
         return MISSING, reasons.get(function, "")
     if not isinstance(found, Rule):
-        return OTHERS, "composed"
+        return (PLAIN, reasons[function]) if function in reasons else (OTHERS, "composed")
     if found.partials:
         return ELEMENTWISE, " · ".join(f"`{partial}`" for partial in found.partials) + f" | {error(found.name)}"
     if found.kind == "nondifferentiable":
-        return PLAIN, ""
+        return PLAIN, reasons.get(function, "")
     return OTHERS, "linear" if found.kind == "linear" else "rule"
 
 
@@ -105,6 +113,7 @@ def sections() -> dict[str, dict[str, str]]:
         title, text = described(function)
         also = ", ".join(f"`{other}`" for other in others)
         result[title][name] = f"{text} | {also}" if title in (ELEMENTWISE, OTHERS) else text
+    result[UNASKED] = dict(undispatched)
     return result
 
 

@@ -168,7 +168,9 @@ def test_every_floating_point_ufunc_of_numpy_is_decided() -> None:
 
 
 WITHOUT_DERIVATIVE = [
-    r.value for r in rules.values() if r.kind == "nondifferentiable" and isinstance(r.value, np.ufunc)
+    r.value
+    for r in rules.values()
+    if r.kind == "nondifferentiable" and isinstance(r.value, np.ufunc) and any("d" in t for t in r.value.types)
 ]
 
 

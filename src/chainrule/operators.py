@@ -193,9 +193,25 @@ def _bitwise(ufunc: np.ufunc, reflected: bool) -> Callable[[Tensor, Any], Any]:
     return operate
 
 
+def _of_values(name: str) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **options: Any) -> Any:
+        return getattr(self.data, name)(*args, **options)
+
+    method.__doc__ = f"ndarray's `{name}` of the value."
+    return method
+
+
+def _absent(name: str, reason: str) -> property:
+    def refuse(self: Tensor) -> Any:
+        raise AttributeError(f"a Tensor has no {name}, which {reason}; t.data.{name} is that of its value")
+
+    return property(refuse)
+
+
 def _in_place(method: str) -> Callable[[Tensor, Any], Tensor]:
     def in_place(self: Tensor, other: Any) -> Tensor:
-        return overwrite(self, getattr(self, method)(other))
+        result = getattr(self, method)(other)
+        return overwrite(self, result) if self.ndim else result  # NumPy's 0-d results are scalars, which never change
 
     return in_place
 
@@ -222,8 +238,12 @@ BITWISE |= {"lshift": np.left_shift, "rshift": np.right_shift}
 UNARY = {"negative": "__neg__", "positive": "__pos__", "absolute": "__abs__"}
 METHODS = (
     "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat take "
-    "dot clip round argmax argmin argsort any all nonzero searchsorted copy astype conj conjugate"
+    "dot clip round argmax argmin argsort argpartition any all nonzero searchsorted copy astype conj conjugate choose"
 )
+# On boolean and integer Tensors, of a trace; others are refused, by name, as NumPy refuses such arrays.
+# What an ndarray has and a Tensor has not, and why.
+ABSENT = dict.fromkeys(["view", "byteswap", "getfield", "setfield"], "reads or writes memory as another dtype")
+ABSENT |= dict.fromkeys(["strides", "base", "ctypes", "setflags"], "is about memory")
 
 
 def _publish(rule: Rule, functions: tuple[Callable[..., Any], ...], instead: tuple[Any, ...] = ()) -> None:
@@ -286,6 +306,15 @@ def bind_operators() -> None:
     setattr(Tensor, "__invert__", lambda self: np.invert(self))  # noqa: PLW0108 (a ufunc is no method)
     for name in METHODS.split():
         setattr(Tensor, name, _method(getattr(np, name)))
+    setattr(
+        Tensor, "compress", lambda self, condition, *args, **options: np.compress(condition, self, *args, **options)
+    )
+    setattr(Tensor, "__contains__", lambda self, value: plain(value) in self.data)
+    for name in ("tobytes", "tofile", "dump", "dumps"):
+        setattr(Tensor, name, _of_values(name))
+    for name, reason in ABSENT.items():
+        setattr(Tensor, name, _absent(name, reason))
+    setattr(Tensor, "flags", property(lambda self: self.data.flags))
     setattr(Tensor, "__round__", lambda self, decimals=0: np.round(self, decimals))
     setattr(Tensor, "flatten", lambda self, order="C": np.copy(np.ravel(self, order)))
     for name in ("reshape", "transpose"):

@@ -34,6 +34,12 @@ def _written(result: Any, out: Any) -> Any:
     return result if out is None else overwrite(out, result)
 
 
+def _holds_objects(out: Any) -> bool:
+    """Whether results go into an array of Python objects, as NumPy's polynomials write them: element by element."""
+    targets = out if type(out) is tuple else (out,)
+    return any(isinstance(target, np.ndarray) and target.dtype == object for target in targets)
+
+
 def _without_derivative(ufunc: np.ufunc) -> bool:
     return getattr(functions.get(ufunc), "kind", "") == "nondifferentiable"
 
@@ -50,8 +56,10 @@ def _call(
     subok: bool = True,
     **options: Any,
 ) -> Any:
-    inputs = tuple(tensor_like(x) for x in inputs)
     inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin :] or out  # outputs may be given by position
+    if _holds_objects(out):
+        return ufunc(*(np.asarray(x, dtype=object) for x in inputs), out=out, where=plain(where))
+    inputs = tuple(tensor_like(x) for x in inputs)
     out = out if type(out) is tuple or out is None else (out,)
     targets: tuple[Any, ...] = out or (None,) * ufunc.nout
     if "signature" in options or "sig" in options:

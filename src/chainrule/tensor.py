@@ -393,7 +393,20 @@ class Elements(np.ndarray[Any, Any]):
         return getattr(ufunc, method)(*(tensor_like(x) for x in inputs), **options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        return call(function, tuple(tensor_like(x) for x in args), options)
+        return call(function, tuple(map(_stacked, args)), options)
+
+
+def _stacked(parts: Any) -> Any:
+    """Stack an object array, or those among the parts of a list; `np.r_` makes such arrays of its plain numbers too."""
+    if type(parts) not in (list, tuple):
+        return tensor_like(parts)
+    found = [lifted(part) if isinstance(part, ndarray) and part.dtype == object else part for part in parts]
+    dtypes = [part.dtype for part in found if isinstance(part, Tensor)]
+    for i, part in enumerate(found):
+        if part is not parts[i] and not isinstance(part, Tensor) and dtypes:  # it has lost what dtype it was of
+            narrow = part.astype(np.result_type(part.dtype.type(0).item(), *dtypes))
+            found[i] = narrow if part.size == 1 or np.array_equal(narrow, part, equal_nan=True) else part
+    return type(parts)(found)
 
 
 def _rebuild(data: Any, name: str | None, grad: Any) -> Tensor:
@@ -488,7 +501,7 @@ def as_value(value: Any, dtype: Any = None, copy: bool = True) -> Any:
 
 
 def lifted(x: Any) -> Any:
-    """Stack an object array of 0-d Tensors and numbers back into a Tensor.
+    """Stack an object array of 0-d Tensors and numbers back into a Tensor; one of numbers only, into an array.
 
     Raises
     ------
@@ -497,7 +510,9 @@ def lifted(x: Any) -> Any:
     """
     items = list(x.flat)
     if not any(isinstance(item, Tensor) for item in items):
-        raise DataError("an array of Python objects cannot be differentiated; convert it with x.astype(float)")
+        if not all(isinstance(item, int | float | complex | np.number) for item in items):
+            raise DataError("an array of Python objects cannot be differentiated; convert it with x.astype(float)")
+        return np.array(items, dtype=None if items else float).reshape(x.shape)
     return np.reshape(cast(Any, np.stack([i if isinstance(i, Tensor) else as_value(i) for i in items])), x.shape)
 
 
@@ -607,7 +622,10 @@ def named(error: Exception, name: str, operands: Sequence[Any]) -> Exception:
     text = f"{name} of {' and '.join(describe(operand) for operand in operands)}: {error}"
     if "broadcast" in text:
         text += ". Shapes must agree, or be 1, counted from the right; reshape, or add an axis with x[:, np.newaxis]"
-    return type(error)(text)
+    try:
+        return type(error)(text)
+    except TypeError:  # NumPy's own class takes other arguments than a text
+        return TypeError(text)
 
 
 def call(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -616,9 +634,13 @@ def call(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if not isinstance(rule, Rule):
         return rule(*args, **options)
     if rule.kind == "nondifferentiable":
+        value = function(*plain_everywhere(args), **plain_everywhere(options))
         if any(context.traces for context in contexts.stack) and args and isinstance(args[0], Tensor):
-            return record(rule, args[:1], args[1:], options)
-        return function(*plain_everywhere(args), **plain_everywhere(options))
+            if hasattr(value, "dtype"):
+                return record(rule, args[:1], args[1:], options)
+            if type(value) is bool or (type(value) is tuple and any(hasattr(part, "dtype") for part in value)):
+                args[0]._concrete(f"np.{function.__name__}(t)")  # np.allclose, np.nonzero: the program goes by it
+        return value
     if (out := options.pop("out", None)) is not None:
         return overwrite(out, call(function, args, options))
     arity = len(rule.partials) or len(rule.pulls)

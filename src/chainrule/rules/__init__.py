@@ -3,6 +3,7 @@
 from . import (
     arrays,
     contractions,
+    declared,
     decompositions,
     elementwise,
     fft,
@@ -10,17 +11,19 @@ from . import (
     linear,
     polynomials,
     reductions,
+    scimath,
     selection,
     signal,
     special,
     statistics,
 )
-from .registry import Rule, functions, reasons, rules
+from .registry import Rule, functions, reasons, rules, undispatched
 
 __all__ = [
     "Rule",
     "arrays",
     "contractions",
+    "declared",
     "decompositions",
     "elementwise",
     "fft",
@@ -31,8 +34,10 @@ __all__ = [
     "reasons",
     "reductions",
     "rules",
+    "scimath",
     "selection",
     "signal",
     "special",
     "statistics",
+    "undispatched",
 ]

@@ -13,10 +13,11 @@ from .registry import functions, implements, nondifferentiable, rules
 nondifferentiable(
     np.argmax, np.argmin, np.argsort, np.argpartition, np.nonzero, np.flatnonzero, np.argwhere, np.count_nonzero,
     np.searchsorted, np.digitize, np.any, np.all, np.allclose, np.isclose, np.array_equal, np.array_equiv,
-    np.isneginf, np.isposinf, np.iscomplex, np.isreal, np.iscomplexobj, np.isrealobj, np.isscalar,
+    np.isneginf, np.isposinf, np.iscomplex, np.isreal, np.isscalar,
     np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
     np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory, np.lexsort, np.isin,
 )  # fmt: skip
+nondifferentiable(np.iscomplexobj, np.isrealobj, reason="Looks at the dtype only")
 functions[np.iscomplexobj] = lambda x: x.dtype.kind == "c"
 functions[np.isrealobj] = lambda x: x.dtype.kind != "c"
 

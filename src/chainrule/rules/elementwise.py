@@ -104,7 +104,6 @@ def _constant_exponent(rule: Rule, values: Sequence[Any], nodes: Sequence[Any]) 
 
 nondifferentiable(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
 nondifferentiable(np.logical_and, np.logical_or, np.logical_xor, np.logical_not)
-nondifferentiable(np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.left_shift, np.right_shift)
 nondifferentiable(np.isfinite, np.isinf, np.isnan, np.signbit)
 custom(
     "where",

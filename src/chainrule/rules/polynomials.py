@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from .linear import as_array
-from .registry import implements
+from .linear import as_array, conjugated
+from .reductions import by_products
+from .registry import custom, implements
 from .selection import deciding
 
 
@@ -119,6 +120,78 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     column = np.broadcast_to(x[:, np.newaxis], (len(x), max(n - 1, 0)))
     powers = np.concatenate([ones, np.cumprod(column, 1)], 1)
     return powers if increasing else np.flip(powers, 1)
+
+
+# -- fits and roots ------------------------------------------------------------------------------------------------
+@implements(np.polyfit)
+def polyfit(
+    x: Any, y: Any, deg: int, rcond: float | None = None, full: bool = False, w: Any = None, cov: bool | str = False
+) -> Any:
+    order = int(deg) + 1
+    x, y = as_array(x) + 0.0, as_array(y) + 0.0
+    if deg < 0:
+        raise ValueError("expected deg >= 0")
+    if x.ndim != 1 or not x.size:
+        raise TypeError(f"x must be a vector that is not empty, not of shape {x.shape}")
+    if y.ndim not in (1, 2) or y.shape[0] != x.shape[0]:
+        raise TypeError(f"y must have 1 or 2 dimensions and the length of x, {x.shape[0]}, not the shape {y.shape}")
+    powers, target = np.vander(x, order), y
+    if w is not None:
+        w = as_array(w) + 0.0
+        if w.shape != x.shape:
+            raise TypeError(f"w must have the shape of x, {x.shape}, not {w.shape}")
+        powers = powers * w[:, np.newaxis]
+        target = target * (w[:, np.newaxis] if y.ndim == 2 else w)
+    scale = np.sqrt(np.sum(powers * powers, axis=0))
+    rcond = len(x) * np.finfo(x.dtype).eps if rcond is None else rcond
+    c, residuals, rank, singular_values = np.linalg.lstsq(powers / scale, target, rcond)
+    c = (c.T / scale).T
+    if full:
+        return c, residuals, rank, singular_values, rcond
+    if rank != order:
+        warnings.warn("Polyfit may be poorly conditioned", np.exceptions.RankWarning, stacklevel=2)
+    return (c, _covariance(powers / scale, scale, residuals, cov, y.ndim)) if cov else c
+
+
+def _covariance(powers: Any, scale: Any, residuals: Any, cov: bool | str, rank: int) -> Any:
+    """How sure the coefficients are: the inverse of the normal matrix, times the mean square of what is left."""
+    base = np.linalg.inv(np.dot(powers.T, powers))
+    base = base / np.outer(scale, scale)
+    if cov == "unscaled":
+        factor: Any = 1
+    else:
+        n, order = powers.shape
+        if n <= order:
+            raise ValueError("the number of data points must exceed order to scale the covariance matrix")
+        factor = residuals / (n - order)
+    return base * factor if rank == 1 else base[:, :, np.newaxis] * factor
+
+
+def _root_slopes(node: Any) -> Any:
+    """By the implicit function theorem: dr/dp_k = -r**(n - k) / p'(r); infinite where the root is not simple."""
+    p, r = node.operands[0].value, node.value
+    powers, slope = np.vander(r, p.shape[0]), np.polyval(np.polyder(p), r)[:, np.newaxis]
+    return np.where(powers == 0, 0, -powers / slope)
+
+
+roots_rule = custom(
+    "roots",
+    np.roots,
+    needs=("ay",),
+    **by_products(
+        lambda times, ct, node: np.sum(times(ct[:, np.newaxis], conjugated(_root_slopes(node))), 0),
+        lambda times, t, node: np.sum(times(_root_slopes(node), t), 1),
+    ),
+)
+
+
+@implements(np.roots)
+def roots(p: Any) -> Any:
+    p = np.atleast_1d(p)
+    if p.ndim != 1:
+        raise ValueError(f"roots needs the coefficients in a vector, not an array of shape {p.shape}")
+    deciding(p, "np.roots")
+    return roots_rule(p)
 
 
 # -- products of arrays --------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ __all__ = [
     "not_implemented",
     "row",
     "rules",
+    "undispatched",
 ]
 
 Function = Callable[..., Any]
@@ -111,7 +112,8 @@ class Rule:
 
 rules: dict[str, Rule] = {}
 functions: dict[Any, Rule | Function] = {}  # NumPy's function -> what a call of it with Tensors runs
-reasons: dict[Any, str] = {}  # functions that are declared not implemented, and why
+reasons: dict[Any, str] = {}  # functions that are declared without a derivative or not implemented, and why
+undispatched: dict[str, str] = {}  # names of functions that NumPy runs without asking, and what comes of that
 
 formulas = Builder(rules)
 UNKNOWN = formulas.symbol("unknown")  # stands for a partial derivative that is not known
@@ -250,15 +252,17 @@ def custom(
     return _register(rule, also)
 
 
-def nondifferentiable(*several: Any) -> None:
+def nondifferentiable(*several: Any, reason: str = "") -> None:
     """Declare functions whose result has no derivative: indices, truth values, properties."""
     for function in several:
         functions[function] = rule = Rule(function.__name__, function, "nondifferentiable")
         rules.setdefault(rule.name, rule)
+        if reason:
+            reasons[function] = reason
 
 
 def not_implemented(reason: str, *several: Any) -> None:
-    """Declare functions that raise by name, and why."""
+    """Declare functions, or modules by name, that raise, and why."""
     for function in several:
         reasons[function] = reason
 
@@ -272,6 +276,15 @@ def implements(*several: Any) -> Callable[[Function], Function]:
         return implementation
 
     return register
+
+
+def _on_elements(function: Function) -> Function:
+    """NumPy's polynomials are plain Python that runs on arrays of 0-d Tensors; a few of them ask, since NumPy 2.4."""
+
+    def run(*args: Any, **options: Any) -> Any:
+        return function(*(np.asanyarray(x) if hasattr(type(x), "_record") else x for x in args), **options)
+
+    return run
 
 
 def lookup(function: Any) -> Rule | Function:
@@ -288,11 +301,13 @@ def lookup(function: Any) -> Rule | Function:
         found = functions.get(function)
     if found is None:
         module = getattr(function, "__module__", None) or "numpy"
+        if module.startswith("numpy.polynomial"):
+            return _on_elements(function.__wrapped__)
         full = f"{module.removeprefix('numpy._core.').replace('numpy.', 'np.')}.{function.__name__}"
         if isinstance(function, np.ufunc) or module == "numpy":
             ours = getattr(np, function.__name__, None) is function
             full = f"{'np' if ours else 'scipy.special'}.{function.__name__}"
-        why = reasons.get(function, "chainrule has no derivative rule for it yet")
+        why = reasons.get(function) or reasons.get(module, "chainrule has no derivative rule for it yet")
         raise UnsupportedFunctionError(
             f"{full} was called with a Tensor, but {why}. "
             "Supported functions are listed in docs/coverage.md; to use it as a constant, pass t.data."

@@ -18,7 +18,8 @@ from .linear import Axes, as_array, grid, plain, stored
 from .reductions import by_products
 from .registry import Rule, custom, functions, implements, nondifferentiable, rules
 
-nondifferentiable(np.nanargmax, np.nanargmin, np.ix_, np.tril_indices_from, np.triu_indices_from, np.diag_indices_from)
+nondifferentiable(np.nanargmax, np.nanargmin, np.tril_indices_from, np.triu_indices_from, np.diag_indices_from)
+nondifferentiable(np.ix_, reason="Makes arrays of indices")
 functions[np.ix_] = lambda *args: np.ix_(*(plain(arg) for arg in args))
 
 
@@ -312,6 +313,13 @@ def taken(x: Any, index: Any) -> Any:
 @implements(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return taken(arr, np.take_along_axis(grid(arr.shape), plain(indices), axis))
+
+
+@implements(np.lib.stride_tricks.sliding_window_view)
+def sliding_window_view(
+    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Any:
+    return taken(x, np.lib.stride_tricks.sliding_window_view(grid(x.shape), window_shape, axis))
 
 
 @implements(np.compress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -238,19 +239,22 @@ def _histogram_pull(ct: Any, weights: Any, a: Any, edges: Any, bins: Any, range:
 histogram_rule = linear(_histogram_sums, _histogram_pull, name="histogram")
 
 
+def _edges(values: Any, x: Any, bins: Any, range: Any, name: str) -> Any:
+    """Edges of bins as NumPy puts them, `values`; where the data's extremes decide, with their derivative."""
+    if np.ndim(bins) == 1 or range is not None or not x.size or not hasattr(type(x), "_record"):
+        return values
+    if isinstance(bins, str):
+        raise UnsupportedFunctionError(f"np.{name} of a Tensor with bins={bins!r}; give a number or the edges")
+    low, high = np.min(x), np.max(x)
+    if plain(low) == plain(high):
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, len(values))
+
+
 @implements(np.histogram_bin_edges)
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
     edges = np.histogram_bin_edges(deciding(a, "np.histogram"), bins, range, plain(weights))
-    if np.ndim(bins) == 1 or range is not None or not a.size or not hasattr(type(a), "_record"):
-        return edges
-    if isinstance(bins, str):
-        raise UnsupportedFunctionError(f"np.histogram of a Tensor with bins={bins!r}; give a number or the edges")
-    low, high = np.min(a), np.max(a)
-    return (
-        np.linspace(low, high, len(edges))
-        if plain(low) != plain(high)
-        else np.linspace(low - 0.5, high + 0.5, len(edges))
-    )
+    return _edges(edges, a, bins, range, "histogram")
 
 
 @implements(np.histogram)
@@ -266,3 +270,50 @@ def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, we
     if density:
         counts = counts / np.diff(edges).astype(float) / np.sum(counts)
     return counts, edges
+
+
+def _binned(weights: Any, sample: Any, edges: Any, bins: Any, range: Any) -> Any:
+    return np.histogramdd(sample, bins, range, weights=weights)[0]
+
+
+def _binned_pull(ct: Any, weights: Any, sample: Any, edges: Any, bins: Any, range: Any) -> Any:
+    places, inside = [], np.ones(len(sample), bool)
+    for x, ends in zip(sample.T, edges, strict=True):
+        inside &= (x >= ends[0]) & (x <= ends[-1])
+        places.append(np.clip(np.searchsorted(ends, x, "right") - 1, 0, len(ends) - 2))
+    return np.where(inside, ct[tuple(places)], 0)
+
+
+histogramdd_rule = linear(_binned, _binned_pull, name="histogramdd")
+
+
+@implements(np.histogramdd)
+def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
+    if getattr(sample, "ndim", 0) != 2:  # a sequence of coordinates
+        sample = np.stack([np.ravel(as_array(x)) for x in sample], 1)
+    bins = (
+        [fixed(each, "bins of np.histogramdd") for each in bins] if type(bins) in (list, tuple) else fixed(bins, "bins")
+    )
+    values = deciding(sample, "np.histogramdd")
+    counts, edges = np.histogramdd(values, bins, range)
+    ranges = range or (None,) * len(edges)
+    given = [bins] * len(edges) if np.ndim(bins) == 0 and type(bins) is not list else bins
+    tracked = [_edges(found, sample[:, i], given[i], ranges[i], "histogramdd") for i, found in enumerate(edges)]
+    if weights is not None:
+        counts = histogramdd_rule(as_array(weights), sample=values, edges=edges, bins=bins, range=range)
+    if density:
+        total = np.sum(counts)
+        for i, ends in enumerate(tracked):
+            counts = counts / np.reshape(np.diff(ends), tuple(-1 if i == j else 1 for j in builtins.range(len(edges))))
+        counts = counts / total
+    return counts, tracked
+
+
+@implements(np.histogram2d)
+def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
+    if len(x) != len(y):
+        raise ValueError("x and y must have the same length.")
+    if np.ndim(bins) and len(bins) not in (1, 2):
+        bins = [bins, bins]
+    counts, edges = np.histogramdd(np.stack([as_array(x), as_array(y)], 1), bins, range, density, weights)
+    return counts, edges[0], edges[1]
