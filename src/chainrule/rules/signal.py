@@ -118,7 +118,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
-@implements(np.trapezoid)
+@implements(np.trapezoid, *([np.trapz] if hasattr(np, "trapz") else []))  # noqa: NPY201 (its name until NumPy 2.3)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     y = as_array(y)
     axis = normalize_axis_index(axis, y.ndim)
