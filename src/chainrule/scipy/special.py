@@ -244,10 +244,10 @@ DECLARED = {
     "ynp_zeros",
     "it makes a polynomial or its roots, of which no derivative in the parameters is known; of a Tensor, use "
     "eval_legendre and its like": "legendre chebyt chebyu chebyc chebys jacobi laguerre genlaguerre hermite "
-    "it makes a polynomial or its roots, with no known derivative in the parameters; of a Tensor, use "
-    "roots_chebys roots_jacobi roots_laguerre roots_genlaguerre roots_hermite roots_hermitenorm roots_gegenbauer "
-    "roots_sh_legendre roots_sh_chebyt roots_sh_chebyu roots_sh_jacobi p_roots t_roots u_roots c_roots s_roots j_roots "
-    "l_roots la_roots h_roots he_roots cg_roots ps_roots ts_roots us_roots js_roots",
+    "hermitenorm gegenbauer sh_legendre sh_chebyt sh_chebyu sh_jacobi roots_legendre roots_chebyt roots_chebyu "
+    "roots_chebyc roots_chebys roots_jacobi roots_laguerre roots_genlaguerre roots_hermite roots_hermitenorm "
+    "roots_gegenbauer roots_sh_legendre roots_sh_chebyt roots_sh_chebyu roots_sh_jacobi p_roots t_roots u_roots "
+    "c_roots s_roots j_roots l_roots la_roots h_roots he_roots cg_roots ps_roots ts_roots us_roots js_roots",
 }
 NO_FUNCTIONS = frozenset(["geterr", "seterr", "errstate", "SpecialFunctionWarning", "SpecialFunctionError", "test"])
 

@@ -125,7 +125,7 @@ known(
     "powm1",
     "a b",
     "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))",
-    "where(a == 0, 0, (y + 1)*log(where(a == 0, 1, a)))",
+    "where(a == 0, 0, a**b*log(where(a == 0, 1, a)))",
     domain=(POSITIVE, REAL),
 )
 INSIDE = "where(a == 0, where(b == 0, 1, b), b)"  # at (0, 0), a jump, all derivatives are 0
@@ -292,13 +292,13 @@ known("j1", "a", "0.5*(j0(a) - jv(2, a))")
 known("y0", "a", "-y1(a)", domain=(POSITIVE,))
 known("y1", "a", "0.5*(y0(a) - yv(2, a))", domain=(POSITIVE,))
 known("i0", "a", "i1(a)")
-known("i1", "a", "0.5*(i0(a) + iv(2, a))")
+known("i1", "a", "0.5*(special_i0(a) + iv(2, a))")
 known("k0", "a", "-k1(a)", domain=(POSITIVE,))
 known("k1", "a", "-k0(a) - y/a", domain=(POSITIVE,))
 known("i0e", "a", "-sign(a)*hyp1f1(1.5, 2, -2*absolute(a))", domain=(POSITIVE,))
 known("i1e", "a", "hyp1f1(1.5, 2, -2*absolute(a)) - where(a == 0, 0.5, y/where(a == 0, 1, a))", domain=(POSITIVE,))
-known("k0e", "a", f"-{sqrt(pi)!r}*hyperu(1.5, 2, 2*a)", domain=(POSITIVE,))
-known("k1e", "a", f"{sqrt(pi)!r}*hyperu(1.5, 2, 2*a) - y/a", domain=(POSITIVE,))
+known("k0e", "a", "where(a > 2, y*kve_rate(0, a), y - k1e(a))", domain=(POSITIVE,))
+known("k1e", "a", "where(a > 2, y*kve_rate(1, a), y - k0e(a) - y/a)", domain=(POSITIVE,))
 
 
 def cylinder(name: str, formula: str, **options: Any) -> None:
@@ -318,7 +318,14 @@ cylinder("iv", "0.5*({low} + {high})", domain=(ORDER, POSITIVE))
 cylinder("ive", "0.5*({low} + {high}) - sign(b)*y", complex_partials=(None, None), domain=(ORDER, POSITIVE))
 for _name in ("kv", "kn"):
     cylinder(_name, "-0.5*({low} + {high})", domain=(WHOLE if _name == "kn" else ORDER, POSITIVE))
-cylinder("kve", "y - 0.5*({low} + {high})", domain=(ORDER, POSITIVE))
+known(
+    "kve",
+    "a b",
+    None,
+    "where(b > 2, y*kve_rate(a, b), y - 0.5*(kve(a - 1, b) + kve(a + 1, b)))",
+    complex_partials=(None, "y - 0.5*(kve(a - 1, b) + kve(a + 1, b))"),
+    domain=(ORDER, POSITIVE),
+)
 cylinder("struve", "{low} - where(b == 0, 0, a*y/where(b == 0, 1, b))", domain=(ORDER, POSITIVE))
 cylinder("modstruve", "{low} - where(b == 0, 0, a*y/where(b == 0, 1, b))", domain=(ORDER, POSITIVE))
 for _name in ("jvp", "yvp", "ivp", "kvp", "h1vp", "h2vp"):
@@ -343,6 +350,10 @@ for _name, _sign, _then in (("jn", "", "-"), ("yn", "", "-"), ("in", "", "+"), (
             value=partial(getattr(special, f"spherical_{_name}"), derivative=_derivative),
             domain=(WHOLE, POSITIVE),
         )
+OUT = "where(a > 2.1, a, 2.1)"  # Ai there by K of order 1/3, so that the two terms below do not cancel
+AIRYE = "airye_aip(a) + sqrt(a)*airye_ai(a)"
+AIRYE_FAR = f"airye_ai(a)*(0.5/{OUT} + sqrt({OUT})*kve_rate({1 / 3!r}, {2 / 3!r}*{OUT}**1.5))"
+AIRYE_REAL = f"where(a > 2.1, {AIRYE_FAR}, {AIRYE})"
 for _i, _name in enumerate(("ai", "aip", "bi", "bip")):
     known(
         f"airy_{_name}", "a", ("airy_aip(a)", "a*airy_ai(a)", "airy_bip(a)", "a*airy_bi(a)")[_i], value=part("airy", _i)
@@ -351,12 +362,12 @@ for _i, _name in enumerate(("ai", "aip", "bi", "bip")):
         f"airye_{_name}",
         "a",
         (
-            "airye_aip(a) + sqrt(a)*y",
-            "a*airye_ai(a) + sqrt(a)*y",
+            AIRYE_REAL,
+            f"sqrt(a)*({AIRYE_REAL})",
             "airye_bip(a) - sqrt(maximum(a, 0))*y",
             "a*airye_bi(a) - sqrt(maximum(a, 0))*y",
         )[_i],
-        complex_partials=((None,) if _i > 1 else ()),
+        complex_partials=((AIRYE,), (f"sqrt(a)*({AIRYE})",), (None,), (None,))[_i],  # those of Bi are not analytic
         value=part("airye", _i),
         domain=(POSITIVE,),
     )
@@ -366,9 +377,9 @@ for _i, _name in enumerate(("ai", "aip", "bi", "bip")):
 for _name in ("airy", "airye", "itairy"):
     parts(_name, *(f"{_name}_{each}" for each in ("ai", "aip", "bi", "bip")))
 for _name, _first, _second in (
-    ("iti0k0", "i0(a)", "k0(a)"),
+    ("iti0k0", "special_i0(a)", "k0(a)"),
     ("itj0y0", "j0(a)", "y0(a)"),
-    ("it2i0k0", "(i0(a) - 1)/a", "-k0(a)/a"),
+    ("it2i0k0", "(special_i0(a) - 1)/a", "-k0(a)/a"),
     ("it2j0y0", "(1 - j0(a))/a", "-y0(a)/a"),
 ):
     known(f"{_name}_first", "a", _first, value=part(_name, 0), domain=(POSITIVE,))
@@ -400,7 +411,7 @@ for _name, _curvature in (
 for _name, _sign in (("modfresnelp", ""), ("modfresnelm", "-")):
     _opposite = "" if _sign else "-"
     known(
-        f"{_name}_f", "a", f"-exp({_sign}times_i(a*a))", value=part(_name, 0), complex_result=True, domain=(POSITIVE,)
+        f"{_name}_f", "a", f"-exp({_sign}times_i(a*a))", value=part(_name, 0), complex_result=True, domain=((0.1, 1.2),)
     )
     known(
         f"{_name}_k",
@@ -408,7 +419,7 @@ for _name, _sign in (("modfresnelp", ""), ("modfresnelm", "-")):
         f"{_opposite}2*a*times_i(y) - {1 / sqrt(pi)!r}*exp({_opposite}times_i({pi / 4!r}))",
         value=part(_name, 1),
         complex_result=True,
-        domain=(POSITIVE,),
+        domain=((0.1, 1.2),),
     )
     parts(_name, f"{_name}_f", f"{_name}_k")
 

@@ -210,7 +210,7 @@ def gamma_density(a: Any, x: Any) -> Any:
     large = np.maximum(a, 16.0)
     saddle = np.exp(-stirling_error(large) - deviance(large, x, large - x)) * np.sqrt(large / (2 * pi)) / x
     direct = x ** (a - 1) * np.exp(-x) * special.rgamma(a)
-    direct = np.where((x > 700) & (a < 16), 0.0, direct)
+    direct = np.where(((x > 700) & (a < 16)) | ((a <= 0) & (a == np.rint(a))), 0.0, direct)
     return np.where((a >= 16) & (x > 0), saddle, direct)
 
 
@@ -369,3 +369,15 @@ row(
     value=_incomplete(_ellipe_slope, lambda x, y: -special.elliprd(x, y, 1)),
     domain=((-2.0, 2.0), (0.05, 0.95)),
 )
+
+
+@_in_doubles
+def kve_rate(v: Any, x: Any) -> Any:
+    """The logarithmic derivative of exp(x)*K_v(x) for x >= 2: Steed's continued fraction (DLMF 10.33(ii))."""
+    x, fraction = np.maximum(x, 2.0), np.zeros(np.broadcast_shapes(v.shape, x.shape))
+    for k in range(50, 0, -1):
+        fraction = ((k - 0.5) ** 2 - v * v) / (2 * (x + k) - fraction)
+    return (fraction - 0.5) / x
+
+
+row("kve_rate", "a b", None, "a*a/(b*b) + (1 - y)/b + 2*y - y*y", value=kve_rate, domain=((0.2, 2.6), (2.5, 6.0)))
