@@ -25,7 +25,7 @@ except MissingExtraError as error:
 """
 
 
-@pytest.mark.parametrize("module", ["special", "integrate", "interpolate", "linalg"])
+@pytest.mark.parametrize("module", ["special", "integrate", "interpolate", "linalg", "signal"])
 def test_without_scipy_the_error_names_the_extra(module: str) -> None:
     code = WITHOUT_SCIPY.format(module=module)
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -42,7 +42,7 @@ print(float(cr.grad(scipy.special.gammaln)(1.0)))
     assert abs(float(printed) + 0.5772156649015329) < 1e-15
 
 
-@pytest.mark.parametrize("module", ["integrate", "interpolate", "linalg"])
+@pytest.mark.parametrize("module", ["integrate", "interpolate", "linalg", "signal"])
 def test_every_name_of_scipy_is_declared(module: str) -> None:
     theirs, ours = (importlib.import_module(f"{package}.{module}") for package in ("scipy", "chainrule.scipy"))
     public = {name for name in vars(theirs) if not name.startswith("_") and not inspect.ismodule(getattr(theirs, name))}
