@@ -19,7 +19,14 @@ from .rules.linear import as_array, grid
 from .rules.registry import functions, rules
 from .tensor import Tensor, call, describe, handle, overwrite, plain, plain_everywhere, tensor_like, ufunc_methods
 
-REDUCTIONS: dict[np.ufunc, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+REDUCTIONS: dict[np.ufunc, Any] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+    np.fmax: rules["fmax_reduce"],
+    np.fmin: rules["fmin_reduce"],
+}
 ACCUMULATIONS: dict[np.ufunc, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
@@ -120,7 +127,7 @@ def _reduce(
     array = tensor_like(array)
     given = {} if initial is np._NoValue else {"initial": initial}
     if ufunc in REDUCTIONS:
-        typed = {} if dtype is None or ufunc in (np.maximum, np.minimum) else {"dtype": dtype}
+        typed = {} if dtype is None or ufunc not in (np.add, np.multiply) else {"dtype": dtype}
         array = array if dtype is None or typed else array.astype(dtype)
         masked = {} if where is True else {"where": where}
         result = REDUCTIONS[ufunc](array, axis=axis, keepdims=keepdims, **typed, **given, **masked)

@@ -137,7 +137,10 @@ row("reciprocal", "a", "-y*y", domain=(POSITIVE,))
 row("square", "a", "2*a")
 
 # -- powers, exponentials, logarithms --------------------------------------------------------------------------
-BASE, EXPONENT = "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))", "where(a == 0, 0, y*log(where(a == 0, 1, a)))"
+BASE, EXPONENT = (
+    "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))",
+    "where((a == 0) + (y == 0), 0, y*log(where(a == 0, 1, a)))",
+)
 row("power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
 row("power_with_poles", "a b", BASE, EXPONENT, value=_power_with_poles, domain=(POSITIVE, REAL))
 row("float_power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL))
@@ -174,13 +177,20 @@ SIDE = "sqrt(a - 1)*sqrt(a + 1)"
 row("arccosh", "a", f"1/({SIDE})", domain=(ABOVE_ONE,), complex_rule=_inverse(np.arccosh, "", f"({SIDE})", "sinh(y)"))
 row("arctanh", "a", "1/((1 - a)*(1 + a))", domain=(UNIT,))
 NORM = "where(y == 0, 1, y)"
-row("hypot", "a b", f"a/{NORM}", f"b/{NORM}", domain=(POSITIVE, POSITIVE))
+row(
+    "hypot",
+    "a b",
+    f"where(a - a == 0, a/{NORM}, sign(a))",
+    f"where(b - b == 0, b/{NORM}, sign(b))",
+    domain=(POSITIVE, POSITIVE),
+)
 RADIUS = "hypot(a, b)"
+FINITE = f"{RADIUS} - {RADIUS} == 0"
 row(
     "arctan2",
     "a b",
-    f"where({RADIUS} == 0, 0, b/{RADIUS}/{RADIUS})",
-    f"where({RADIUS} == 0, 0, -a/{RADIUS}/{RADIUS})",
+    f"where({RADIUS} == 0, 0, where({FINITE}, b, 1)/{RADIUS}/{RADIUS})",
+    f"where({RADIUS} == 0, 0, where({FINITE}, -a, -1)/{RADIUS}/{RADIUS})",
     domain=(POSITIVE, POSITIVE),
 )
 row("degrees", "a", repr(180 / pi))
@@ -209,7 +219,7 @@ INSIDE = "share(-maximum(a, b), -c)"
 row(
     "clip",
     "a b c",
-    f"share(a, b)*{INSIDE}",
+    f"share(a, b)*{INSIDE}*(b < c)",  # between equal bounds there is no room to move
     f"share(b, a)*{INSIDE}",
     "share(-c, -maximum(a, b))",
     domain=(REAL, (-4.0, -3.0), (3.0, 4.0)),

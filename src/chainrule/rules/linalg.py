@@ -277,7 +277,8 @@ def _vector_norm_gradient(x: Any, y: Any, ord: Any, axis: int) -> Any:
     if abs(ord) == inf:
         return _direction(x) * _share(plain(size) == plain(y), axis).astype(real_dtype(x))
     ratio = np.where(size == 0, 1, size / np.where(y == 0, 1, y))
-    return _direction(x) * ratio ** (ord - 1)
+    # A norm of negative order is 0 as soon as one element is, and the others do not matter then.
+    return np.where(y == 0, 0, _direction(x) * ratio ** (ord - 1))
 
 
 def _matrix_norm_gradient(x: Any, ord: Any) -> Any:

@@ -117,7 +117,7 @@ mean_rule = custom(
     _mean,
     needs=("",),
     pulls=(_mean_pull,),
-    push=lambda node, tangents: np.mean(tangents[0], **node.params[1]),
+    push=lambda node, tangents: _over_count(summed(masked(tangents[0], node.params[1].get("where", True)), node), node),
 )
 
 
@@ -217,6 +217,8 @@ def extreme(rule: Rule, *functions: Any) -> None:
 
 extreme(reduction("max", np.max, _shares, needs="ay"), np.max, np.amax)
 extreme(reduction("min", np.min, _shares, needs="ay"), np.min, np.amin)
+fmax_rule = reduction("fmax_reduce", np.fmax.reduce, _shares, needs="ay")
+fmin_rule = reduction("fmin_reduce", np.fmin.reduce, _shares, needs="ay")
 
 
 @implements(np.ptp)
