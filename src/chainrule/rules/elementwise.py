@@ -176,21 +176,14 @@ row("arcsinh", "a", "1/hypot(1, a)", complex_rule=_inverse(np.arcsinh, "", "sqrt
 SIDE = "sqrt(a - 1)*sqrt(a + 1)"
 row("arccosh", "a", f"1/({SIDE})", domain=(ABOVE_ONE,), complex_rule=_inverse(np.arccosh, "", f"({SIDE})", "sinh(y)"))
 row("arctanh", "a", "1/((1 - a)*(1 + a))", domain=(UNIT,))
-NORM = "where(y == 0, 1, y)"
-row(
-    "hypot",
-    "a b",
-    f"where(a - a == 0, a/{NORM}, sign(a))",
-    f"where(b - b == 0, b/{NORM}, sign(b))",
-    domain=(POSITIVE, POSITIVE),
-)
+SIDE = "where({0} - {0} == 0, {0}/where(y == 0, 1, y), sign({0}))"
+row("hypot", "a b", SIDE.format("a"), SIDE.format("b"), domain=(POSITIVE, POSITIVE))
 RADIUS = "hypot(a, b)"
-FINITE = f"{RADIUS} - {RADIUS} == 0"
 row(
     "arctan2",
     "a b",
-    f"where({RADIUS} == 0, 0, where({FINITE}, b, 1)/{RADIUS}/{RADIUS})",
-    f"where({RADIUS} == 0, 0, where({FINITE}, -a, -1)/{RADIUS}/{RADIUS})",
+    f"where({RADIUS} == 0, 0, where({RADIUS} - {RADIUS} == 0, b, 1)/{RADIUS}/{RADIUS})",
+    f"where({RADIUS} == 0, 0, where({RADIUS} - {RADIUS} == 0, -a, -1)/{RADIUS}/{RADIUS})",
     domain=(POSITIVE, POSITIVE),
 )
 row("degrees", "a", repr(180 / pi))
