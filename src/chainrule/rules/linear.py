@@ -35,20 +35,26 @@ def conjugated(x: Any) -> Any:
 
 
 def zero_wins(a: Any, b: Any) -> Any:
-    """A product in which an exact zero wins over infinity and NaN (rule R4 of docs/numbers.md)."""
+    """A product in which an exact zero wins over infinity and NaN (rule R4 of docs/numbers.md).
+
+    Only what is NaN is replaced: the derivative of the product in a zero factor is the other factor, not 0.
+    """
     product = a * b
-    if product.dtype.kind == "c" and np.any(np.isnan(plain(product))):
-        product = _zero_wins_in_parts(plain(a), plain(b), product)
-    return np.where(np.logical_or(a == 0, b == 0), 0, product)[()]
+    broken = np.isnan(plain(product))
+    if not np.any(broken):
+        return product
+    if product.dtype.kind == "c":
+        return np.where(broken, _zero_wins_in_parts(plain(a), plain(b)), product)[()]
+    return np.where(broken & ((plain(a) == 0) | (plain(b) == 0)), 0, product)[()]
 
 
-def _zero_wins_in_parts(a: Any, b: Any, product: Any) -> Any:
-    """A complex product is four real ones: where it is NaN, the value in which a zero wins in each of them."""
-    parts = np.empty(product.shape, product.dtype)
-    with np.errstate(invalid="ignore"):
-        parts.real = zero_wins(np.real(a), np.real(b)) - zero_wins(np.imag(a), np.imag(b))
-        parts.imag = zero_wins(np.real(a), np.imag(b)) + zero_wins(np.imag(a), np.real(b))
-    return np.where(np.isnan(plain(product)), parts, product)
+def _zero_wins_in_parts(a: Any, b: Any) -> Any:
+    """A complex product is four real ones, and a zero wins in each of them."""
+    real = zero_wins(np.real(a), np.real(b)) - zero_wins(np.imag(a), np.imag(b))
+    imaginary = zero_wins(np.real(a), np.imag(b)) + zero_wins(np.imag(a), np.real(b))
+    parts = np.empty(np.shape(real), np.result_type(a, b))
+    parts.real, parts.imag = real, imaginary
+    return parts
 
 
 def stored(result: Any, out: Any) -> Any:
