@@ -128,7 +128,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "np.hsplit": lambda t: np.hsplit(t, 3),
     "np.inner": lambda t: np.inner(t, t),
     "np.insert": lambda t: np.insert(t, 1, t[0], 0),
-    "np.interp": lambda t: np.interp(t, [0.0, 1.0, 2.0], t[0]),
+    "np.interp": lambda t: np.interp(t, t[0, ::-1], t[0]),
     "np.intersect1d": lambda t: np.intersect1d(t, t[0]),
     "np.kron": lambda t: np.kron(t, t),
     "np.ldexp": lambda t: np.ldexp(t, 3),

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..errors import UnsupportedFunctionError
 from .linear import as_array, conjugated, grid, plain, stored, zero_wins
 from .reductions import MISSING
 from .registry import Rule, custom, implements, multilinear, rules
@@ -131,46 +130,49 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 
 
 # Whole turns are taken off; between jumps that is adding a constant.
-custom(
+unwrap_rule = custom(
     "unwrap",
     np.unwrap,
     needs=("",),
     pulls=(lambda ct, node: ct,),
     push=lambda node, tangents: tangents[0],
-    also=[np.unwrap],
 )
+
+
+@implements(np.unwrap)
+def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * pi) -> Any:
+    length = plain(period)
+    y = unwrap_rule(p, discont=plain(discont), axis=axis, period=length)
+    if length is period:
+        return y
+    turns = np.round((plain(y) - plain(p)) / length)
+    return y + (turns * (period - length)).astype(y.dtype)  # adds zero, and the derivative in the period
 
 
 # -- interpolation -------------------------------------------------------------------------------------------------
 # The result is a sum over knots of the value there times a hat function of x: linear in the values, and the transpose,
-# `interp_spread`, gives every knot what the cotangents around it say.
+# `interp_spread`, gives every knot what the cotangents around it say.  Moving the knots is moving x the other way, by
+# as much as the knots around it move: by what is interpolated between their moves.
 def _slope(x: Any, xp: Any, fp: Any) -> Any:
     """Of the polygon: at a knot the mean of both sides, and zero beyond the ends."""
     width, none = np.diff(xp), np.zeros(1, fp.dtype)
     slopes = np.where(width == 0, 0, np.diff(fp) / np.where(width == 0, 1, width))
     slopes = np.concatenate([none, slopes, none])
-    sides = np.searchsorted(xp, x, "left"), np.searchsorted(xp, x, "right")
-    return np.where(np.isnan(x), 0, (slopes[sides[0]] + slopes[sides[1]]) / 2)
+    sides = np.searchsorted(plain(xp), plain(x), "left"), np.searchsorted(plain(xp), plain(x), "right")
+    return np.where(np.isnan(plain(x)), 0, (slopes[sides[0]] + slopes[sides[1]]) / 2)
 
 
 def _slope_spread(ct: Any, x: Any, xp: Any) -> Any:
     """The transpose of `_slope`, which is linear in the values at the knots."""
-    width, total = np.diff(xp), np.zeros(xp.shape, ct.dtype)
+    x, width, total = plain(x), np.diff(xp), np.zeros(xp.shape, ct.dtype)
     for side in ("left", "right"):
-        right = np.searchsorted(xp, x, side)
+        right = np.searchsorted(plain(xp), x, side)
         inside = (right > 0) & (right < len(xp)) & ~np.isnan(x)
         right = np.where(inside, right, min(1, len(xp) - 1))
         gap = width[right - 1] if len(width) else np.zeros(np.shape(x))
         part = np.where(inside & (gap != 0), ct / 2 / np.where(gap == 0, 1, gap), 0)
         total = total + rules["scatter"](np.stack([part, -part]), shape=xp.shape, index=np.stack([right, right - 1]))
     return total
-
-
-def _linear_part(x: Any, values: Any, node: Any) -> Any:
-    """What the interpolation does to a change of the values at the knots."""
-    ends = tuple(None if end is None else 0.0 for end in node.params[1]["ends"])
-    y = interp_rule(x, values, xp=node.params[1]["xp"], ends=ends)
-    return np.where(np.isnan(plain(x)), 0, y)
 
 
 def _spread(ct: Any, x: Any, xp: Any, ends: tuple[Any, Any]) -> Any:
@@ -183,70 +185,92 @@ def _spread(ct: Any, x: Any, xp: Any, ends: tuple[Any, Any]) -> Any:
     return rules["scatter"](parts, shape=xp.shape, index=np.stack([left, right]))
 
 
+def _between_knots(values: Any, x: Any, xp: Any, ends: tuple[Any, Any]) -> Any:
+    """What the interpolation does to a change of the values at the knots."""
+    y = interp_rule(x, values, xp, ends=tuple(None if end is None else 0.0 for end in ends))
+    return np.where(np.isnan(plain(x)), 0, y)
+
+
+def _shift(node: Any, tx: Any, txp: Any) -> Any:
+    """How far x moves among its knots; None if not at all."""
+    if txp is None:
+        return tx
+    x, xp = node.operands[1].value if node.rule is spread_rule else node.operands[0].value, node.operands[2].value
+    moved = _between_knots(txp, x, xp, (None, None))
+    return -moved if tx is None else tx - moved
+
+
 def _interp_forms(times: Any) -> tuple[tuple[Any, ...], Any]:
     """The pulls and the push, with the products they are given."""
 
     def pull_x(ct: Any, node: Any) -> Any:
-        x, fp = (operand.value for operand in node.operands)
-        return np.real(times(ct, conjugated(_slope(plain(x), node.params[1]["xp"], fp))))
+        x, fp, xp = (operand.value for operand in node.operands)
+        return np.real(times(ct, conjugated(_slope(x, xp, fp))))
+
+    def pull_fp(ct: Any, node: Any) -> Any:
+        return spread_rule(ct, node.operands[0].value, node.operands[2].value, **node.params[1])
+
+    def pull_xp(ct: Any, node: Any) -> Any:
+        return -spread_rule(pull_x(ct, node), node.operands[0].value, node.operands[2].value, ends=(None, None))
 
     def push(node: Any, tangents: Any) -> Any:
-        x, fp = (operand.value for operand in node.operands)
-        along_x = 0 if tangents[0] is None else times(_slope(plain(x), node.params[1]["xp"], fp), tangents[0])
-        return along_x if tangents[1] is None else along_x + _linear_part(x, tangents[1], node)
+        x, fp, xp = (operand.value for operand in node.operands)
+        shift = _shift(node, tangents[0], tangents[2])
+        along_x = 0 if shift is None else times(_slope(x, xp, fp), shift)
+        return along_x if tangents[1] is None else along_x + _between_knots(tangents[1], x, xp, **node.params[1])
 
-    return (pull_x, lambda ct, node: spread_rule(ct, node.operands[0].value, **node.params[1])), push
+    return (pull_x, pull_fp, pull_xp), push
 
 
 def _spread_forms(times: Any) -> tuple[tuple[Any, ...], Any]:
-    def pull_x(change: Any, node: Any) -> Any:
-        ct, x = (operand.value for operand in node.operands)
-        return np.real(times(change_of(change, x, node), conjugated(ct)))
+    def pull_ct(change: Any, node: Any) -> Any:
+        return _between_knots(change, node.operands[1].value, node.operands[2].value, **node.params[1])
 
-    def change_of(change: Any, x: Any, node: Any) -> Any:
-        return _slope(plain(x), node.params[1]["xp"], change)
+    def pull_x(change: Any, node: Any) -> Any:
+        ct, x, xp = (operand.value for operand in node.operands)
+        return np.real(times(_slope(x, xp, change), conjugated(ct)))
+
+    def pull_xp(change: Any, node: Any) -> Any:
+        return -spread_rule(pull_x(change, node), node.operands[1].value, node.operands[2].value, ends=(None, None))
 
     def push(node: Any, tangents: Any) -> Any:
-        ct, x = (operand.value for operand in node.operands)
-        total = 0 if tangents[0] is None else spread_rule(tangents[0], x, **node.params[1])
-        if tangents[1] is None:
-            return total
-        return total + _slope_spread(times(ct, tangents[1]), plain(x), node.params[1]["xp"])
+        ct, x, xp = (operand.value for operand in node.operands)
+        shift = _shift(node, tangents[1], tangents[2])
+        total = 0 if tangents[0] is None else spread_rule(tangents[0], x, xp, **node.params[1])
+        return total if shift is None else total + _slope_spread(times(ct, shift), x, xp)
 
-    return (lambda change, node: _linear_part(node.operands[1].value, change, node), pull_x), push
+    return (pull_ct, pull_x, pull_xp), push
 
 
 def _interp(x: Any, fp: Any, xp: Any, ends: tuple[Any, Any]) -> Any:
     return np.interp(x, xp, fp, *ends)
 
 
-def _interpolation(name: str, value: Callable[..., Any], needs: tuple[str, str], forms: Any) -> Any:
+def _interpolation(name: str, value: Callable[..., Any], needs: tuple[str, ...], forms: Any) -> Any:
     (pulls, push), (careful_pulls, careful_push) = forms(np.multiply), forms(zero_wins)
     return custom(
         name, value, needs=needs, pulls=pulls, push=push, careful_pulls=careful_pulls, careful_push=careful_push
     )
 
 
-interp_rule = _interpolation("interp", _interp, needs=("ab", "a"), forms=_interp_forms)
-spread_rule = _interpolation("interp_spread", _spread, needs=("b", "ab"), forms=_spread_forms)
+interp_rule = _interpolation("interp", _interp, needs=("abc", "ac", "abc"), forms=_interp_forms)
+spread_rule = _interpolation("interp_spread", _spread, needs=("bc", "abc", "abc"), forms=_spread_forms)
 
 
 @implements(np.interp)
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
-    x, fp = as_array(x), as_array(fp)
-    xp = np.asarray(fixed(xp, "xp of np.interp"), float)
-    fp = fp if fp.dtype.kind == "c" else fp.astype(float)
-    x = x.astype(float)
+    x, xp, fp = (as_array(each) for each in (x, xp, fp))
+    x, xp, fp = x.astype(float), xp.astype(float), fp if fp.dtype.kind == "c" else fp.astype(float)
     if period is not None:
-        if period == 0:
+        if plain(period) == 0:
             raise ValueError("period must be a non-zero value")
-        period = abs(fixed(period, "period of np.interp"))
-        x, xp = np.mod(x, period), xp % period
-        order = np.argsort(xp)
+        period = np.abs(period)
+        x, xp = np.mod(x, period), np.mod(xp, period)
+        order = np.argsort(plain(xp))
         xp = np.concatenate([xp[order[-1:]] - period, xp[order], xp[order[:1]] + period])
-        return interp_rule(x, fp[np.concatenate([order[-1:], order, order[:1]])], xp=xp, ends=(None, None))
-    y = interp_rule(x, fp, xp=xp, ends=tuple(None if end is None else plain(end) for end in (left, right)))
-    for end, beyond in ((left, plain(x) < xp[0]), (right, plain(x) > xp[-1])):
+        return interp_rule(x, fp[np.concatenate([order[-1:], order, order[:1]])], xp, ends=(None, None))
+    y = interp_rule(x, fp, xp, ends=tuple(None if end is None else plain(end) for end in (left, right)))
+    for end, beyond in ((left, plain(x) < plain(xp)[0]), (right, plain(x) > plain(xp)[-1])):
         if plain(end) is not end:
             y = np.where(beyond, end, y)
     return y
@@ -387,7 +411,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
     if mode == "constant":
         return _padded_by_constants(array, pad_width, kwargs.pop("constant_values", 0), kwargs)
     if callable(mode):
-        raise UnsupportedFunctionError("np.pad of a Tensor by a function, which writes in place; use np.concatenate")
+        return _padded_by_function(array, pad_width, mode, kwargs)
     odd = kwargs.get("reflect_type") == "odd"
     if not odd and mode in ("edge", "wrap", "reflect", "symmetric", "empty"):
         return taken(array, np.pad(grid(array.shape), pad_width, "constant" if mode == "empty" else mode, **kwargs))
@@ -400,6 +424,19 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
         if array.shape[axis] and any(widths):
             array = _padded(array, axis, widths, f"odd {mode}" if odd else mode, values[axis])
     return array
+
+
+def _padded_by_function(x: Any, pad_width: Any, function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """The function writes into one line after the other, axis by axis."""
+    widths = _pairs(pad_width, x.ndim)
+    x = _padded_by_constants(x, pad_width, 0, {})
+    for axis, width in enumerate(widths):
+        rows = np.moveaxis(x, axis, -1)
+        lines = [np.copy(rows[place]) for place in np.ndindex(rows.shape[:-1])]
+        for line in lines:
+            function(line, width, axis, options)
+        x = np.moveaxis(np.reshape(np.stack(lines), rows.shape), -1, axis) if lines else x
+    return x
 
 
 def _padded_by_constants(x: Any, pad_width: Any, values: Any, others: dict[str, Any]) -> Any:
