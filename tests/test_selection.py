@@ -231,6 +231,47 @@ def test_gradients_of_quantiles_sum_to_one(method: str) -> None:
         np.testing.assert_allclose(np.sum(gradient), 11)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("function", [np.quantile, np.nanquantile], ids=lambda f: f.__name__)
+def test_quantiles_in_q(function: Any, method: str) -> None:
+    """Linear between elements, constant beyond the ends; what jumps from element to element does not move."""
+    q = np.array([[0.03, 0.47, 0.33], [0.83, 0.97, 0.71]])
+    check(lambda x, q: function(x, q[0], axis=1, method=method), [spaced((2, 7)), q])
+    check(lambda x, q: function(x, q[0, 1], axis=(0, 2), keepdims=True, method=method), [spaced((2, 3, 3)), q])
+    check(lambda q: function([3.0, 1.0, 7.0, 4.0, 4.5], q, method=method), [q])
+    if function is np.nanquantile:
+        check(
+            lambda x, q: function(with_nan(x, (0, 2), (0, 4), (1, 1)), q[1], axis=1, method=method), [spaced((2, 7)), q]
+        )
+
+
+def test_percentiles_in_q() -> None:
+    check(lambda x, q: np.percentile(x, 40 * q + 9, axis=0), [spaced((7, 2)), np.array([0.3, 1.7])])
+    check(lambda x, q: np.nanpercentile(with_nan(x, 3), 40 * q + 9), [spaced((8,)), np.array(0.37)[()]])
+    check_dtypes(lambda x, q: np.quantile(x, q), [spaced((7,), dtype="f4"), np.float32(0.3)])
+    check_dtypes(lambda x, q: np.quantile(x, q), [spaced((7,), dtype="f4"), np.array([0.3, 0.7])])
+
+
+def test_weighted_quantiles_jump() -> None:
+    """In the weights and in q: the value is that of one element, and which one is no matter of small changes."""
+    f = lambda x, w, q: np.quantile(x, q, weights=w, method="inverted_cdf")  # noqa: E731
+    check(f, [spaced((5,)), np.array([1.0, 0.5, 2.0, 0.25, 1.5]), np.array([0.4, 0.77])])
+    assert cr.grad(lambda w: f(np.arange(3.0), w, 0.4))(np.ones(3)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("q", "slope"),
+    [(0.0, 2.0), (0.25, 3.0), (0.5, 4.0), (0.6, 4.0), (0.75, 10.0), (1.0, 16.0)],
+)
+def test_slope_in_q_at_an_element(q: float, slope: float) -> None:
+    """The mean of both sides; at 0 and 1 there is one side only."""
+    x = np.array([0.0, 0.5, 1.5, 2.5, 6.5])
+    assert cr.grad(lambda q: np.quantile(x, q))(q) == slope
+    assert cr.grad(lambda q: np.percentile(x, 100 * q))(q) == slope
+    assert cr.grad(lambda q: np.quantile(np.array([1.0, np.nan]), q))(q) == 0
+    assert cr.grad(lambda q: np.quantile(np.array([1.0, 1.5, np.inf]), q))(0.2) == 1
+
+
 @pytest.mark.parametrize("size", [17, 100, 1001])
 def test_order_statistics_of_many(size: int) -> None:
     """Larger than what NumPy's sorting does by insertion, with ties: values that are picked are those that count."""
@@ -270,10 +311,6 @@ def test_numbers_beside_the_values_are_plain() -> None:
 
 def test_refusals() -> None:
     t = cr.Tensor([1.0, 2.0, 3.0])
-    with pytest.raises(cr.errors.UnsupportedFunctionError, match=r"q of np\.quantile"):
-        np.quantile(t, cr.Tensor(0.5))
-    with pytest.raises(cr.errors.UnsupportedFunctionError, match=r"weights of np\.quantile"):
-        np.quantile(t, 0.5, weights=t, method="inverted_cdf")
     with pytest.raises(ValueError, match="invalid entry in choice"):
         np.choose([0, 3, 0], [t, t])
     with pytest.raises(ValueError, match="same length"):

@@ -25,6 +25,14 @@ def squares(line: Any, width: Any, axis: int, options: dict[str, Any]) -> None:
     line[len(line) - after :] = line[len(line) - after - 1] ** 2
 
 
+X3 = spaced((6, 3), "histograms", -1.0, 1.0)
+X2, EDGES = X3.T[:2], np.array([-1.0, -0.1, 0.4, 0.9])
+
+
+def edges_of(x: Any, y: Any) -> Any:
+    return np.histogram2d(x, y, (2, 3))[1:]
+
+
 KNOTS = np.array([-1.7, -0.8, 0.15, 1.1, 2.4])
 UNEVEN = np.array([0.0, 0.5, 0.75, 2.0, 2.5])
 POSITIONS = np.array([0.1, 0.9, -0.4, 0.35, 1.0, 5.0])
@@ -216,6 +224,17 @@ REAL: list[tuple[Any, ...]] = [
     ("i0", lambda x: np.i0(x), (2, 3)),
     ("histogram edges", lambda x: np.histogram(x, 4)[1] * x[0], (6,)),
     ("histogram density", lambda x: np.histogram(x, 3, density=True)[0] * x[0], (6,)),
+    ("histogram weights density", lambda w: np.histogram(X2[0], 3, density=True, weights=w + 3)[0], (6,)),
+    ("histogram2d", lambda w: np.histogram2d(*X2, 3, weights=w)[0], (6,)),
+    ("histogram2d edges", lambda w: np.histogram2d(*X2, [EDGES, 2], weights=w, range=[[-1, 1], [-2, 2]])[0], (6,)),
+    ("histogram2d same edges", lambda w: np.histogram2d(*X2, EDGES, weights=w, density=True)[0], (6,)),
+    ("histogram2d range density", lambda w: np.histogram2d(*X2, 2, [[-1, 1], [-1, 1]], True, w + 3)[0], (6,)),
+    ("histogramdd", lambda w: np.histogramdd(X3, (2, 3, 2), weights=w)[0], (6,)),
+    ("histogramdd list", lambda w: np.histogramdd(list(X3.T), 2, weights=w, density=True)[0], (6,)),
+    ("histogram2d data", lambda x, y, w: [np.histogram2d(x, y, 2, density=True, weights=w + 3)[0], *edges_of(x, y)],
+     (6,), (6,), (6,)),
+    ("histogramdd data", lambda x: np.histogramdd(x, 2)[1], (6, 3)),
+    ("histogramdd density", lambda x: np.histogramdd(x, [1, 2, 2], density=True)[0], (6, 3)),
     ("geomspace negative", lambda a, b: np.geomspace(a - 3, b - 4, 4), (), ()),
 ]  # fmt: skip
 
@@ -283,7 +302,9 @@ def test_empty(case: Any) -> None:
 @pytest.mark.parametrize("dtype", ["f2", "f4", "g"])
 @table(SMOOTH + REAL)
 def test_dtypes(case: Any, dtype: str) -> None:
-    narrow = dtype == "g" and case[0].startswith(("interp", "bincount"))  # these refuse longdouble, in NumPy
+    narrow = dtype == "g" and case[0].startswith(
+        ("interp", "bincount", "histogram2d", "histogramdd")
+    )  # these refuse longdouble, in NumPy
     args = arguments(case, float if narrow else dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         check_dtypes(case[1], args)

@@ -6,6 +6,7 @@ A reduction stores its gradient, an array of the operand's shape: both modes fol
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -158,6 +159,20 @@ def _std_gradient(node: Any) -> Any:
     return masked(np.where(deviation == 0, 0, slope * _centred(node)), node.params[1].get("where", True))
 
 
+def _about(a: Any, mean: Any, axis: Axes, dtype: Any, ddof: float, keepdims: Any, where: Any, skip_nan: bool) -> Any:
+    """The variance about a mean that is handed in: its own, which saves NumPy time, or any other."""
+    kept, chosen = {} if keepdims is MISSING else {"keepdims": keepdims}, True if where is MISSING else where
+    x, counted = a - mean, np.broadcast_to(chosen, a.shape)
+    if skip_nan:
+        x, counted = np.where(np.isnan(a), 0, x), counted & ~np.isnan(a)
+    squares = np.real(x) * np.real(x) + np.imag(x) * np.imag(x) if x.dtype.kind == "c" else x * x
+    total = np.sum(squares, axis, dtype=dtype, where=chosen, **kept)
+    degrees = np.sum(counted, axis, **kept) - ddof
+    if np.any(degrees <= 0):
+        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)
+    return (total / np.where(degrees <= 0, np.nan if skip_nan else 0, degrees).astype(total.dtype))[()]
+
+
 def _moment(function: Callable[..., Any], rule: Rule) -> None:
     @implements(function)
     def moment(
@@ -172,11 +187,13 @@ def _moment(function: Callable[..., Any], rule: Rule) -> None:
         mean: Any = MISSING,
         correction: Any = MISSING,
     ) -> Any:
-        # A mean handed in only saves NumPy time: it has to be the mean of `a`, so nothing flows through it.
         if correction is not MISSING:
             if ddof:
                 raise ValueError("ddof and correction can't be provided simultaneously.")
             ddof = correction
+        if mean is not MISSING and mean is not None:
+            spread_out = _about(a, mean, axis, dtype, ddof, keepdims, where, skip_nan="nan" in function.__name__)
+            return stored(np.sqrt(spread_out) if "std" in function.__name__ else spread_out, out)
         options = _options(axis=axis, dtype=dtype, keepdims=keepdims, ddof=ddof, where=where)
         return stored(rule(a, **options), out)
 
@@ -266,18 +283,32 @@ def prod(
     return stored(product_rule(a, **options), out)
 
 
+def _recurrence(times: Any, factors: Any, terms: Any) -> Any:
+    """Solve h_i = terms_i + factors_i h_{i+1} along the first axis: pairs first, then what is between; O(n)."""
+    n = terms.shape[0]
+    if n < 2:
+        return terms
+    even = slice(0, n - n % 2, 2), slice(1, n, 2)
+    (f0, f1), (t0, t1) = ([x[part] for part in even] for x in (factors, terms))
+    pairs_f, pairs_t = times(f0, f1), t0 + times(f0, t1)
+    if n % 2:  # the last has no partner
+        pairs_f, pairs_t = np.concatenate([pairs_f, factors[-1:]]), np.concatenate([pairs_t, terms[-1:]])
+    first = _recurrence(times, pairs_f, pairs_t)
+    after = first[1:] if n % 2 else np.concatenate([first[1:], np.zeros_like(first[:1])])
+    second = t1 + times(f1, after)
+    both = np.reshape(np.stack([first[: n // 2], second], 1), (n - n % 2, *terms.shape[1:]))
+    return np.concatenate([both, first[-1:]]) if n % 2 else both
+
+
 def _cumprod_pull(times: Any, ct: Any, node: Any) -> Any:
     # h_i = sum over k >= i of ct_k * prod of x_j, i < j <= k, satisfies h_i = ct_i + x_{i+1} h_{i+1}: no division.
     axis = node.params[1]["axis"]
     x, ct = np.moveaxis(conjugated(node.operands[0].value), axis, 0), np.moveaxis(ct, axis, 0)
-    n = x.shape[0]
-    if not n:
+    if not x.shape[0]:
         return np.moveaxis(ct, 0, axis)
     before = np.concatenate([np.ones_like(x[:1]), np.cumprod(x[:-1], 0)])
-    later = [ct[n - 1]]
-    for i in range(n - 2, -1, -1):
-        later.append(ct[i] + times(x[i + 1], later[-1]))
-    return np.moveaxis(times(before, np.stack(later[::-1])), 0, axis)
+    later = _recurrence(times, np.concatenate([x[1:], np.ones_like(x[:1])]), ct)
+    return np.moveaxis(times(before, later), 0, axis)
 
 
 def _cumprod_push(times: Any, tangent: Any, node: Any) -> Any:
@@ -285,10 +316,9 @@ def _cumprod_push(times: Any, tangent: Any, node: Any) -> Any:
     x, y, t = (np.moveaxis(each, axis, 0) for each in (node.operands[0].value, node.value, tangent))
     if not x.shape[0]:
         return tangent
-    changes = [t[0]]
-    for i in range(1, x.shape[0]):
-        changes.append(times(changes[-1], x[i]) + times(y[i - 1], t[i]))
-    return np.moveaxis(np.stack(changes), 0, axis)
+    own = np.concatenate([t[:1], times(y[:-1], t[1:])])
+    changes = np.flip(_recurrence(times, np.flip(x, 0), np.flip(own, 0)), 0)
+    return np.moveaxis(changes, 0, axis)
 
 
 cumprod_rule = custom(

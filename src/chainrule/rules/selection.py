@@ -196,6 +196,36 @@ def nanmedian(a: Any, axis: Axes = None, out: Any = None, overwrite_input: bool 
     return stored(rules["nanmedian"](a, axis=axis, keepdims=keepdims is True), out)
 
 
+# Methods that interpolate: the position among n sorted elements is n q + alpha + (1 - alpha - beta) q - 1.
+ALPHA_BETA = {
+    "interpolated_inverted_cdf": (0.0, 1.0), "hazen": (0.5, 0.5), "weibull": (0.0, 0.0), "linear": (1.0, 1.0),
+    "median_unbiased": (1 / 3, 1 / 3), "normal_unbiased": (3 / 8, 3 / 8),
+}  # fmt: skip
+
+
+def _slopes_in_q(a: Any, q: Any, axis: Axes, method: str, skip_nan: bool) -> Any:
+    """How fast each quantile rises: at an element the mean of both sides, beyond the ends and in steps zero."""
+    rows = _together(a, axis)
+    nan = np.isnan(plain(rows))
+    n = np.sum(~nan, -1) if skip_nan else np.full(rows.shape[:-1], rows.shape[-1])
+    q = np.reshape(q, q.shape + (1,) * n.ndim)
+    if method not in ALPHA_BETA or not rows.shape[-1]:
+        return np.zeros(np.broadcast_shapes(q.shape, n.shape), plain(a).dtype)
+    alpha, beta = ALPHA_BETA[method]
+    at = (n - 1) * q if method == "linear" else n * q + (alpha + q * (1 - alpha - beta)) - 1
+    flat = np.reshape(np.sort(rows, -1), (-1, rows.shape[-1]))
+    row = np.arange(flat.shape[0]).reshape(n.shape)
+
+    def step(left: Any) -> Any:
+        inside = (left >= 0) & (left <= n - 2) & (skip_nan | ~nan.any(-1))
+        left = np.where(inside, left, 0).astype(int)
+        return np.where(inside, flat[row, np.minimum(left + 1, flat.shape[1] - 1)] - flat[row, left], 0)
+
+    before, after = step(np.ceil(at) - 1), step(np.floor(at))
+    mean = np.where(q == 0, after, np.where(q == 1, before, (before + after) / 2))  # q has one side only at 0 and 1
+    return np.where(np.isfinite(plain(mean)), mean * (n + 1 - alpha - beta), 0)
+
+
 def _quantiles(function: Any, skip_nan: bool, percent: bool) -> None:
     name = function.__name__
 
@@ -216,10 +246,19 @@ def _quantiles(function: Any, skip_nan: bool, percent: bool) -> None:
         *,
         weights: Any = None,
     ) -> Any:
-        options = {"q": fixed(q, f"q of np.{name}"), "axis": axis, "method": method, "keepdims": keepdims is True}
+        a = as_array(a)
+        options = {"q": plain(q), "axis": axis, "method": method, "keepdims": keepdims is True}
         if weights is not None:
-            options["weights"] = np.asarray(fixed(weights, f"weights of np.{name}"))
-        return stored(rule(as_array(a), **options), out)
+            options["weights"] = np.asarray(plain(weights))
+        y = rule(a, **options)
+        if plain(q) is not q:  # adds zero, and the derivative in q
+            scale = 100 if percent else 1
+            slopes = _slopes_in_q(a, np.asarray(plain(q)) / scale, axis, method, skip_nan)
+            change = np.reshape((q - plain(q)) / scale, np.shape(q) + (1,) * (slopes.ndim - np.ndim(q)))
+            y = y + np.reshape(change * slopes, y.shape).astype(y.dtype)
+        if weights is not None and plain(weights) is not weights:  # which element it is jumps: a zero derivative
+            y = y + (0 * np.sum(weights)).astype(y.dtype)
+        return stored(y, out)
 
 
 _quantiles(np.quantile, skip_nan=False, percent=False)

@@ -297,7 +297,7 @@ def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: Any = N
     values = deciding(sample, "np.histogramdd")
     counts, edges = np.histogramdd(values, bins, range)
     ranges = range or (None,) * len(edges)
-    given = [bins] * len(edges) if np.ndim(bins) == 0 and type(bins) is not list else bins
+    given = bins if hasattr(bins, "__len__") else [bins] * len(edges)
     tracked = [_edges(found, sample[:, i], given[i], ranges[i], "histogramdd") for i, found in enumerate(edges)]
     if weights is not None:
         counts = histogramdd_rule(as_array(weights), sample=values, edges=edges, bins=bins, range=range)
@@ -313,7 +313,7 @@ def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: Any = N
 def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
     if len(x) != len(y):
         raise ValueError("x and y must have the same length.")
-    if np.ndim(bins) and len(bins) not in (1, 2):
+    if hasattr(bins, "__len__") and len(bins) not in (1, 2):
         bins = [bins, bins]
     counts, edges = np.histogramdd(np.stack([as_array(x), as_array(y)], 1), bins, range, density, weights)
     return counts, edges[0], edges[1]
