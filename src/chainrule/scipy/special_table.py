@@ -17,7 +17,9 @@ from scipy import special
 from ..rules.registry import Rule, functions, row, rules
 from . import stable
 
-ROWS: list[Rule] = [rule for rule in rules.values() if rule.partials and rule.value.__module__ == stable.__name__]
+ROWS: list[Rule] = [
+    rule for rule in rules.values() if rule.partials and getattr(rule.value, "__module__", "") == stable.__name__
+]
 REAL, POSITIVE, UNIT = (-2.0, 2.0), (0.1, 3.0), (0.05, 0.95)
 ABOVE_ONE, ORDER, WHOLE = (1.1, 3.0), (0.2, 2.6), (3.0, 3.0)
 
