@@ -25,6 +25,7 @@ def squares(line: Any, width: Any, axis: int, options: dict[str, Any]) -> None:
     line[len(line) - after :] = line[len(line) - after - 1] ** 2
 
 
+DICTIONARIES = np.lib.NumpyVersion(np.__version__) >= "2.3.0"  # np.pad takes them since then
 X3 = spaced((6, 3), "histograms", -1.0, 1.0)
 X2, EDGES = X3.T[:2], np.array([-1.0, -0.1, 0.4, 0.9])
 
@@ -87,7 +88,7 @@ SMOOTH: list[tuple[Any, ...]] = [
     ("pad constant values", lambda x: np.pad(x, ((1, 2), (0, 3)), constant_values=((1.0, 2.0), (3.0, 4.0))), (2, 3)),
     ("pad constant value", lambda x, v: np.pad(x, ((1, 2), (0, 3)), constant_values=v), (2, 3), ()),
     ("pad constant Tensors", lambda x, v, w: np.pad(x, (1, 2), constant_values=(v, w)), (2, 3), (), ()),
-    *([("pad dictionary", lambda x: np.pad(x, {-1: (1, 2)}, mode="edge"), (2, 3))] if np.lib.NumpyVersion(np.__version__) >= "2.3.0" else []),
+    *([("pad dictionary", lambda x: np.pad(x, {-1: (1, 2)}, mode="edge"), (2, 3))] if DICTIONARIES else []),
     ("pad nothing", lambda x: np.pad(x, 0, "mean"), (2, 3)),
     *((f"pad {mode}", lambda x, mode=mode: np.pad(x, ((1, 4), (5, 0)), mode), (2, 3))
       for mode in ("edge", "wrap", "reflect", "symmetric", "mean", "linear_ramp")),
