@@ -82,10 +82,14 @@ known("fresnel_c", "a", "cos_half_pi_square(a)", value=part("fresnel", 1))
 parts("fresnel", "fresnel_s", "fresnel_c")
 NORMAL = f"{1 / sqrt(2 * pi)!r}"
 known("ndtr", "a", f"{NORMAL}*exp_minus_half_square(a)")
+# The density of the normal distribution over its distribution function: the inverse of Mills' ratio.
+MILLS = (
+    f"where({{0}} < 0, {sqrt(2 / pi)!r}/erfcx(-{sqrt(0.5)!r}*{{0}}), {NORMAL}*exp_minus_half_square({{0}})/ndtr({{0}}))"
+)
 known(
     "log_ndtr",
     "a",
-    f"where(a < 0, {sqrt(2 / pi)!r}/erfcx(-{sqrt(0.5)!r}*a), {NORMAL}*exp_minus_half_square(a)/ndtr(a))",
+    MILLS.format("a"),
     complex_partials=(f"{NORMAL}*exp_minus_half_square(a)/ndtr(a)",),
 )
 known("ndtri", "a", f"{sqrt(2 * pi)!r}*exp_half_square(y)", domain=(UNIT,))

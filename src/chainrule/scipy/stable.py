@@ -381,3 +381,12 @@ def kve_rate(v: Any, x: Any) -> Any:
 
 
 row("kve_rate", "a b", None, "a*a/(b*b) + (1 - y)/b + 2*y - y*y", value=kve_rate, domain=((0.2, 2.6), (2.5, 6.0)))
+
+
+@_in_doubles
+def exp_difference(a: Any, b: Any) -> Any:
+    """exp(a - b), a quotient of which the logarithms are given; of two that are 0 it is 0."""
+    return np.where(a == -np.inf, 0.0, np.exp(a - b))
+
+
+row("exp_difference", "a b", "y", "-y", value=exp_difference)
