@@ -16,16 +16,18 @@ from .namespace import Namespace, array
 
 here = Namespace(scipy.integrate)
 
-here.as_they_are("IntegrationWarning", "ODEintWarning", "test")
+here.as_they_are("AccuracyWarning", "IntegrationWarning", "ODEintWarning", "test")
 here.not_implemented(
     "which points it takes depends on the function; use fixed_quad, or integrate samples with simpson",
-    "cubature", "dblquad", "nquad", "nsum", "qmc_quad", "quad", "quad_vec", "tanhsinh", "tplquad",
+    "cubature", "dblquad", "nquad", "nsum", "qmc_quad", "quad", "quad_vec", "quadrature", "romberg", "tanhsinh",
+    "tplquad",
 )  # fmt: skip
 here.not_implemented(
     "which steps it takes depends on the solution; write the steps (of a Runge-Kutta method, say) with NumPy",
     "BDF", "DOP853", "DenseOutput", "LSODA", "OdeSolution", "OdeSolver", "RK23", "RK45", "Radau", "complex_ode", "ode",
     "odeint", "solve_bvp", "solve_ivp",
 )  # fmt: skip
+here.not_implemented("it is an old name: use cumulative_trapezoid, simpson and trapezoid", "cumtrapz", "simps", "trapz")
 here.not_implemented("it gives the nodes and weights of a rule, which are constants", "lebedev_rule", "newton_cotes")
 
 
@@ -44,13 +46,13 @@ def _samples(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, Any]:
     return np.moveaxis(y, axis, -1), dx if dx.ndim == 0 else np.moveaxis(dx, axis, -1)
 
 
-@here.derived
+@here.derived("y", "x", "dx")
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     y, d = _samples(y, x, dx, axis)
     return np.sum(d * (y[..., 1:] + y[..., :-1]) / 2, -1)
 
 
-@here.derived
+@here.derived("y", "x", "dx")
 def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1, initial: Any = None) -> Any:
     y, d = _samples(y, x, dx, axis)
     total = np.cumsum(d * (y[..., 1:] + y[..., :-1]) / 2, -1)
@@ -87,7 +89,7 @@ def _triples(y: Any, d: Any) -> tuple[Any, Any, Any]:
     return (y[..., :-2], y[..., 1:-1], y[..., 2:]), d[..., :-1], d[..., 1:]
 
 
-@here.derived
+@here.derived("y", "x", "dx")
 def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
     y, d = _samples(y, x, dx, axis)
     d, n = _intervals(y, d), y.shape[-1]
@@ -104,7 +106,7 @@ def simpson(y: Any, x: Any = None, *, dx: Any = 1.0, axis: int = -1) -> Any:
     return total
 
 
-@here.derived
+@here.derived("y", "x", "dx", "initial")
 def cumulative_simpson(y: Any, *, x: Any = None, dx: Any = 1.0, axis: int = -1, initial: Any = None) -> Any:
     y, d = _samples(y, x, dx, axis)
     d, n = _intervals(y, d), y.shape[-1]
@@ -126,7 +128,7 @@ def cumulative_simpson(y: Any, *, x: Any = None, dx: Any = 1.0, axis: int = -1, 
     return np.moveaxis(total, -1, axis)
 
 
-@here.derived
+@here.derived("y", "dx")
 def romb(y: Any, dx: Any = 1.0, axis: int = -1, show: Any = False) -> Any:
     y = array(y)
     y = np.moveaxis(y, axis, -1)

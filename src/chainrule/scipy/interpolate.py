@@ -555,7 +555,7 @@ def make_smoothing_spline(x: Any, y: Any, w: Any = None, lam: Any = None, *, axi
     return BSpline(scipys.t, np.moveaxis(c, 0, scipys.axis), scipys.k, scipys.extrapolate, scipys.axis)
 
 
-@here.derived
+@here.derived("x", "tck")
 def splev(x: Any, tck: Any, der: int = 0, ext: int = 0) -> Any:
     t, c, k = (tck.t, tck.c, tck.k) if hasattr(tck, "tck") else tck
     if ext or isinstance(c, list):
@@ -628,19 +628,19 @@ def _values_only(name: str, der: Any) -> None:
         raise here.unsupported(name, "der must be 0; differentiate calls of it instead")
 
 
-@here.derived
+@here.derived("xi", "yi", "x")
 def barycentric_interpolate(xi: Any, yi: Any, x: Any, axis: int = 0, *, der: Any = 0, **options: Any) -> Any:
     _values_only("barycentric_interpolate", der)
     return BarycentricInterpolator(xi, yi, axis, **options)(x)
 
 
-@here.derived
+@here.derived("xi", "yi", "x")
 def krogh_interpolate(xi: Any, yi: Any, x: Any, der: Any = 0, axis: int = 0) -> Any:
     _values_only("krogh_interpolate", der)
     return KroghInterpolator(xi, yi, axis)(x)
 
 
-@here.derived
+@here.derived("xi", "yi", "x")
 def pchip_interpolate(xi: Any, yi: Any, x: Any, der: Any = 0, axis: int = 0) -> Any:
     spline = PchipInterpolator(xi, yi, axis)
     return spline(x, der) if np.ndim(der) == 0 else [spline(x, nu) for nu in der]
@@ -758,7 +758,7 @@ class RegularGridInterpolator:
         return total
 
 
-@here.ruled
+@here.ruled("points", "values", "xi")
 def interpn(
     points: Any, values: Any, xi: Any, method: str = "linear", bounds_error: bool = True, fill_value: Any = np.nan
 ) -> Any:

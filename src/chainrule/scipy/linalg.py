@@ -66,6 +66,9 @@ def _beside(a: Any, e: Any) -> Any:
 def _change(rule: Rule, a: Any, e: Any, options: dict[str, Any]) -> Any:
     """The derivative of a function of a matrix along `e`: it stands in the corner of f([[a, e], [0, a]])."""
     n = a.shape[-1]
+    finite = np.isfinite(plain(e)).all(axis=(-2, -1), keepdims=True)
+    if not finite.all():  # SciPy raises, or does not end
+        return np.where(finite, _change(rule, a, np.where(finite, e, 0), options), np.nan)
     size_a, size_e = (np.max(np.abs(plain(x)), axis=(-2, -1), keepdims=True, initial=0) for x in (a, e))
     scale = np.where((size_e == 0) | (size_a == 0), 1, size_a / np.where(size_e == 0, 1, size_e))  # it is linear in e
     a = np.broadcast_to(a, e.shape)
@@ -92,7 +95,7 @@ def _published(rule: Rule) -> Callable[..., Any]:
         return rule(array(A))
 
     apply.__name__ = apply.__qualname__ = rule.name
-    return here.ruled(apply)
+    return here.ruled("A")(apply)
 
 
 expm, logm, sqrtm, cosm, sinm, tanm, coshm, sinhm, tanhm, signm = (
@@ -102,13 +105,13 @@ expm, logm, sqrtm, cosm, sinm, tanm, coshm, sinhm, tanhm, signm = (
 power_rule = _function_of_matrix("fractional_matrix_power")
 
 
-@here.derived
+@here.derived("A", "t")
 def fractional_matrix_power(A: Any, t: Any) -> Any:
     return rules["expm"](t * rules["logm"](array(A))) if holds_tensors(t) else power_rule(A, t=t)
 
 
-@here.derived
-def expm_frechet(A: Any, E: Any, method: Any = None, compute_expm: bool = True, check_finite: bool = True) -> Any:
+@here.derived("A", "E")
+def expm_frechet(A: Any, E: Any, method: Any = None, compute_expm: bool = True) -> Any:
     A, E = array(A), array(E)
     change = _change(rules["expm"], A, E, {})
     return (rules["expm"](A), change) if compute_expm else change
@@ -144,12 +147,13 @@ solve_rule = _with_value(linalg.solve_rule, "scipy_solve", scipy.linalg.solve)
 inv_rule = _with_value(linalg.inv_rule, "scipy_inv", scipy.linalg.inv)
 
 
-@here.ruled
+@here.ruled("a", "b")
 def solve(
-    a: Any, b: Any, lower: bool = False, assume_a: str | None = None, transposed: bool = False, **options: Any
-) -> Any:
+    a: Any, b: Any, lower: bool = False, check_finite: bool = True, assume_a: str | None = None,
+    transposed: bool = False,
+) -> Any:  # fmt: skip
     a, b = array(a), array(b)
-    given = {"lower": lower, **({} if assume_a is None else {"assume_a": assume_a}), **options}
+    given = {"lower": lower, "check_finite": check_finite, **({} if assume_a is None else {"assume_a": assume_a})}
     read = _as_read(a, assume_a, lower)
     if not transposed:
         return solve_rule(read, b, **given)
@@ -157,10 +161,10 @@ def solve(
     return exactly(value, np.linalg.solve(np.swapaxes(read, -1, -2), b))
 
 
-@here.ruled
-def inv(a: Any, *, assume_a: str | None = None, lower: bool = False, **options: Any) -> Any:
+@here.ruled("a")
+def inv(a: Any, check_finite: bool = True, *, assume_a: str | None = None, lower: bool = False) -> Any:
     given = {} if assume_a is None else {"assume_a": assume_a, "lower": lower}
-    return inv_rule(_as_read(array(a), assume_a, lower), **given, **options)
+    return inv_rule(_as_read(array(a), assume_a, lower), check_finite=check_finite, **given)
 
 
 def _lower(node: Any) -> bool:
@@ -199,7 +203,7 @@ def _triangular_push(node: Any, tangents: Sequence[Any]) -> Any:
 
 triangular_rule = custom(
     "solve_triangular",
-    scipy.linalg.solve_triangular,
+    lambda a, b, lower, check_finite=False: scipy.linalg.solve_triangular(a, b, lower=lower, check_finite=check_finite),
     needs=("ay", "a"),
     pull_all=_triangular_pull,
     push=_triangular_push,
@@ -207,7 +211,7 @@ triangular_rule = custom(
 )
 
 
-@here.ruled
+@here.ruled("a", "b")
 def solve_triangular(
     a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False, check_finite: bool = True
 ) -> Any:
@@ -216,14 +220,14 @@ def solve_triangular(
     read = read + np.eye(a.shape[-1], dtype=a.dtype) if unit_diagonal else read
     trans = {"N": 0, "T": 1, "C": 2}.get(trans, trans)
     if not trans and not unit_diagonal:
-        return triangular_rule(read, b, lower=lower)
+        return triangular_rule(read, b, lower=lower, check_finite=check_finite)
     value = scipy.linalg.solve_triangular(plain(a), plain(b), trans, lower, unit_diagonal, check_finite=check_finite)
     turned = (read, np.swapaxes(read, -1, -2), adjoint(read))[trans]
     return exactly(value, triangular_rule(turned, b, lower=lower != bool(trans)))
 
 
-@here.derived
-def cho_solve(c_and_lower: Any, b: Any, check_finite: bool = True) -> Any:
+@here.derived("c_and_lower", "b")
+def cho_solve(c_and_lower: Any, b: Any) -> Any:
     c, lower = array(c_and_lower[0]), bool(c_and_lower[1])
     first = np.tril(c) if lower else adjoint(np.triu(c))
 
@@ -243,8 +247,8 @@ def _row_exchanges(piv: Any) -> Any:
     return matrices
 
 
-@here.derived
-def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True) -> Any:
+@here.derived("lu_and_piv", "b")
+def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0) -> Any:
     compact, exchanges = array(lu_and_piv[0]), _row_exchanges(plain(lu_and_piv[1])).astype(plain(lu_and_piv[0]).dtype)
     lower, upper = np.tril(compact, -1) + np.eye(compact.shape[-1], dtype=compact.dtype), np.triu(compact)
 
@@ -258,8 +262,8 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0, check_finite: bool = True)
     return _as_matrix(array(b), solved)
 
 
-@here.derived
-def lstsq(a: Any, b: Any, cond: Any = None, check_finite: bool = True, lapack_driver: Any = None) -> Any:
+@here.derived("a", "b")
+def lstsq(a: Any, b: Any, cond: Any = None, lapack_driver: Any = None) -> Any:
     a, b = array(a), array(b)
     x, squares, rank, s = np.linalg.lstsq(a, b, cond)
     if lapack_driver == "gelsy":  # gives neither
@@ -314,7 +318,7 @@ def _banded_push(node: Any, tangents: Sequence[Any]) -> Any:
 
 banded_rule = custom(
     "solve_banded",
-    lambda ab, b, l_and_u: scipy.linalg.solve_banded(l_and_u, ab, b),
+    lambda ab, b, l_and_u, check_finite=False: scipy.linalg.solve_banded(l_and_u, ab, b, check_finite=check_finite),
     needs=("ay", "ay"),
     pull_all=_banded_pull,
     push=_banded_push,
@@ -322,9 +326,9 @@ banded_rule = custom(
 )
 
 
-@here.ruled
+@here.ruled("ab", "b")
 def solve_banded(l_and_u: Any, ab: Any, b: Any, check_finite: bool = True) -> Any:
-    return banded_rule(array(ab), array(b), l_and_u=tuple(l_and_u))
+    return banded_rule(array(ab), array(b), l_and_u=tuple(l_and_u), check_finite=check_finite)
 
 
 def _all_bands(ab: Any, lower: bool) -> tuple[Any, int]:
@@ -348,14 +352,14 @@ def _unpacked(ab: Any, l: int, u: int) -> Any:
     return np.where(inside, ab[..., np.where(inside, u + i - j, 0), j], 0)
 
 
-@here.derived
-def solveh_banded(ab: Any, b: Any, lower: bool = False, check_finite: bool = True) -> Any:
+@here.derived("ab", "b")
+def solveh_banded(ab: Any, b: Any, lower: bool = False) -> Any:
     whole, u = _all_bands(array(ab), lower)
     return banded_rule(whole, array(b), l_and_u=(u, u))
 
 
-@here.derived
-def cholesky_banded(ab: Any, lower: bool = False, check_finite: bool = True) -> Any:
+@here.derived("ab")
+def cholesky_banded(ab: Any, lower: bool = False) -> Any:
     ab = array(ab)
     whole, u = _all_bands(ab, lower)
     factor = np.linalg.cholesky(_unpacked(whole, u, u))
@@ -366,8 +370,8 @@ def cholesky_banded(ab: Any, lower: bool = False, check_finite: bool = True) -> 
     return np.where(there if lower else _places(0, u, ab.shape[-1])[1], bands, ab)
 
 
-@here.derived
-def cho_solve_banded(cb_and_lower: Any, b: Any, check_finite: bool = True) -> Any:
+@here.derived("cb_and_lower", "b")
+def cho_solve_banded(cb_and_lower: Any, b: Any) -> Any:
     cb, lower = array(cb_and_lower[0]), bool(cb_and_lower[1])
     u = cb.shape[-2] - 1
     first, last = (cb, _band_adjoint(cb, u, 0)) if lower else (_band_adjoint(cb, 0, u), cb)
@@ -399,18 +403,18 @@ sylvester_rule = custom(
 )
 
 
-@here.ruled
+@here.ruled("a", "b", "q")
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     return sylvester_rule(array(a), array(b), array(q))
 
 
-@here.derived
+@here.derived("a", "q")
 def solve_continuous_lyapunov(a: Any, q: Any) -> Any:
     a = array(a)
     return sylvester_rule(a, adjoint(a), array(q))
 
 
-@here.derived
+@here.derived("a", "q")
 def solve_lyapunov(a: Any, q: Any) -> Any:
     a = array(a)
     return sylvester_rule(a, adjoint(a), array(q))
@@ -426,7 +430,7 @@ def _stein(a: Any, q: Any) -> Any:
     return np.reshape(np.linalg.solve(np.eye(n * n, dtype=a.dtype) - both, column), (*batch, n, n))
 
 
-@here.derived
+@here.derived("a", "q")
 def solve_discrete_lyapunov(a: Any, q: Any, method: str | None = None) -> Any:
     a, q = array(a), array(q)
     if (method or ("direct" if a.shape[-1] < 10 else "bilinear")) == "direct":
@@ -452,7 +456,7 @@ def _riccati(name: str, given: tuple[Any, ...], more: Any, step: Callable[..., A
     return exactly(value, x)
 
 
-@here.ruled
+@here.ruled("a", "b", "q", "r")
 def solve_continuous_are(a: Any, b: Any, q: Any, r: Any, e: Any = None, s: Any = None, balanced: bool = True) -> Any:
     a, b, q, r = map(array, (a, b, q, r))
 
@@ -464,7 +468,7 @@ def solve_continuous_are(a: Any, b: Any, q: Any, r: Any, e: Any = None, s: Any =
     return _riccati("solve_continuous_are", (a, b, q, r), (e, s), step)
 
 
-@here.ruled
+@here.ruled("a", "b", "q", "r")
 def solve_discrete_are(a: Any, b: Any, q: Any, r: Any, e: Any = None, s: Any = None, balanced: bool = True) -> Any:
     a, b, q, r = map(array, (a, b, q, r))
 
@@ -476,47 +480,51 @@ def solve_discrete_are(a: Any, b: Any, q: Any, r: Any, e: Any = None, s: Any = N
 
 
 # -- determinants, norms, inverses of rectangular matrices ---------------------------------------------------------
-det_rule = _with_value(linalg.det_rule, "scipy_det", lambda a: np.asarray(scipy.linalg.det(a))[()])
+det_rule = _with_value(
+    linalg.det_rule, "scipy_det", lambda a, **options: np.asarray(scipy.linalg.det(a, **options))[()]
+)
 pinv_rule = _with_value(linalg.pinv_rule, "scipy_pinv", scipy.linalg.pinv)
 
 
-@here.ruled
+@here.ruled("a")
 def det(a: Any, check_finite: bool = True) -> Any:
-    return det_rule(array(a))
+    return det_rule(array(a), check_finite=check_finite)
 
 
-@here.ruled
-def pinv(a: Any, *, return_rank: bool = False, **options: Any) -> Any:
+@here.ruled("a")
+def pinv(a: Any, *, return_rank: bool = False, check_finite: bool = True, **options: Any) -> Any:
+    options["check_finite"] = check_finite
     y = pinv_rule(array(a), **options)
     return (y, scipy.linalg.pinv(plain(a), return_rank=True, **options)[1]) if return_rank else y
 
 
-@here.derived
-def pinvh(a: Any, atol: Any = None, rtol: Any = None, lower: bool = True, return_rank: bool = False,
-          check_finite: bool = True) -> Any:  # fmt: skip
+@here.derived("a")
+def pinvh(a: Any, atol: Any = None, rtol: Any = None, lower: bool = True, return_rank: bool = False) -> Any:
     options = {name: x for name, x in (("atol", atol), ("rtol", rtol)) if x is not None}
     y = pinv_rule(_mirrored(array(a), lower), **options)
     return (y, None) if return_rank else y
 
 
-@here.derived
-def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: bool = True) -> Any:
+@here.derived("a")
+def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     return np.linalg.norm(array(a), ord, axis, keepdims)
 
 
 # -- decompositions ----------------------------------------------------------------------------------------------
 cholesky_rule = _with_value(
-    linalg.cholesky_rule, "scipy_cholesky", lambda a, upper: scipy.linalg.cholesky(a, lower=not upper)
+    linalg.cholesky_rule,
+    "scipy_cholesky",
+    lambda a, upper, **options: scipy.linalg.cholesky(a, lower=not upper, **options),
 )
 
 
-@here.ruled
+@here.ruled("a")
 def cholesky(a: Any, lower: bool = False, check_finite: bool = True) -> Any:
-    return cholesky_rule(array(a), upper=not lower)
+    return cholesky_rule(array(a), upper=not lower, check_finite=check_finite)
 
 
-@here.derived
-def cho_factor(a: Any, lower: bool = False, check_finite: bool = True) -> Any:
+@here.derived("a")
+def cho_factor(a: Any, lower: bool = False) -> Any:
     a = array(a)  # the other triangle stays as it was
     return cholesky_rule(a, upper=not lower) + (np.triu(a, 1) if lower else np.tril(a, -1)), lower
 
@@ -569,24 +577,22 @@ def _lu_push(t: Any, results: Any, node: Any) -> Any:
 
 
 def _lu(a: Any) -> Any:
-    p, l, u = scipy.linalg.lu(a)
+    p, l, u = scipy.linalg.lu(a, check_finite=False)
     return p.astype(l.dtype), l, u  # side by side with the others
 
 
 _lu_parts = several("lu", _lu, _lu_shapes, _lu_pull, _lu_push, real=(False, False, False), source="as for qr, by parts")
 
 
-@here.derived
-def lu(
-    a: Any, permute_l: bool = False, overwrite_a: bool = False, check_finite: bool = True, p_indices: bool = False
-) -> Any:
+@here.derived("a")
+def lu(a: Any, permute_l: bool = False, p_indices: bool = False) -> Any:
     p, l, u = _lu_parts(array(a))
     p = plain(p)
     return (p @ l, u) if permute_l else (p, l, u)
 
 
-@here.derived
-def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
+@here.derived("a")
+def lu_factor(a: Any) -> Any:
     _, l, u = _lu_parts(array(a))
     k, (m, n) = u.shape[-2], a.shape[-2:]
     below, above = np.tril(l, -1), np.triu(u)
@@ -597,7 +603,7 @@ def lu_factor(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> A
     return below + above, None
 
 
-def _qr_shapes(shape: tuple[int, ...], mode: str = "full") -> Sequence[tuple[int, ...]]:
+def _qr_shapes(shape: tuple[int, ...], mode: str = "full", **options: Any) -> Sequence[tuple[int, ...]]:
     return decompositions._qr_shapes(shape, "complete" if mode == "full" else "reduced")
 
 
@@ -612,14 +618,14 @@ _qr = several(
 )
 
 
-@here.derived
-def qr(a: Any, mode: str = "full", pivoting: bool = False, **options: Any) -> Any:
+@here.derived("a")
+def qr(a: Any, lwork: Any = None, mode: str = "full", pivoting: bool = False) -> Any:
     a = array(a)
     if mode == "raw":
         raise here.unsupported("qr", "mode='raw' gives LAPACK's own form; use 'full', 'economic' or 'r'")
-    order: Any = scipy.linalg.qr(plain(a), mode="r", pivoting=True)[1] if pivoting else None
+    order: Any = scipy.linalg.qr(plain(a), mode="r", pivoting=True, check_finite=False)[1] if pivoting else None
     a = np.take_along_axis(a, order[..., None, :], axis=-1) if pivoting else a
-    q, r = _qr(a, mode="full" if mode in ("full", "r") else mode)
+    q, r = _qr(a, mode="full" if mode in ("full", "r") else mode, check_finite=False)
     return (*(() if mode == "r" else (q,)), r, *((order,) if pivoting else ()))
 
 
@@ -635,21 +641,17 @@ _svd = several(
 svdvals_rule = _with_value(decompositions.svdvals_rule, "scipy_svdvals", scipy.linalg.svdvals)
 
 
-@here.ruled
-def svd(
-    a: Any, full_matrices: bool = True, compute_uv: bool = True, overwrite_a: bool = False, check_finite: bool = True,
-    lapack_driver: str = "gesdd",
-) -> Any:  # fmt: skip
+@here.ruled("a")
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, **options: Any) -> Any:
     a = array(a)
     if compute_uv:
-        return _svd(a, full_matrices=full_matrices, lapack_driver=lapack_driver)
-    value = scipy.linalg.svd(plain(a), compute_uv=False, lapack_driver=lapack_driver)
-    return exactly(value, svdvals_rule(a))
+        return _svd(a, full_matrices=full_matrices, **options)
+    return exactly(scipy.linalg.svd(plain(a), compute_uv=False, **options), svdvals_rule(a, check_finite=False))
 
 
-@here.ruled
-def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Any:
-    return svdvals_rule(array(a))
+@here.ruled("a")
+def svdvals(a: Any, check_finite: bool = True) -> Any:
+    return svdvals_rule(array(a), check_finite=check_finite)
 
 
 def _scipy_eigh(a: Any, UPLO: str = "L", **options: Any) -> Any:
@@ -685,15 +687,15 @@ def _reduced(a: Any, b: Any, type: int) -> tuple[Any, Any]:
     return w, factor @ v if type == 3 else triangular_rule(adjoint(factor), v, lower=False)
 
 
-@here.ruled
+@here.ruled("a", "b")
 def eigh(
     a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False, type: int = 1, driver: Any = None,
-    subset_by_index: Any = None, subset_by_value: Any = None, check_finite: bool = True, **options: Any,
+    subset_by_index: Any = None, subset_by_value: Any = None, check_finite: bool = True,
 ) -> Any:  # fmt: skip
-    given = {"driver": driver, "lower": lower, "type": type, "eigvals_only": eigvals_only}
+    given = {"driver": driver, "lower": lower, "type": type, "eigvals_only": eigvals_only, "check_finite": check_finite}
     a, b = array(a), None if b is None else array(b)
     if b is None and subset_by_index is None and subset_by_value is None and not eigvals_only:
-        return _eigh(a, UPLO="L" if lower else "U", driver=driver)
+        return _eigh(a, UPLO="L" if lower else "U", driver=driver, check_finite=check_finite)
     subset = {"subset_by_index": subset_by_index, "subset_by_value": subset_by_value}
     value = scipy.linalg.eigh(plain(a), plain(b), **given, **subset)
     a = _mirrored(a, lower)
@@ -709,14 +711,14 @@ def eigh(
     return exactly(value, (w[..., some], _aligned(v[..., some], value[1])))
 
 
-@here.ruled
+@here.ruled("a", "b")
 def eigvalsh(a: Any, b: Any = None, **options: Any) -> Any:
     value = scipy.linalg.eigvalsh(plain(a), plain(b), **options)
     return exactly(value, eigh(a, b, eigvals_only=True, **options))
 
 
 def _scipy_eig(a: Any) -> Any:
-    w, v = scipy.linalg.eig(a)
+    w, v = scipy.linalg.eig(a, check_finite=False)
     return w, v.astype(w.dtype)
 
 
@@ -732,15 +734,15 @@ _eig = several(
 eigvals_rule = _with_value(decompositions.eigvals_rule, "scipy_eigvals", scipy.linalg.eigvals)
 
 
-@here.ruled
+@here.ruled("a")
 def eig(
-    a: Any, b: Any = None, left: bool = False, right: bool = True, overwrite_a: bool = False, overwrite_b: bool = False,
-    check_finite: bool = True, homogeneous_eigvals: bool = False,
+    a: Any, b: Any = None, left: bool = False, right: bool = True, check_finite: bool = True,
+    homogeneous_eigvals: bool = False,
 ) -> Any:  # fmt: skip
     if b is not None or homogeneous_eigvals:
         raise here.unsupported("eig", "only for one matrix; for two use eig(solve(b, a))")
     a = array(a)
-    value = scipy.linalg.eig(plain(a), left=left, right=right)
+    value = scipy.linalg.eig(plain(a), left=left, right=right, check_finite=check_finite)
     w, v = _eig(a)
     results = [w]
     if left:
@@ -752,12 +754,11 @@ def eig(
     return exactly(value, results if left or right else w)
 
 
-@here.ruled
-def eigvals(a: Any, b: Any = None, overwrite_a: bool = False, check_finite: bool = True,
-            homogeneous_eigvals: bool = False) -> Any:  # fmt: skip
+@here.ruled("a")
+def eigvals(a: Any, b: Any = None, check_finite: bool = True, homogeneous_eigvals: bool = False) -> Any:
     if b is not None or homogeneous_eigvals:
         raise here.unsupported("eigvals", "only for one matrix; for two use eigvals(solve(b, a))")
-    return eigvals_rule(array(a))
+    return eigvals_rule(array(a), check_finite=check_finite)
 
 
 def _tridiagonal(d: Any, e: Any) -> Any:
@@ -776,14 +777,14 @@ def _with_vectors(value: Any, a: Any, eigvals_only: bool) -> Any:
     return exactly(value, w if eigvals_only else (w, _aligned(v, value[1])))
 
 
-@here.ruled
+@here.ruled("d", "e")
 def eigh_tridiagonal(d: Any, e: Any, eigvals_only: bool = False, select: Any = "a", **options: Any) -> Any:
     _all_or_nothing("eigh_tridiagonal", select)
     value = scipy.linalg.eigh_tridiagonal(plain(d), plain(e), eigvals_only, **options)
     return _with_vectors(value, _tridiagonal(d, e), eigvals_only)
 
 
-@here.ruled
+@here.ruled("d", "e")
 def eigvalsh_tridiagonal(d: Any, e: Any, select: Any = "a", **options: Any) -> Any:
     _all_or_nothing("eigvalsh_tridiagonal", select)
     return _with_vectors(scipy.linalg.eigvalsh_tridiagonal(plain(d), plain(e), **options), _tridiagonal(d, e), True)
@@ -794,9 +795,9 @@ def _from_bands(ab: Any, lower: bool) -> Any:
     return _unpacked(whole, u, u)
 
 
-@here.ruled
+@here.ruled("a_band")
 def eig_banded(
-    a_band: Any, lower: bool = False, eigvals_only: bool = False, overwrite_a_band: bool = False, select: Any = "a",
+    a_band: Any, lower: bool = False, eigvals_only: bool = False, select: Any = "a",
     **options: Any,
 ) -> Any:  # fmt: skip
     _all_or_nothing("eig_banded", select)
@@ -804,15 +805,13 @@ def eig_banded(
     return _with_vectors(value, _from_bands(a_band, lower), eigvals_only)
 
 
-@here.ruled
-def eigvals_banded(
-    a_band: Any, lower: bool = False, overwrite_a_band: bool = False, select: Any = "a", **options: Any
-) -> Any:
+@here.ruled("a_band")
+def eigvals_banded(a_band: Any, lower: bool = False, select: Any = "a", **options: Any) -> Any:
     _all_or_nothing("eigvals_banded", select)
     return _with_vectors(scipy.linalg.eigvals_banded(plain(a_band), lower, **options), _from_bands(a_band, lower), True)
 
 
-@here.derived
+@here.derived("a")
 def polar(a: Any, side: str = "right") -> Any:
     w, s, vh = _svd(array(a), full_matrices=False)
     if side == "right":
@@ -820,27 +819,27 @@ def polar(a: Any, side: str = "right") -> Any:
     return w @ vh, (w * np.expand_dims(s, -2)) @ adjoint(w)
 
 
-@here.derived
+@here.derived("A")
 def orth(A: Any, rcond: Any = None) -> Any:
     A = array(A)
     return _svd(A, full_matrices=False)[0][..., : scipy.linalg.orth(plain(A), rcond).shape[-1]]
 
 
-@here.derived
+@here.derived("A")
 def null_space(A: Any, rcond: Any = None, **options: Any) -> Any:
     A = array(A)
     n = scipy.linalg.null_space(plain(A), rcond, **options).shape[-1]
     return adjoint(_svd(A, full_matrices=True, **options)[2])[..., A.shape[-1] - n :]
 
 
-@here.derived
-def orthogonal_procrustes(A: Any, B: Any, check_finite: bool = True) -> Any:
+@here.derived("A", "B")
+def orthogonal_procrustes(A: Any, B: Any) -> Any:
     A, B = array(A), array(B)
     u, s, vh = _svd(np.swapaxes(np.swapaxes(B, -1, -2) @ conjugated(A), -1, -2))
     return u @ vh, np.sum(s)
 
 
-@here.derived
+@here.derived("A", "B")
 def subspace_angles(A: Any, B: Any) -> Any:
     qa, qb = orth(array(A)), orth(array(B))
     inner = adjoint(qa) @ qb
@@ -852,7 +851,7 @@ def subspace_angles(A: Any, B: Any) -> Any:
     return angles[::-1]
 
 
-@here.derived
+@here.derived("A")
 def matrix_balance(A: Any, permute: Any = True, scale: Any = True, separate: Any = False, **options: Any) -> Any:
     A = array(A)  # the change of basis is made of powers of two: a constant
     change = scipy.linalg.matrix_balance(plain(A), permute, scale, False)[1]
@@ -871,38 +870,38 @@ def _arranged(function: Callable[..., Any], *parts: Any) -> Any:
     return np.concatenate([zero, *map(np.ravel, parts)])[np.asarray(function(*numbers)).astype(int)]
 
 
-@here.derived
+@here.derived("c", "r")
 def toeplitz(c: Any, r: Any = None) -> Any:
     c = array(c)
     return _arranged(scipy.linalg.toeplitz, c, conjugated(c) if r is None else r)
 
 
-@here.derived
+@here.derived("c", "r")
 def hankel(c: Any, r: Any = None) -> Any:
     return _arranged(scipy.linalg.hankel, c) if r is None else _arranged(scipy.linalg.hankel, c, r)
 
 
-@here.derived
+@here.derived("c")
 def circulant(c: Any) -> Any:
     return _arranged(scipy.linalg.circulant, c)
 
 
-@here.derived
+@here.derived("f", "s")
 def leslie(f: Any, s: Any) -> Any:
     return _arranged(scipy.linalg.leslie, f, s)
 
 
-@here.derived
+@here.derived("a")
 def convolution_matrix(a: Any, n: int, mode: str = "full") -> Any:
     return _arranged(lambda a: scipy.linalg.convolution_matrix(a, n, mode), a)
 
 
-@here.derived
+@here.derived("s")
 def diagsvd(s: Any, M: int, N: int) -> Any:
     return _arranged(lambda s: scipy.linalg.diagsvd(s, M, N), s)
 
 
-@here.derived
+@here.derived("arrs")
 def block_diag(*arrs: Any) -> Any:
     return _arranged(scipy.linalg.block_diag, *arrs)
 
@@ -917,28 +916,28 @@ def _companion(function: Callable[..., Any], a: Any) -> Any:
     return constant + np.tensordot(monic, np.stack(terms), 1)
 
 
-@here.derived
+@here.derived("a")
 def companion(a: Any) -> Any:
     return _companion(scipy.linalg.companion, a)
 
 
-@here.derived
+@here.derived("a")
 def fiedler_companion(a: Any) -> Any:
     return _companion(scipy.linalg.fiedler_companion, a)
 
 
-@here.derived
+@here.derived("a")
 def fiedler(a: Any) -> Any:
     a = array(a)
     return np.abs(np.expand_dims(a, -1) - np.expand_dims(a, -2))
 
 
-@here.derived
+@here.derived("a", "b")
 def kron(a: Any, b: Any) -> Any:
     return np.kron(array(a), array(b))
 
 
-@here.derived
+@here.derived("a", "b")
 def khatri_rao(a: Any, b: Any) -> Any:
     a, b = array(a), array(b)
     product = np.expand_dims(a, -2) * np.expand_dims(b, -3)
@@ -949,17 +948,17 @@ def _toeplitz_of(c_or_cr: Any) -> Any:
     return toeplitz(*c_or_cr) if isinstance(c_or_cr, tuple) else toeplitz(c_or_cr)
 
 
-@here.derived
-def solve_toeplitz(c_or_cr: Any, b: Any, check_finite: bool = True) -> Any:
+@here.derived("c_or_cr", "b")
+def solve_toeplitz(c_or_cr: Any, b: Any) -> Any:
     return np.linalg.solve(_toeplitz_of(c_or_cr), array(b))
 
 
-@here.derived
-def matmul_toeplitz(c_or_cr: Any, x: Any, check_finite: bool = False, workers: Any = None) -> Any:
+@here.derived("c_or_cr", "x")
+def matmul_toeplitz(c_or_cr: Any, x: Any, workers: Any = None) -> Any:
     return _toeplitz_of(c_or_cr) @ array(x)
 
 
-@here.derived
+@here.derived("c", "b")
 def solve_circulant(
     c: Any, b: Any, singular: str = "raise", tol: Any = None, caxis: int = -1, baxis: int = 0, outaxis: int = 0
 ) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import UnsupportedFunctionError
 from ..rules.linear import as_array
+from ..rules.selection import fixed
 from ..tensor import Tensor, handle, plain_everywhere, tensor_like
 
 Function = Callable[..., Any]
@@ -68,30 +69,46 @@ class Namespace:
         self.kinds: dict[str, str] = {}
         self.members: dict[str, Any] = {}
 
-    def derived(self, implementation: Function) -> Function:
-        """Declare the derivative: that of a function of SciPy's signature which computes the same by operations."""
-        return self._wrapped(implementation, composed=True)
+    def derived(self, *differentiable: str) -> Callable[[Function], Function]:
+        """Declare the derivative: that of a function of SciPy's signature which computes the same by operations.
 
-    def ruled(self, implementation: Function) -> Function:
+        Parameters
+        ----------
+        *differentiable : str
+            The parameters that may hold Tensors.  Of the others the function sees plain values; those that choose how
+            SciPy treats memory (`overwrite_a`, ...), and `check_finite` unless it asks for it, it does not see.
+        """
+        return lambda implementation: self._wrapped(implementation, differentiable, composed=True)
+
+    def ruled(self, *differentiable: str) -> Callable[[Function], Function]:
         """Declare a function of SciPy's signature that has SciPy's value already: it applies a rule."""
-        return self._wrapped(implementation, composed=False)
+        return lambda implementation: self._wrapped(implementation, differentiable, composed=False)
 
-    def _wrapped(self, implementation: Function, composed: bool) -> Function:
+    def _wrapped(self, implementation: Function, differentiable: tuple[str, ...], composed: bool) -> Function:
         name = implementation.__name__
         function = getattr(self.module, name, None)
         if function is None:  # another version of SciPy
             return implementation
         signature = inspect.signature(function)
         variadic = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+        checks = "check_finite" in inspect.signature(implementation).parameters
 
         def wrapper(*args: Any, **options: Any) -> Any:
             if not holds_tensors((args, options)):
                 return function(*args, **options)
             bound = signature.bind(*map(tensor_like, args), **{k: tensor_like(v) for k, v in options.items()})
-            for each in bound.arguments:
-                if each.startswith("overwrite_"):
-                    bound.arguments[each] = False  # a Tensor's array is not written to
-            result = implementation(*bound.args, **bound.kwargs) if variadic else implementation(**_by_name(bound))
+            for each, value in list(bound.arguments.items()):
+                if each.startswith("overwrite_"):  # a Tensor's array is not written to
+                    del bound.arguments[each]
+                elif each not in differentiable and not variadic and holds_tensors(value):
+                    bound.arguments[each] = fixed(value, f"{each} of {full}")
+            if variadic:
+                result = implementation(*bound.args, **bound.kwargs)
+            else:
+                arguments = _by_name(bound)
+                if not checks:
+                    arguments.pop("check_finite", None)
+                result = implementation(**arguments)
             if not composed:
                 return result
             return exactly(function(*plain_everywhere(bound.args), **plain_everywhere(bound.kwargs)), result)
@@ -100,8 +117,8 @@ class Namespace:
         full = f"{self.module.__name__}.{name}"
         update_wrapper(wrapper, implementation)
         wrapper.__signature__ = signature  # type: ignore[attr-defined]
-        wrapper.__doc__ = f"`{full}`, differentiable: parameters and results as in `{full}`." + (
-            f"\n\n{inspect.cleandoc(implementation.__doc__)}" if implementation.__doc__ else ""
+        wrapper.__doc__ = (
+            f"`{full}`, differentiable in {', '.join(differentiable)}: parameters and results as in `{full}`."
         )
         return wrapper
 

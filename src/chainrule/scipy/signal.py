@@ -52,9 +52,9 @@ here.not_implemented(
     "bode", "dbode", "dfreqresp", "dimpulse", "dlsim", "dstep", "freqresp", "impulse", "lsim", "place_poles", "step",
 )  # fmt: skip
 here.not_implemented(
-    "splines of images are not implemented; use chainrule.scipy.interpolate",
-    "cspline1d_eval", "cspline2d", "gauss_spline", "qspline1d_eval", "qspline2d", "sepfir2d", "spline_filter",
-    "symiirorder1", "symiirorder2",
+    "splines of images and wavelets are not implemented; use chainrule.scipy.interpolate",
+    "cascade", "cmplx_sort", "cspline1d_eval", "cspline2d", "cwt", "daub", "gauss_spline", "morlet", "morlet2", "qmf",
+    "qspline1d_eval", "qspline2d", "ricker", "sepfir2d", "spline_filter", "symiirorder1", "symiirorder2",
 )  # fmt: skip
 here.not_implemented(
     "its transform is an object; use the functions czt, zoom_fft and stft", "CZT", "ShortTimeFFT", "ZoomFFT"
@@ -110,25 +110,25 @@ fftconvolve_rule = _convolution("fftconvolve")
 oaconvolve_rule = _convolution("oaconvolve")
 
 
-@here.ruled
+@here.ruled("in1", "in2")
 def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Any:
     in1, in2 = array(in1), array(in2)
     return convolve_rule(in1, in2, mode=mode, method=method) if in1.ndim else in1 * in2
 
 
-@here.ruled
+@here.ruled("in1", "in2")
 def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any:
     in1, in2 = array(in1), array(in2)
     return fftconvolve_rule(in1, in2, mode=mode, axes=axes) if in1.ndim else in1 * in2
 
 
-@here.ruled
+@here.ruled("in1", "in2")
 def oaconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any:
     in1, in2 = array(in1), array(in2)
     return oaconvolve_rule(in1, in2, mode=mode, axes=axes) if in1.ndim else in1 * in2
 
 
-@here.derived
+@here.derived("in1", "in2")
 def correlate(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Any:
     return convolve(in1, np.flip(conjugated(array(in2))), mode, method)
 
@@ -149,12 +149,12 @@ def _convolved_2d(a: Any, b: Any, mode: str, boundary: Any, fillvalue: Any) -> A
     return full[tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))]
 
 
-@here.derived
+@here.derived("in1", "in2", "fillvalue")
 def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: Any = "fill", fillvalue: Any = 0) -> Any:
     return _convolved_2d(array(in1), array(in2), mode, boundary, fillvalue)
 
 
-@here.derived
+@here.derived("in1", "in2", "fillvalue")
 def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: Any = "fill", fillvalue: Any = 0) -> Any:
     a, b = array(in1), np.flip(conjugated(array(in2)))
     if mode == "valid" and any(n < m for n, m in zip(a.shape, b.shape, strict=True)):
@@ -170,6 +170,9 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: Any = "fill", 
 def _lagged(ct: Any, x: Any, n: int) -> Any:
     """The sums of ct[i] conj(x[i - k]) over i and everything else, for k < n."""
     length, xc = x.shape[-1], conjugated(x)
+    if 64 < n <= length:
+        full = fftconvolve_rule(ct, np.flip(xc, -1), mode="full", axes=-1)[..., length - 1 : length - 1 + n]
+        return np.sum(full, tuple(range(full.ndim - 1)))
     sums = [np.sum(ct[..., k:] * xc[..., : length - k]) if k < length else np.zeros((), ct.dtype) for k in range(n)]
     return np.stack(sums)
 
@@ -229,7 +232,7 @@ def _vector(x: Any) -> Any:
     return np.atleast_1d(_typed(x))
 
 
-@here.derived
+@here.derived("b", "a", "x", "zi")
 def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
     y, zf = _filtered(_vector(b), _vector(a), _last(_typed(x), axis), None if zi is None else _last(_typed(zi), axis))
     return np.moveaxis(y, -1, axis) if zf is None else (np.moveaxis(y, -1, axis), np.moveaxis(zf, -1, axis))
@@ -244,7 +247,7 @@ def _sections(sos: Any, x: Any, zi: Any = None) -> tuple[Any, Any]:
     return x, None if zi is None else np.stack(finals)
 
 
-@here.derived
+@here.derived("sos", "x", "zi")
 def sosfilt(sos: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
     x = _typed(x)
     axis = normalize_axis_index(axis, x.ndim)
@@ -264,7 +267,7 @@ def _steady(b: Any, a: Any) -> Any:
     return np.linalg.solve(matrix, b[1:] - a[1:] * b[0])
 
 
-@here.derived
+@here.derived("b", "a")
 def lfilter_zi(b: Any, a: Any) -> Any:
     return _steady(_vector(b), _vector(a))
 
@@ -278,12 +281,12 @@ def _steady_sections(sos: Any) -> Any:
     return np.stack(states)
 
 
-@here.derived
+@here.derived("sos")
 def sosfilt_zi(sos: Any) -> Any:
     return _steady_sections(_typed(sos))
 
 
-@here.derived
+@here.derived("b", "a", "y", "x")
 def lfiltic(b: Any, a: Any, y: Any, x: Any = None) -> Any:
     b, a, y = _vector(b), _vector(a), _vector(y)
     order = max(b.shape[0], a.shape[0]) - 1
@@ -314,7 +317,7 @@ def _both_ways(once: Callable[[Any], Any], x: Any, edge: int) -> Any:
     return y[..., edge : y.shape[-1] - edge]
 
 
-@here.derived
+@here.derived("b", "a", "x")
 def filtfilt(
     b: Any, a: Any, x: Any, axis: int = -1, padtype: str | None = "odd", padlen: int | None = None, method: str = "pad",
     irlen: Any = None,
@@ -327,7 +330,7 @@ def filtfilt(
     return np.moveaxis(_both_ways(lambda x: _filtered(b, a, x, steady * x[..., :1])[0], x, edge), -1, axis)
 
 
-@here.derived
+@here.derived("sos", "x")
 def sosfiltfilt(sos: Any, x: Any, axis: int = -1, padtype: str | None = "odd", padlen: int | None = None) -> Any:
     sos, x = _typed(sos), _last(_typed(x), axis)
     values = plain(sos)
@@ -337,7 +340,7 @@ def sosfiltfilt(sos: Any, x: Any, axis: int = -1, padtype: str | None = "odd", p
     return np.moveaxis(_both_ways(lambda x: _sections(sos, x, steady * x[..., :1])[0], x, edge), -1, axis)
 
 
-@here.derived
+@here.derived("signal", "divisor")
 def deconvolve(signal: Any, divisor: Any) -> Any:
     signal, divisor = _vector(signal), _vector(divisor)
     n = signal.shape[0] - divisor.shape[0] + 1
@@ -355,7 +358,7 @@ def _upfirdn(h: Any, x: Any, up: int, down: int) -> Any:
     return fir_rule(h, rules["place"](x, shape=(*x.shape[:-1], n), index=index))[..., ::down]
 
 
-@here.derived
+@here.derived("h", "x")
 def upfirdn(h: Any, x: Any, up: int = 1, down: int = 1, axis: int = -1, mode: str = "constant", cval: Any = 0) -> Any:
     if mode != "constant" or cval != 0:
         raise here.unsupported("upfirdn", "only with mode='constant' and cval=0; pad the signal with np.pad")
@@ -379,7 +382,7 @@ def _resampled(x: Any, h: Any, up: int, down: int) -> Any:
     return np.concatenate([y, np.zeros((*y.shape[:-1], missing), plain(y).dtype)], -1) if missing else y
 
 
-@here.derived
+@here.derived("x", "window")
 def resample_poly(
     x: Any, up: int, down: int, axis: int = 0, window: Any = ("kaiser", 5.0), padtype: str = "constant",
     cval: Any = None,
@@ -398,7 +401,7 @@ def resample_poly(
     return np.moveaxis(_resampled(x - background, h, up, down) + background, -1, axis)
 
 
-@here.derived
+@here.derived("x")
 def decimate(x: Any, q: int, n: int | None = None, ftype: Any = "iir", axis: int = -1, zero_phase: bool = True) -> Any:
     x = _last(_typed(x), axis)
     if ftype == "fir":
@@ -436,7 +439,7 @@ def _of_bins(bins: Any, n: int, num: int) -> Any:
     return _joined(low, *middle, gap, high)
 
 
-@here.derived
+@here.derived("x", "t")
 def resample(x: Any, num: int, t: Any = None, axis: int = 0, window: Any = None, domain: str = "time") -> Any:
     x = array(x)
     real = x.dtype.kind != "c" and domain == "time"
@@ -465,13 +468,13 @@ def _one_sided(n: int) -> Any:
     return weights
 
 
-@here.derived
+@here.derived("x")
 def hilbert(x: Any, N: Any = None, axis: int = -1) -> Any:
     bins = np.fft.fft(_last(_typed(x), axis), N)
     return np.moveaxis(np.fft.ifft(bins * _one_sided(bins.shape[-1])), -1, axis)
 
 
-@here.derived
+@here.derived("x")
 def hilbert2(x: Any, N: Any = None, axes: Any = (-2, -1)) -> Any:
     x = _typed(x)
     shape = [x.shape[axis] for axis in axes] if N is None else list(np.broadcast_to(N, 2))
@@ -480,8 +483,8 @@ def hilbert2(x: Any, N: Any = None, axes: Any = (-2, -1)) -> Any:
     return np.fft.ifft2(np.moveaxis(bins * (first[:, None] * second), (-2, -1), axes), axes=axes)
 
 
-@here.derived
-def detrend(data: Any, axis: int = -1, type: str = "linear", bp: Any = 0, overwrite_data: bool = False) -> Any:
+@here.derived("data")
+def detrend(data: Any, axis: int = -1, type: str = "linear", bp: Any = 0) -> Any:
     data = _last(_typed(data), axis)
     if type in ("constant", "c"):
         return np.moveaxis(data - np.mean(data, -1, keepdims=True), -1, axis)
@@ -499,7 +502,7 @@ def detrend(data: Any, axis: int = -1, type: str = "linear", bp: Any = 0, overwr
 PADDINGS = {"mirror": "reflect", "nearest": "edge", "wrap": "wrap", "constant": "constant"}
 
 
-@here.derived
+@here.derived("x")
 def savgol_filter(
     x: Any, window_length: int, polyorder: int, deriv: int = 0, delta: float = 1.0, axis: int = -1,
     mode: str = "interp", cval: float = 0.0,
@@ -532,25 +535,25 @@ def _sizes(given: Any, rank: int) -> list[int]:
     return [int(n) for n in np.broadcast_to(3 if given is None else given, rank)]
 
 
-@here.derived
+@here.derived("volume")
 def medfilt(volume: Any, kernel_size: Any = None) -> Any:
     volume = array(volume)
     return np.median(_windows(volume, _sizes(kernel_size, volume.ndim)), axis=-1)
 
 
-@here.derived
+@here.derived("input")
 def medfilt2d(input: Any, kernel_size: Any = 3) -> Any:
     input = array(input)
     return np.median(_windows(input, _sizes(kernel_size, 2)), axis=-1)
 
 
-@here.derived
+@here.derived("a")
 def order_filter(a: Any, domain: Any, rank: int) -> Any:
     a, domain = array(a), np.asarray(domain)
     return np.sort(_windows(a, domain.shape)[..., domain.ravel() != 0], axis=-1)[..., rank]
 
 
-@here.derived
+@here.derived("im", "noise")
 def wiener(im: Any, mysize: Any = None, noise: Any = None) -> Any:
     im = array(im)
     around = _windows(im, _sizes(mysize, im.ndim))
@@ -567,22 +570,22 @@ def _by_matrix(function: Callable[..., Any], x: Any, axis: int) -> Any:
     return np.moveaxis(x @ function(np.eye(x.shape[-1])), -1, axis)
 
 
-@here.derived
+@here.derived("x")
 def czt(x: Any, m: Any = None, w: Any = None, a: Any = 1 + 0j, *, axis: int = -1) -> Any:
     return _by_matrix(lambda unit: scipy.signal.czt(unit, m, w, a), x, axis)
 
 
-@here.derived
+@here.derived("x")
 def zoom_fft(x: Any, fn: Any, m: Any = None, *, axis: int = -1, **options: Any) -> Any:
     return _by_matrix(lambda unit: scipy.signal.zoom_fft(unit, fn, m, **options), x, axis)
 
 
-@here.derived
+@here.derived("signal")
 def cspline1d(signal: Any, lamb: float = 0.0) -> Any:
     return _by_matrix(lambda unit: np.stack([scipy.signal.cspline1d(row, lamb) for row in unit]), signal, -1)
 
 
-@here.derived
+@here.derived("signal")
 def qspline1d(signal: Any, lamb: float = 0.0) -> Any:
     return _by_matrix(lambda unit: np.stack([scipy.signal.qspline1d(row, lamb) for row in unit]), signal, -1)
 
@@ -606,7 +609,7 @@ def _frequencies(given: Any, fs: float) -> Any:
     return given * (2 * pi / fs)
 
 
-@here.derived
+@here.derived("b", "a")
 def freqz(b: Any, a: Any = 1, worN: Any = 512, whole: bool = False, plot: Any = None, fs: float = 2 * pi,
           include_nyquist: bool = False) -> Any:  # fmt: skip
     b, a = _vector(b), _vector(a)
@@ -624,12 +627,12 @@ def _sos_response(sos: Any, worN: Any, whole: bool, fs: float) -> Any:
     return None, h
 
 
-@here.derived
+@here.derived("sos")
 def sosfreqz(sos: Any, worN: Any = 512, whole: bool = False, fs: float = 2 * pi) -> Any:
     return _sos_response(sos, worN, whole, fs)
 
 
-@here.derived
+@here.derived("sos")
 def freqz_sos(sos: Any, worN: Any = 512, whole: bool = False, fs: float = 2 * pi) -> Any:
     return _sos_response(sos, worN, whole, fs)
 
@@ -639,26 +642,26 @@ def _from_roots(z: Any, p: Any, k: Any, at: Any) -> Any:
     return k * np.prod(at[:, None] - z, -1) / np.prod(at[:, None] - p, -1)
 
 
-@here.derived
+@here.derived("z", "p", "k")
 def freqz_zpk(z: Any, p: Any, k: Any, worN: Any = 512, whole: bool = False, fs: float = 2 * pi) -> Any:
     w = scipy.signal.freqz_zpk(plain(z), plain(p), plain(k), worN, whole, fs)[0]
     return None, _from_roots(z, p, k, np.exp(1j * _frequencies(w, fs)))
 
 
-@here.derived
+@here.derived("b", "a")
 def freqs(b: Any, a: Any, worN: Any = 200, plot: Any = None) -> Any:
     b, a = _vector(b), _vector(a)
     w = scipy.signal.freqs(plain(b), plain(a), worN)[0]
     return None, np.polyval(b, 1j * w) / np.polyval(a, 1j * w)
 
 
-@here.derived
+@here.derived("z", "p", "k")
 def freqs_zpk(z: Any, p: Any, k: Any, worN: Any = 200) -> Any:
     w = scipy.signal.freqs_zpk(plain(z), plain(p), plain(k), worN)[0]
     return None, _from_roots(z, p, k, 1j * w)
 
 
-@here.derived
+@here.derived("system")
 def group_delay(system: Any, w: Any = 512, whole: bool = False, fs: float = 2 * pi) -> Any:
     b, a = (_vector(x) for x in system)
     frequencies, value = scipy.signal.group_delay((plain(b), plain(a)), w, whole, fs)
@@ -719,7 +722,7 @@ def _averaged(name: str, spectra: Any, average: str, axis: int) -> Any:
     return np.moveaxis(np.mean(spectra, -1), -1, axis)
 
 
-@here.derived
+@here.derived("x", "y")
 def csd(
     x: Any, y: Any, fs: float = 1.0, window: Any = "hann", nperseg: Any = None, noverlap: Any = None, nfft: Any = None,
     detrend: Any = "constant", return_onesided: bool = True, scaling: str = "density", axis: int = -1,
@@ -733,7 +736,7 @@ def csd(
     return None, _averaged("csd", spectra, average, axis)
 
 
-@here.derived
+@here.derived("x")
 def welch(
     x: Any, fs: float = 1.0, window: Any = "hann", nperseg: Any = None, noverlap: Any = None, nfft: Any = None,
     detrend: Any = "constant", return_onesided: bool = True, scaling: str = "density", axis: int = -1,
@@ -746,7 +749,7 @@ def welch(
     return None, _averaged("welch", spectra, average, axis)
 
 
-@here.derived
+@here.derived("x")
 def periodogram(
     x: Any, fs: float = 1.0, window: Any = "boxcar", nfft: Any = None, detrend: Any = "constant",
     return_onesided: bool = True, scaling: str = "density", axis: int = -1,
@@ -758,7 +761,7 @@ def periodogram(
     return None, np.moveaxis(spectra[..., 0], -1, axis)
 
 
-@here.derived
+@here.derived("x", "y")
 def coherence(
     x: Any, y: Any, fs: float = 1.0, window: Any = "hann", nperseg: Any = None, noverlap: Any = None, nfft: Any = None,
     detrend: Any = "constant", axis: int = -1,
@@ -773,7 +776,7 @@ def coherence(
     return None, (np.real(cross) ** 2 + np.imag(cross) ** 2) / mean(x, x) / mean(y, y)
 
 
-@here.derived
+@here.derived("x")
 def spectrogram(
     x: Any, fs: float = 1.0, window: Any = ("tukey", 0.25), nperseg: Any = None, noverlap: Any = None,
     nfft: Any = None, detrend: Any = "constant", return_onesided: bool = True, scaling: str = "density",
@@ -799,7 +802,7 @@ BOUNDARIES: dict[str, dict[str, Any]] = {
 }
 
 
-@here.derived
+@here.derived("x")
 def stft(
     x: Any, fs: float = 1.0, window: Any = "hann", nperseg: Any = 256, noverlap: Any = None, nfft: Any = None,
     detrend: Any = False, return_onesided: bool = True, boundary: str | None = "zeros", padded: bool = True,
@@ -820,7 +823,7 @@ def stft(
     return None, None, np.moveaxis(np.swapaxes(segments, -1, -2), -2, axis)
 
 
-@here.derived
+@here.derived("Zxx")
 def istft(
     Zxx: Any, fs: float = 1.0, window: Any = "hann", nperseg: Any = None, noverlap: Any = None, nfft: Any = None,
     input_onesided: bool = True, boundary: bool = True, time_axis: int = -1, freq_axis: int = -2,
@@ -848,7 +851,7 @@ def istft(
 
 
 # -- waveforms ---------------------------------------------------------------------------------------------------
-@here.derived
+@here.derived("t")
 def gausspulse(
     t: Any, fc: float = 1000, bw: float = 0.5, bwr: float = -6, tpr: float = -60, retquad: bool = False,
     retenv: bool = False,
@@ -861,7 +864,7 @@ def gausspulse(
     return results if len(results) > 1 else pulse
 
 
-@here.derived
+@here.derived("t", "width")
 def sawtooth(t: Any, width: Any = 1) -> Any:
     t, width = array(t), array(width)
     inside = np.mod(t, 2 * pi)
@@ -871,12 +874,12 @@ def sawtooth(t: Any, width: Any = 1) -> Any:
     return np.where(rising, up, down)
 
 
-@here.derived
+@here.derived("t", "duty")
 def square(t: Any, duty: Any = 0.5) -> Any:
     return 0 * np.floor(array(t)) + 0 * np.floor(array(duty))  # a step: SciPy's value, and no slope
 
 
-@here.derived
+@here.derived("t", "f0", "t1", "f1", "phi")
 def chirp(
     t: Any, f0: Any, t1: Any, f1: Any, method: str = "linear", phi: Any = 0, vertex_zero: bool = True, **options: Any
 ) -> Any:
@@ -899,7 +902,7 @@ def chirp(
     return np.cos(2 * pi * turns + phi * (pi / 180))
 
 
-@here.derived
+@here.derived("t", "poly", "phi")
 def sweep_poly(t: Any, poly: Any, phi: Any = 0) -> Any:
     if not (isinstance(poly, np.poly1d) or holds_tensors(poly)):
         poly = np.asarray(poly)
