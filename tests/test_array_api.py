@@ -218,7 +218,7 @@ def outcome(call: str, xp: Any, names: dict[str, Any]) -> Any:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
         try:
-            return eval(call, {"__builtins__": {}}, scope)
+            return eval(call, {"__builtins__": {"__import__": __import__}}, scope)  # NumPy 2.0 imports its warnings so
         except (AttributeError, IndexError, NameError, TypeError, ValueError) as error:
             return type(error)
 
@@ -374,7 +374,7 @@ def test_drawn_shapes(data: Any) -> None:
     for axis in range(x.ndim):
         compared("concat([x, x], axis=axis)", x=x, axis=axis)
         compared("diff(x, axis=axis)", x=x, axis=axis)
-    for name in ("unique_values", "unique_counts", "unique_inverse", "unique_all", "nonzero"):
+    for name in ("unique_values", "unique_counts", "unique_inverse", "unique_all") + ("nonzero",) * (x.ndim > 0):
         compared(f"{name}(x)", x=x)
 
 
