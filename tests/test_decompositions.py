@@ -371,6 +371,42 @@ def test_forward_mode_warns_also_where_it_is_nested() -> None:
             assert np.isfinite(nested(x)).all()
 
 
+# Sums of squares of eigenvalues, of which the second derivative along e is 2 tr(e e).
+SQUARES: dict[str, Any] = {
+    "eigvalsh": lambda a: np.sum(np.linalg.eigvalsh(a) ** 2),
+    "eigh": lambda a: np.sum(np.linalg.eigh(a)[0] ** 2),
+    "svdvals": lambda a: np.sum(np.linalg.svdvals(a) ** 2),
+    "svd": lambda a: np.sum(np.linalg.svd(a)[1] ** 2),
+    "eigvals": lambda a: np.real(np.sum(np.linalg.eigvals(a) ** 2)),
+}
+
+
+@pytest.mark.parametrize("name", SQUARES)
+def test_second_derivatives_at_equal_values(name: str) -> None:
+    """Right, and not warned of, along what splits none of them; else finite and warned of."""
+
+    def along(e: Any, *modes: Any) -> Any:
+        f: Any = lambda t: SQUARES[name](2 * np.eye(2) + t * e)  # noqa: E731
+        for mode in modes:
+            f = mode(f)
+        return f(0.0)
+
+    def pushed(f: Any) -> Any:
+        return lambda t: cr.jvp(f, (t,), (1.0,))[1]
+
+    for modes in ((cr.grad, cr.grad), (cr.grad, pushed), (pushed, cr.grad), (pushed, pushed)):
+        with warnings.catch_warnings():
+            if name == "eigvals":  # of any matrix: the cotangents of v f(w) v⁻¹ never tell
+                warnings.simplefilter("ignore", DegenerateSpectrumWarning)
+            assert along(np.eye(2), *modes) == pytest.approx(4.0)
+        for e in ([[1.0, 2.0], [2.0, -1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, -1.0]]):
+            with pytest.warns(DegenerateSpectrumWarning):
+                second = along(np.array(e), *modes)
+            assert np.isfinite(second)
+            if modes == (cr.grad, cr.grad) and name in ("eigh", "svd") and e[0][0]:
+                assert second == pytest.approx(2 * np.sum(np.square(e)))  # the diagonals tell
+
+
 def test_defective_matrices_have_the_derivatives_of_the_trace() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateSpectrumWarning)

@@ -172,8 +172,12 @@ def _averaged(x: Any, tied: Any) -> Any:
 
 
 def _checked_average(x: Any, tied: Any, what: str) -> Any:
+    """The average over equal values, with a warning, unless x is even there: then x, whose own derivative is not."""
     average = _averaged(x, tied)
-    _warn_where(plain(x) - plain(average), what, x)
+    apart = np.abs(plain(x) - plain(average))
+    if np.max(apart, initial=0) <= np.sqrt(np.finfo(apart.dtype).eps) * np.max(np.abs(plain(x)), initial=0):
+        return x
+    _warn(what)
     return average
 
 
@@ -218,7 +222,7 @@ def _within_ties(ct: Any, of_vectors: Any, tied: Any, used: bool, what: tuple[st
     turned = ~negligible_in_ties(factor * np.max(np.abs(plain(of_vectors)), -1), ct)
     if np.any(~aligned & (turned | (flat & used))):
         _warn(what[0])
-    remainder = np.where(explained, 0, mean - factor * mean_size)
+    remainder = np.where(explained, 0, np.where(even, ct, mean) - factor * mean_size)
     return _on_diagonal(remainder) + np.expand_dims(factor, -1) * np.where(tied, of_vectors, 0)
 
 
@@ -230,6 +234,16 @@ def _reciprocal(x: Any, zero: Any) -> Any:
 def _differences(values: Any, tied: Any) -> Any:
     """1 / (value j - value i), and 0 for equal ones."""
     return _reciprocal(np.expand_dims(values, -2) - np.expand_dims(values, -1), tied)
+
+
+def _recorded(*several: Any) -> bool:
+    """Whether one of these is a Tensor: a derivative is being differentiated."""
+    return any(plain(x) is not x for x in several)
+
+
+def _beside(ct: Any, values: Any) -> Any:
+    """Cotangents of values that are differentiated in turn may depend on the values: `_used` says so of them then."""
+    return ct + 0 * values if _recorded(ct) and _tied(values).sum() > values.size else ct
 
 
 def _on_diagonal(x: Any) -> Any:
@@ -262,6 +276,7 @@ def _unfolded(q: Any, t: Any) -> Any:
 
 # -- eigenvalues of Hermitian matrices ---------------------------------------------------------------------------
 EIGENVECTORS = "the choice of eigenvectors of equal eigenvalues, or on their phases"
+SPLIT_EIGENVALUES = "how a direction splits equal eigenvalues, at second order"
 EIGENVALUES = "which of several equal eigenvalues is which"
 
 
@@ -282,6 +297,8 @@ def _eigh_push(t: Any, results: Any, node: Any) -> Any:
     w, v = results
     tied = _tied(w)
     inner = adjoint(v) @ from_triangle(t, _uplo(node)) @ v
+    if _recorded(inner) and _splits(tied, inner):
+        _warn(SPLIT_EIGENVALUES)
     return _averaged(np.real(_diagonal(inner)), tied), v @ (_differences(w, tied) * inner)
 
 
@@ -309,11 +326,13 @@ def eigh(a: Any, UPLO: str = "L") -> Any:
 
 def _eigvalsh_pull(ct: Any, node: Any) -> Any:
     w, v = np.linalg.eigh(node.operands[0].value, _uplo(node))
-    ct = _checked_average(ct, _tied(w), EIGENVALUES)
+    ct = _beside(_checked_average(ct, _tied(w), EIGENVALUES), w)
     return onto_triangle((v * np.expand_dims(ct, -2)) @ adjoint(v), _uplo(node))
 
 
 def _eigvalsh_push(node: Any, tangents: Sequence[Any]) -> Any:
+    if _recorded(node.operands[0].value, tangents[0]) and _eigvalsh_asks(node, tangents):
+        _warn(SPLIT_EIGENVALUES)
     w, v = np.linalg.eigh(node.operands[0].value, _uplo(node))
     moved = from_triangle(tangents[0], _uplo(node)) @ v
     return _averaged(np.real(np.sum(conjugated(v) * moved, -2)), _tied(w))
@@ -377,6 +396,8 @@ def _eig_push(t: Any, results: Any, node: Any) -> Any:
     tied = _tied(w)
     _warn_if_defective(v)
     inner = np.linalg.solve(v, t @ v)
+    if _recorded(inner) and _splits(tied, inner):
+        _warn(SPLIT_EIGENVALUES)
     moved = v @ (_differences(w, tied) * inner)
     lengths = np.sum(conjugated(v) * moved, -2, keepdims=True)
     return _averaged(_diagonal(inner), tied), moved - v * lengths
@@ -416,17 +437,20 @@ def _matched(w: Any, values: Any) -> Any:
 def _eigvals_vectors(node: Any) -> tuple[Any, Any]:
     w, v = np.linalg.eig(node.operands[0].value)
     _warn_if_defective(v)
-    return plain(node.value), v @ _matched(plain(node.value), plain(w))
+    order = _matched(plain(node.value), plain(w))
+    return np.squeeze(np.expand_dims(w, -2) @ order, -2), v @ order
 
 
 def _eigvals_pull(ct: Any, node: Any) -> Any:
     w, v = _eigvals_vectors(node)
-    ct = _checked_average(ct, _tied(w), EIGENVALUES)
+    ct = _beside(_checked_average(ct, _tied(w), EIGENVALUES), w)
     return np.linalg.solve(adjoint(v), np.expand_dims(ct, -1) * adjoint(v))
 
 
 def _eigvals_push(node: Any, tangents: Sequence[Any]) -> Any:
     w, v = _eigvals_vectors(node)
+    if _recorded(node.operands[0].value, tangents[0]) and _eigvals_asks(node, tangents):
+        _warn(SPLIT_EIGENVALUES)
     return _averaged(_diagonal(np.linalg.solve(v, tangents[0] @ v)), _tied(w))
 
 
@@ -450,6 +474,7 @@ eigvals_rule = custom(
 # -- singular values ---------------------------------------------------------------------------------------------
 SINGULAR_VECTORS = "the choice of singular vectors of equal singular values, or on their phases"
 SINGULAR_SIGNS = "the signs of singular values that are 0"
+SPLIT_SINGULAR_VALUES = "how a direction splits equal singular values, at second order"
 SINGULAR_VALUES = "which of several equal singular values is which"
 
 
@@ -507,6 +532,8 @@ def _svd_push(t: Any, results: Any, node: Any) -> Any:
     u, v = all_u[..., :k], all_v[..., :k]
     difference, total, inverse, tied, _ = _svd_factors(s)
     inner = adjoint(u) @ t @ v
+    if _recorded(inner) and _splits(tied, (inner + adjoint(inner)) / 2):
+        _warn(SPLIT_SINGULAR_VALUES)
     x, y = difference * (inner + adjoint(inner)) / 2, total * _skew(inner)
     t_u, t_v = u @ (x + y), v @ (x - y)
     if u.shape[-2] > k:
@@ -548,11 +575,13 @@ def _without_small(x: Any, s: Any) -> Any:
 
 def _svdvals_pull(ct: Any, node: Any) -> Any:
     u, s, vh = np.linalg.svd(node.operands[0].value, full_matrices=False)
-    ct = _checked_average(_without_small(ct, s), _tied(s), SINGULAR_VALUES)
+    ct = _beside(_checked_average(_without_small(ct, s), _tied(s), SINGULAR_VALUES), s)
     return (u * np.expand_dims(ct, -2)) @ vh
 
 
 def _svdvals_push(node: Any, tangents: Sequence[Any]) -> Any:
+    if _recorded(node.operands[0].value, tangents[0]) and _svdvals_asks(node, tangents):
+        _warn(SPLIT_SINGULAR_VALUES)
     u, s, vh = np.linalg.svd(node.operands[0].value, full_matrices=False)
     change = np.real(np.sum(conjugated(u) * (tangents[0] @ adjoint(vh)), -2))
     return _averaged(_without_small(change, s), _tied(s))
