@@ -7,10 +7,12 @@ import inspect
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule.errors import UnsupportedFunctionError
+from chainrule.scipy import namespace
 
 WITHOUT_SCIPY = """
 import sys
@@ -54,3 +56,19 @@ def test_every_name_of_scipy_is_declared(module: str) -> None:
         elif kind not in ("differentiable", "nondifferentiable") and inspect.isfunction(getattr(ours, name)):
             with pytest.raises(UnsupportedFunctionError, match=f"scipy.{module}.{name} was called with a Tensor"):
                 getattr(ours, name)(cr.Tensor(1.0))
+
+
+def test_a_value_that_the_operations_do_not_give_warns() -> None:
+    t = cr.Tensor([1.0, 2.0])
+    assert namespace.exactly(np.array([2.0, 4.0]), t * 2).node is not None
+    with pytest.warns(RuntimeWarning, match="the derivative may be wrong"):
+        namespace.exactly(np.array([2.0, 4.1]), t * 2)
+
+
+@pytest.mark.parametrize("module", ["integrate", "interpolate", "linalg", "signal"])
+def test_docstrings_say_where_functions_are_differentiable(module: str) -> None:
+    ours = importlib.import_module(f"chainrule.scipy.{module}")
+    for name, kind in ours.here.kinds.items():
+        assert getattr(ours, name).__doc__, name
+        if kind == "differentiable" and inspect.isfunction(getattr(ours, name)) and name != "fixed_quad":
+            assert "differentiable in" in getattr(ours, name).__doc__, name

@@ -119,7 +119,7 @@ class PPoly:
             t = low + np.mod(t - low, high - low)
         y = _evaluated(self.c, self.x, t, nu)
         outside = np.isnan(value) if not extrapolate else False
-        return exactly(value, np.where(outside, 0, _with_axis(y, t.ndim, self.axis)))
+        return exactly(value, np.where(outside, value, _with_axis(y, t.ndim, self.axis)))
 
     def derivative(self, nu: int = 1) -> PPoly:
         """The piecewise polynomials that are the derivative of order `nu`."""
@@ -154,7 +154,7 @@ class PPoly:
         whole = PPoly(whole.c, whole.x)
         if extrapolate != "periodic":
             result = whole(b) - whole(a)
-            return exactly(value, np.where(np.isnan(value), 0, result))
+            return exactly(value, np.where(np.isnan(value), value, result))
         low, high = self.x[0], self.x[-1]
         period = high - low
 
@@ -492,7 +492,8 @@ def _spline_of(scipys: Any, y: Any, axis: int, basis: Callable[[Any], Any], peri
     unit = np.eye(y.shape[0])
     if periodic:  # the last value is the first one
         unit, y = np.concatenate([unit[:-1, :-1], unit[:1, :-1]]), y[:-1]
-    c = exactly(scipys.c, np.tensordot(basis(unit).c, y, 1))
+    c = np.tensordot(basis(unit).c, y, 1)
+    c = exactly(scipys.c, c + (scipys.c - plain(c)))  # conditions at the ends may add a constant
     return BSpline(scipys.t, np.moveaxis(c, 0, scipys.axis), scipys.k, scipys.extrapolate, scipys.axis)
 
 
@@ -691,7 +692,8 @@ class interp1d:
         low, high = plain(points)[0], plain(points)[-1]
         outside = (plain(t) < low) | (plain(t) > high) | np.isnan(plain(t))
         outside = np.reshape(outside & (not self._extrapolates), t.shape + (1,) * (rows.ndim - 1))
-        return exactly(value, _with_axis(np.where(outside, 0, y), t.ndim, self.axis))
+        outside = _with_axis(np.broadcast_to(outside, y.shape), t.ndim, self.axis)
+        return exactly(value, np.where(outside, value, _with_axis(y, t.ndim, self.axis)))
 
 
 class RegularGridInterpolator:
@@ -740,7 +742,7 @@ class RegularGridInterpolator:
         outside = np.zeros(shape, bool)
         for x, x_t in zip(self.grid, t, strict=True):
             outside |= ((plain(x_t) < plain(x)[0]) | (plain(x_t) > plain(x)[-1])) & self._fills | np.isnan(plain(x_t))
-        return exactly(value, np.where(np.reshape(outside, shape + (1,) * (self.values.ndim - n)), 0, y))
+        return exactly(value, np.where(np.reshape(outside, shape + (1,) * (self.values.ndim - n)), value, y))
 
     def _at(self, t: list[Any], where: list[Any], method: str) -> Any:
         """The sum over the corners of the cells `where`."""

@@ -7,12 +7,14 @@ called with Tensors they have SciPy's value, to the last bit, and a derivative.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from functools import update_wrapper
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import scipy
 
 from ..errors import UnsupportedFunctionError
 from ..rules.linear import as_array
@@ -51,7 +53,24 @@ def exactly(value: Any, composed: Any) -> Any:
     if composed.dtype != value.dtype:
         composed = composed.astype(value.dtype)
     assert composed.shape == value.shape, f"SciPy's value has shape {value.shape}, the derivative {composed.shape}"
+    _agree(value, composed.data)
     return handle(composed.node, value if value.ndim else value[()])
+
+
+def _agree(value: Any, composed: Any) -> None:
+    """Warn if the operations do not compute SciPy's value: their derivative is not that of the value then."""
+    finite = np.isfinite(value) & np.isfinite(composed)
+    scale = np.max(np.abs(value), where=finite, initial=0)
+    with np.errstate(all="ignore"):
+        distance = np.max(np.abs(value - composed), where=finite, initial=0)
+    if distance > np.finfo(value.dtype).eps ** 0.25 * scale:
+        warnings.warn(
+            f"the derivative may be wrong: SciPy's value and the operations that are differentiated differ by "
+            f"{distance:.1g}. Either the problem is badly conditioned, or this version of SciPy ({scipy.__version__}) "
+            "computes something else than the one chainrule was written for.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 class Namespace:
