@@ -203,6 +203,20 @@ def test_classes(cls: Any) -> None:
     check_derivative(lambda a, b: cls.fromroots(a)(b), A, B)
 
 
+@pytest.mark.parametrize("basis", BASES)
+def test_coefficients_with_axes(basis: str) -> None:
+    """As is documented: NumPy gives them axes for an argument that is an ndarray, as np.asanyarray makes it."""
+    val, grid = getattr(BASES[basis], f"{basis}val"), getattr(BASES[basis], f"{basis}grid3d")
+    check_derivative(lambda a, b: val(np.asanyarray(a), np.outer(b, a)), A, B)
+    points = lambda *args: [np.asanyarray(arg) for arg in args]  # noqa: E731
+    check_derivative(lambda a, b: grid(*points(a, b, b), np.ones((2, 3, 2))), A, B)
+
+
+def test_roots_for_many_arguments() -> None:
+    check_derivative(lambda a, b: poly.polynomial.polyvalfromroots(np.asanyarray(a), b), A, B)
+    check_derivative(lambda a, b: poly.polynomial.polyvalfromroots(a[0], b), A, B)
+
+
 def test_domains() -> None:
     check_derivative(lambda a, b: poly.polyutils.mapdomain(a, b[:2], [0.5, 3.0]), A, B)
     check_derivative(lambda a, b: poly.polyutils.mapparms(a[:2], b[:2]), A, B)

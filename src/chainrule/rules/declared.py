@@ -95,6 +95,11 @@ POLYNOMIALS = {  # module: what its functions begin with, and its class
     "polynomial": ("poly", "Polynomial"), "chebyshev": ("cheb", "Chebyshev"), "legendre": ("leg", "Legendre"),
     "hermite": ("herm", "Hermite"), "hermite_e": ("herme", "HermiteE"), "laguerre": ("lag", "Laguerre"),
 }  # fmt: skip
+EVALUATES = (
+    "Works, differentiated in the argument and in the coefficients. Where the coefficients (of polyvalfromroots: the "
+    "roots) have axes of their own, pass np.asanyarray(t) for an argument t that is no number: NumPy looks whether it "
+    "is an ndarray before it gives them axes for it"
+)
 FACTORISED = (
     "Calls LAPACK on an array of Tensors, which NumPy refuses. Write np.polyfit or np.roots, or np.linalg.lstsq of the "
     "Vandermonde matrix and np.linalg.eigvals of the companion matrix"
@@ -109,7 +114,8 @@ _without_asking(SETS, "np.polynomial.polyutils", "format_float")
 for _module, (_short, _class) in POLYNOMIALS.items():
     _full = f"np.polynomial.{_module}"
     for _names, _outcome in (
-        ("line add sub mulx mul div pow val val2d val3d grid2d grid3d der int fromroots vander", FLOWS),
+        ("line add sub mulx mul div pow der int fromroots vander", FLOWS),
+        ("val val2d val3d grid2d grid3d", EVALUATES),
         ("vander2d vander3d companion trim weight interpolate", FLOWS),
         ("fit roots", FACTORISED),
         ("gauss pts1 pts2", MAKES),
@@ -118,4 +124,4 @@ for _module, (_short, _class) in POLYNOMIALS.items():
     _without_asking(FLOWS, _full, f"{_short}2poly poly2{_short}")
     _without_asking(CLASSES, _full, _class)
     _without_asking(CLASSES, "np.polynomial", _class)
-_without_asking(FLOWS, "np.polynomial.polynomial", "polyvalfromroots")
+_without_asking(EVALUATES, "np.polynomial.polynomial", "polyvalfromroots")

@@ -136,7 +136,14 @@ def _centred(node: Any) -> Any:
     """The deviations from the mean; np.mean would warn of empty groups again."""
     x = node.operands[0].value
     total = summed(masked(x, node.params[1].get("where", True)), node)
-    return x - raised(_over_count(total, node), node)
+    return _less(x, raised(_over_count(total, node), node))
+
+
+def _scaled(fresh: Any, factor: Any) -> Any:
+    """A product, on the memory of its first factor, which nobody else holds."""
+    if fresh.__class__ is np.ndarray and fresh.dtype == factor.dtype and factor.__class__ in (np.ndarray, np.float64):
+        return np.multiply(fresh, factor, fresh)
+    return fresh * factor
 
 
 def _per_element(node: Any) -> Any:
@@ -149,14 +156,15 @@ def _per_element(node: Any) -> Any:
 
 
 def _var_gradient(node: Any) -> Any:
-    return masked(2 * _per_element(node) * _centred(node), node.params[1].get("where", True))
+    return masked(_scaled(_centred(node), 2 * _per_element(node)), node.params[1].get("where", True))
 
 
 def _std_gradient(node: Any) -> Any:
     # Where all elements agree the numerator is zero too: the smallest subgradient, as for a norm.
     deviation = raised(node.value, node)
     slope = _per_element(node) / np.where(deviation == 0, 1, deviation)
-    return masked(np.where(deviation == 0, 0, slope * _centred(node)), node.params[1].get("where", True))
+    slope = np.where(deviation == 0, 0, slope)
+    return masked(_scaled(_centred(node), slope), node.params[1].get("where", True))
 
 
 def _about(a: Any, mean: Any, axis: Axes, dtype: Any, ddof: float, keepdims: Any, where: Any, skip_nan: bool) -> Any:
@@ -204,6 +212,8 @@ _moment(np.std, reduction("std", np.std, _std_gradient, needs="ay"))
 
 # -- extremes ------------------------------------------------------------------------------------------------------
 def _equal(x: Any, y: Any) -> Any:
+    if not np.any(np.isnan(y)):
+        return x == y
     return np.logical_or(x == y, np.logical_and(x != x, y != y))
 
 
