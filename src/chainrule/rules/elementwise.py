@@ -176,8 +176,8 @@ row("arcsinh", "a", "1/hypot(1, a)", complex_rule=_inverse(np.arcsinh, "", "sqrt
 SIDE = "sqrt(a - 1)*sqrt(a + 1)"
 row("arccosh", "a", f"1/({SIDE})", domain=(ABOVE_ONE,), complex_rule=_inverse(np.arccosh, "", f"({SIDE})", "sinh(y)"))
 row("arctanh", "a", "1/((1 - a)*(1 + a))", domain=(UNIT,))
-SIDE = "where({0} - {0} == 0, {0}/where(y == 0, 1, y), sign({0}))"
-row("hypot", "a b", SIDE.format("a"), SIDE.format("b"), domain=(POSITIVE, POSITIVE))
+ALONG = "where({0} - {0} == 0, {0}/where(y == 0, 1, y), sign({0}))"
+row("hypot", "a b", ALONG.format("a"), ALONG.format("b"), domain=(POSITIVE, POSITIVE))
 RADIUS = "hypot(a, b)"
 row(
     "arctan2",

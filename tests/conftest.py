@@ -1,0 +1,17 @@
+"""What every test run says last."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Which libraries derivatives are compared with: JAX only where it is installed."""
+    peers = []
+    for name in ("numpy", "scipy", "torch", "jax"):
+        try:
+            peers.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            peers.append(f"{name} not installed, so not compared with")
+    terminalreporter.write_line("peers: " + ", ".join(peers))
