@@ -19,6 +19,17 @@ from chainrule.scipy import special, special_table
 ROWS = special_table.ROWS
 
 
+def order_of(rule: Rule) -> int:
+    """Steps have no second derivative, and of incomplete gamma and beta functions in their parameters none is known."""
+    flat = set(rule.partials) <= {"0", None}
+    return (
+        1
+        if flat
+        or any("gammainc_slope(" in (partial or "") or "betainc_slope(" in (partial or "") for partial in rule.partials)
+        else 2
+    )
+
+
 def rows(several: list[Rule]) -> Any:
     return pytest.mark.parametrize("rule", several, ids=[rule.name for rule in several])
 
@@ -54,9 +65,8 @@ def in_known(rule: Rule, args: list[Any]) -> tuple[Any, list[Any]]:
 @rows(ROWS)
 def test_value_and_derivatives(rule: Rule) -> None:
     f, args = in_known(rule, sample(rule, (4,)))
-    flat = set(rule.partials) <= {"0", None}
     noisy = rule.name.startswith("itairy")  # SciPy computes these integrals to some seven digits
-    check(f, args, seed=rule.name, order=1 if flat or noisy else 2, tolerance=1e-5 if noisy else 1e-7)
+    check(f, args, seed=rule.name, order=1 if noisy else order_of(rule), tolerance=1e-5 if noisy else 1e-7)
 
 
 # -- the namespace ---------------------------------------------------------------------------------------------------
@@ -98,7 +108,7 @@ def test_on_arrays_the_functions_are_scipys() -> None:
     np.testing.assert_array_equal(special.roots_legendre(3)[0], scipy_special.roots_legendre(3)[0])
 
 
-@pytest.mark.parametrize("name", ["jv", "kn", "gammainc", "betainc", "polygamma", "eval_legendre", "hyp2f1"])
+@pytest.mark.parametrize("name", ["jv", "kn", "stdtr", "fdtr", "polygamma", "eval_legendre", "hyp2f1"])
 def test_a_derivative_that_is_not_known_raises_by_name(name: str) -> None:
     rule = rules[name]
     args = [cr.Tensor(float(np.ravel(arg)[0])) for arg in sample(rule, (1,))]

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 import torch
 from oracle import check, same, spaced
-from test_scipy_special import in_known, sample
+from test_scipy_special import in_known, order_of, sample
 
 import chainrule as cr
 from chainrule import errors
@@ -47,7 +47,7 @@ def test_rows(rule: Rule) -> None:
     if not any(known.partials):
         return
     f, args = in_known(known, sample(rule, (3,)))
-    check(f, args, seed=rule.name, order=1 if set(known.partials) <= {"0", None} else 2)
+    check(f, args, seed=rule.name, order=order_of(known))
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -124,8 +124,8 @@ def test_what_is_not_differentiable_raises_by_name() -> None:
     ]:
         with pytest.raises(errors.UnsupportedFunctionError, match=name):
             call()
-    with pytest.raises(errors.NoDerivativeError, match="gamma_cdf was to be differentiated in its second operand"):
-        stats.gamma.cdf(1.0, t).backward()
+    with pytest.raises(errors.NoDerivativeError, match="t_cdf was to be differentiated in its second operand"):
+        stats.t.cdf(1.0, t).backward()
     with pytest.raises(errors.NoDerivativeError, match="poisson_logpmf was to be differentiated in its first operand"):
         stats.poisson.logpmf(cr.Tensor(2.0), 1.5).backward()
 

@@ -216,14 +216,28 @@ known(
     domain=(POSITIVE, POSITIVE),
 )
 known("factorial", "a", "where(a < 0, 0, y*psi(where(a < 0, 0, a) + 1))", domain=(POSITIVE,))
-known("gammainc", "a b", None, "gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
-known("gammaincc", "a b", None, "-gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
-known("gammaincinv", "a b", None, "1/gamma_density(a, y)", domain=(POSITIVE, UNIT))
-known("gammainccinv", "a b", None, "-1/gamma_density(a, y)", domain=(POSITIVE, UNIT))
-known("betainc", "a b c", None, None, "beta_density(a, b, c, 1 - c)", domain=(POSITIVE, POSITIVE, UNIT))
-known("betaincc", "a b c", None, None, "-beta_density(a, b, c, 1 - c)", domain=(POSITIVE, POSITIVE, UNIT))
-known("betaincinv", "a b c", None, None, "1/beta_density(a, b, y, 1 - y)", domain=(POSITIVE, POSITIVE, UNIT))
-known("betainccinv", "a b c", None, None, "-1/beta_density(a, b, y, 1 - y)", domain=(POSITIVE, POSITIVE, UNIT))
+known("gammainc", "a b", "gammainc_slope(a, b)", "gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
+known("gammaincc", "a b", "-gammainc_slope(a, b)", "-gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
+known(
+    "gammaincinv", "a b", "-gammainc_slope(a, y)/gamma_density(a, y)", "1/gamma_density(a, y)", domain=(POSITIVE, UNIT)
+)
+known(
+    "gammainccinv",
+    "a b",
+    "-gammainc_slope(a, y)/gamma_density(a, y)",
+    "-1/gamma_density(a, y)",
+    domain=(POSITIVE, UNIT),
+)
+BETA_A, BETA_B = "betainc_slope(a, b, {0})", "betainc_slope(b, a, 1 - {0})"
+BETA_C = "beta_density(a, b, {0}, 1 - {0})"
+for _name, _a, _b, _c in (
+    ("betainc", BETA_A, f"-{BETA_B}", BETA_C),
+    ("betaincc", f"-{BETA_A}", BETA_B, f"-{BETA_C}"),
+    ("betaincinv", f"-{BETA_A}/{BETA_C}", f"{BETA_B}/{BETA_C}", f"1/{BETA_C}"),
+    ("betainccinv", f"-{BETA_A}/{BETA_C}", f"{BETA_B}/{BETA_C}", f"-1/{BETA_C}"),
+):
+    _at = "y" if _name.endswith("inv") else "c"
+    known(_name, "a b c", *(each.format(_at) for each in (_a, _b, _c)), domain=(POSITIVE, POSITIVE, UNIT))
 
 # -- distribution functions --------------------------------------------------------------------------------------------
 COUNT = (2.0, 2.0)
@@ -247,17 +261,36 @@ known("nbdtri", "a b c", None, None, "1/beta_density(b, a + 1, y, 1 - y)", domai
 known("pdtr", "a b", None, "-gamma_density(floor(a) + 1, b)", domain=(COUNT, POSITIVE))
 known("pdtrc", "a b", None, "gamma_density(floor(a) + 1, b)", domain=(COUNT, POSITIVE))
 known("pdtri", "a b", None, "-1/gamma_density(a + 1, y)", domain=(COUNT, UNIT))
-known("chdtr", "a b", None, "0.5*gamma_density(0.5*a, 0.5*b)", domain=(POSITIVE, POSITIVE))
-known("chdtrc", "a b", None, "-0.5*gamma_density(0.5*a, 0.5*b)", domain=(POSITIVE, POSITIVE))
-known("chdtri", "a b", None, "-2/gamma_density(0.5*a, 0.5*y)", domain=(POSITIVE, UNIT))
 known(
-    "gdtr", "a b c", "c*gamma_density(b, a*c)", None, "a*gamma_density(b, a*c)", domain=(POSITIVE, POSITIVE, POSITIVE)
+    "chdtr", "a b", "0.5*gammainc_slope(0.5*a, 0.5*b)", "0.5*gamma_density(0.5*a, 0.5*b)", domain=(POSITIVE, POSITIVE)
+)
+known(
+    "chdtrc",
+    "a b",
+    "-0.5*gammainc_slope(0.5*a, 0.5*b)",
+    "-0.5*gamma_density(0.5*a, 0.5*b)",
+    domain=(POSITIVE, POSITIVE),
+)
+known(
+    "chdtri",
+    "a b",
+    "-gammainc_slope(0.5*a, 0.5*y)/gamma_density(0.5*a, 0.5*y)",
+    "-2/gamma_density(0.5*a, 0.5*y)",
+    domain=(POSITIVE, UNIT),
+)
+known(
+    "gdtr",
+    "a b c",
+    "c*gamma_density(b, a*c)",
+    "gammainc_slope(b, a*c)",
+    "a*gamma_density(b, a*c)",
+    domain=(POSITIVE, POSITIVE, POSITIVE),
 )
 known(
     "gdtrc",
     "a b c",
     "-c*gamma_density(b, a*c)",
-    None,
+    "-gammainc_slope(b, a*c)",
     "-a*gamma_density(b, a*c)",
     domain=(POSITIVE, POSITIVE, POSITIVE),
 )

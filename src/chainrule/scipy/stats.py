@@ -190,6 +190,11 @@ def slope_of_power(exponent: str, x: str = "a") -> str:
     return f"where({exponent} == 0, 0, ({exponent})/where({exponent} == 0, 1, {x}))"
 
 
+def over_density(formula: str, density: str) -> str:
+    """A derivative of the distribution function over the density, 0 where there is none."""
+    return f"where({density} == 0, 0, {formula}/{density})"
+
+
 LINE, RAY, UNIT, SHAPE = (-2.0, 2.0), (0.2, 3.0), (0.05, 0.95), (1.2, 3.0)
 BY_LOG = "a*log(a)/b"  # where the distribution function depends on a**b
 continuous("norm", "-a", hazards={"cdf": MILLS.format("a"), "sf": MILLS.format("(-a)")})
@@ -206,23 +211,35 @@ continuous("halfcauchy", "-2*a/(1 + a*a)", inside="a >= 0", domain=(RAY,))
 continuous("halflogistic", "-tanh(0.5*a)", inside="a >= 0", domain=(RAY,))
 continuous("rayleigh", "1/a - a", inside="a >= 0", domain=(RAY,))
 continuous("maxwell", "2/a - a", inside="a >= 0", domain=(RAY,))
-continuous("gamma", f"{slope_of_power('b - 1')} - 1", ("log(a) - psi(b)", None), inside="a >= 0", domain=(RAY, SHAPE))
+continuous(
+    "gamma",
+    f"{slope_of_power('b - 1')} - 1",
+    ("log(a) - psi(b)", over_density("gammainc_slope(b, a)", "gamma_pdf(a, b)")),
+    inside="a >= 0",
+    domain=(RAY, SHAPE),
+)
 continuous(
     "chi2",
     f"{slope_of_power('0.5*b - 1')} - 0.5",
-    ("0.5*(log(0.5*a) - psi(0.5*b))", None),
+    ("0.5*(log(0.5*a) - psi(0.5*b))", over_density("0.5*gammainc_slope(0.5*b, 0.5*a)", "chi2_pdf(a, b)")),
     inside="a >= 0",
     domain=(RAY, (2.5, 5.0)),
 )
-continuous("invgamma", "(1/a - b - 1)/a", ("-log(a) - psi(b)", None), inside="a > 0", domain=(RAY, SHAPE))
+continuous(
+    "invgamma",
+    "(1/a - b - 1)/a",
+    ("-log(a) - psi(b)", over_density("-gammainc_slope(b, 1/a)", "invgamma_pdf(a, b)")),
+    inside="a > 0",
+    domain=(RAY, SHAPE),
+)
 continuous(
     "invgauss", "-1.5/a - 0.5*(1/b - 1/a)*(1/b + 1/a)", ("(a - b)/b/b/b", None), inside="a > 0", domain=(RAY, SHAPE)
 )
 continuous(
     "beta",
     f"{slope_of_power('b - 1')} - ({slope_of_power('c - 1', '(1 - a)')})",
-    ("log(a) + psi_gap(b, c)", None),
-    ("log1p(-a) + psi_gap(c, b)", None),
+    ("log(a) + psi_gap(b, c)", over_density("betainc_slope(b, c, a)", "beta_pdf(a, b, c)")),
+    ("log1p(-a) + psi_gap(c, b)", over_density("-betainc_slope(c, b, 1 - a)", "beta_pdf(a, b, c)")),
     inside="(a >= 0)*(a <= 1)",
     domain=(UNIT, SHAPE, SHAPE),
 )
