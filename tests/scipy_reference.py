@@ -184,6 +184,8 @@ REFERENCES: dict[str, tuple[Callable[..., Any], list[Interval | int]]] = {
 
 # Worse than 16, and why.
 REASONS = {
+    "fdtr": (20000, "the derivative in a shape is what two terms of opposite sign leave"),
+    "stdtr": (1000, "the derivative in the shape is what two terms of opposite sign leave"),
     "jv": (60, "near its extremes the derivative is a difference of two, each with SciPy's error"),
     "ive": (3000, "the derivative for large z is what is left of terms 2 z times its size"),
     "airye_ai": (2000, "SciPy's own value is off by 150 ulp around 2"),

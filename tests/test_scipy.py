@@ -27,7 +27,7 @@ except MissingExtraError as error:
 """
 
 
-@pytest.mark.parametrize("module", ["special", "integrate", "interpolate", "linalg", "signal"])
+@pytest.mark.parametrize("module", ["special", "stats", "integrate", "interpolate", "linalg", "signal"])
 def test_without_scipy_the_error_names_the_extra(module: str) -> None:
     code = WITHOUT_SCIPY.format(module=module)
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

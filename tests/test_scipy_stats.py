@@ -124,8 +124,8 @@ def test_what_is_not_differentiable_raises_by_name() -> None:
     ]:
         with pytest.raises(errors.UnsupportedFunctionError, match=name):
             call()
-    with pytest.raises(errors.NoDerivativeError, match="t_cdf was to be differentiated in its second operand"):
-        stats.t.cdf(1.0, t).backward()
+    with pytest.raises(errors.NoDerivativeError, match="vonmises_cdf was to be differentiated in its second operand"):
+        stats.vonmises.cdf(1.0, t).backward()
     with pytest.raises(errors.NoDerivativeError, match="poisson_logpmf was to be differentiated in its first operand"):
         stats.poisson.logpmf(cr.Tensor(2.0), 1.5).backward()
 

@@ -297,10 +297,13 @@ known(
 known("gdtrix", "a b c", "-y/a", None, "1/(a*gamma_density(b, a*y))", domain=(POSITIVE, POSITIVE, UNIT))
 known("gdtria", "a b c", "1/(c*gamma_density(b, c*y))", None, "-y/c", domain=(UNIT, POSITIVE, POSITIVE))
 F_SLOPE = "beta_density(0.5*a, 0.5*b, a*{0}/(a*{0} + b), b/(a*{0} + b))*a*b/(a*{0} + b)/(a*{0} + b)"
-known("fdtr", "a b c", None, None, F_SLOPE.format("c"), domain=(POSITIVE, POSITIVE, POSITIVE))
-known("fdtrc", "a b c", None, None, f"-{F_SLOPE.format('c')}", domain=(POSITIVE, POSITIVE, POSITIVE))
+F_A = f"(0.5*betainc_slope(0.5*a, 0.5*b, a*c/(a*c + b)) + c/a*{F_SLOPE.format('c')})"
+F_B = f"(0.5*betainc_slope(0.5*b, 0.5*a, b/(a*c + b)) + c/b*{F_SLOPE.format('c')})"
+known("fdtr", "a b c", F_A, f"-{F_B}", F_SLOPE.format("c"), domain=(POSITIVE, POSITIVE, POSITIVE))
+known("fdtrc", "a b c", f"-{F_A}", F_B, f"-{F_SLOPE.format('c')}", domain=(POSITIVE, POSITIVE, POSITIVE))
 known("fdtri", "a b c", None, None, f"1/({F_SLOPE.format('y')})", domain=(POSITIVE, POSITIVE, UNIT))
-known("stdtr", "a b", None, "t_density(a, b)", domain=(POSITIVE, REAL))
+T_A = "-0.25*sign(b)*betainc_slope(0.5*a, 0.5, a/(a + b*b)) - 0.5*b/a*t_density(a, b)"
+known("stdtr", "a b", T_A, "t_density(a, b)", domain=(POSITIVE, REAL))
 known("stdtrit", "a b", None, "1/t_density(a, y)", domain=(POSITIVE, UNIT))
 CHI_DENSITY = (
     "where(c == 0, 0.5*gamma_density(0.5*({0}), 0.5*a), 0.5*exp_minus_half_square(sqrt(a) - sqrt(c))"

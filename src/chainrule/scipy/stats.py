@@ -246,14 +246,23 @@ continuous(
 continuous(
     "t",
     "-(b + 1)*a/(b + a*a)",
-    ("0.5*(psi_gap(0.5*b, 0.5) - 1/b - log1p(a*a/b) + (b + 1)*a*a/b/(b + a*a))", None),
+    (
+        "0.5*(psi_gap(0.5*b, 0.5) - 1/b - log1p(a*a/b) + (b + 1)*a*a/b/(b + a*a))",
+        over_density("-0.25*sign(a)*betainc_slope(0.5*b, 0.5, b/(b + a*a))", "t_pdf(a, b)") + " - 0.5*a/b",
+    ),
     domain=(LINE, SHAPE),
 )
 continuous(
     "f",
     f"{slope_of_power('0.5*b - 1')} - 0.5*(b + c)*b/(c + b*a)",
-    ("0.5*(log(a*b/(c + a*b)) + 1 - (b + c)*a/(c + a*b) + psi_gap(0.5*b, 0.5*c))", None),
-    ("0.5*(log(c/(c + a*b)) + 1 - (b + c)/(c + a*b) + psi_gap(0.5*c, 0.5*b))", None),
+    (
+        "0.5*(log(a*b/(c + a*b)) + 1 - (b + c)*a/(c + a*b) + psi_gap(0.5*b, 0.5*c))",
+        over_density("0.5*betainc_slope(0.5*b, 0.5*c, a*b/(a*b + c))", "f_pdf(a, b, c)") + " + a/b",
+    ),
+    (
+        "0.5*(log(c/(c + a*b)) + 1 - (b + c)/(c + a*b) + psi_gap(0.5*c, 0.5*b))",
+        over_density("-0.5*betainc_slope(0.5*c, 0.5*b, c/(a*b + c))", "f_pdf(a, b, c)") + " - a/c",
+    ),
     inside="a >= 0",
     domain=(RAY, (2.5, 5.0), (2.5, 5.0)),
 )
