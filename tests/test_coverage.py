@@ -88,8 +88,11 @@ def test_nothing_is_declared_twice() -> None:
 
 
 def test_what_is_missing_has_no_derivative() -> None:
-    """Of the numeric functions that have a derivative none is declared not implemented."""
-    assert [function for function in reasons if function not in functions and not isinstance(function, str)] == []
+    """Of NumPy's functions none is declared not implemented, but those of strings."""
+    for namespace in NAMESPACES:
+        for name, thing in public(namespace):
+            if isinstance(thing, DISPATCHED):
+                assert thing not in reasons or thing in functions, f"{name}: {reasons[thing]}"
 
 
 # -- calls -----------------------------------------------------------------------------------------------------------
