@@ -28,7 +28,7 @@ LAYERS = (
     {"formula"},
     {"rules"},
     {"tensor"},
-    {"operators"},
+    {"inplace"},
     {"operators"},
     {"protocols", "record"},
     {"walk"},

@@ -18,6 +18,7 @@ __all__ = [
     "CLOSED",
     "FREED",
     "NEVER",
+    "REPLACED",
     "Node",
     "by_index",
     "constant",
@@ -95,23 +96,32 @@ class _Closed:
         return "CLOSED"
 
 
-class _Freed:
-    """The rule of a node that a backward pass has released: any further walk over it raises."""
+class _Gone:
+    """The rule of a node through which nothing can be differentiated any more: a walk that comes to it raises."""
 
-    name = "freed"
-    kind = "freed"
+    kind = "gone"
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
 
     def pull(self, node: Node, ct: Any) -> None:
-        raise FreedGraphError(
-            "this graph was freed by an earlier backward pass. Pass retain_graph=True to the first pass, "
-            "or compute the result again."
-        )
+        raise FreedGraphError(self.reason)
 
     careful_pull = forward = pull
 
 
 CLOSED: Final = _Closed()
-FREED: Final = _Freed()
+FREED: Final = _Gone(
+    "freed",
+    "this graph was freed by an earlier backward pass. Pass retain_graph=True to the first pass, "
+    "or compute the result again.",
+)
+REPLACED: Final = _Gone(
+    "replaced",
+    "a leaf of this graph was written to under no_grad() after the graph was made, so its gradient would belong to a "
+    "value that is gone. Call backward() before the update, or compute the result again.",
+)
 NEVER: Final = float("inf")  # root of a node on which no leaf of a reverse walk depends
 
 next_index = count(1).__next__

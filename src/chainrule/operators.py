@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from .graph import Node, constant, next_index, watchers
+from .inplace import Written, overwrite
 from .memory import BIG, apply, matmul
 from .rules.registry import LETTERS, Rule, kept, rules
-from .tensor import Tensor, binary, call, named, overwrite, plain, record, unary
+from .tensor import Tensor, binary, call, named, plain, record, unary
 
 __all__ = ["bind_operators"]
 
@@ -208,10 +209,12 @@ def _absent(name: str, reason: str) -> property:
     return property(refuse)
 
 
-def _in_place(method: str) -> Callable[[Tensor, Any], Tensor]:
-    def in_place(self: Tensor, other: Any) -> Tensor:
+def _in_place(method: str) -> Callable[[Tensor, Any], Any]:
+    def in_place(self: Tensor, other: Any) -> Any:
         result = getattr(self, method)(other)
-        return overwrite(self, result) if self.ndim else result  # NumPy's 0-d results are scalars, which never change
+        if result is NotImplemented or not (self.ndim or hasattr(self, "leaf")):
+            return result  # NumPy's 0-d results are scalars, which never change
+        return overwrite(self, result)
 
     return in_place
 
@@ -262,6 +265,14 @@ def _publish(rule: Rule, functions: tuple[Callable[..., Any], ...], instead: tup
     for name, function in names.items():  # the methods are also what NumPy's loops over object arrays call
         if Tensor.__dict__.get(name) in (None, *instead):
             setattr(Tensor, name, function)
+            setattr(Written, name, _unprinted(rule, reflected=function is functions[-1] and len(functions) > 1))
+
+
+def _unprinted(rule: Rule, reflected: bool) -> Callable[..., Any]:
+    """The operator of Tensors on memory that may change: `record` copies what the derivative reads."""
+    if reflected:
+        return lambda self, other: recorded(rule, other, self)
+    return lambda self, *other: recorded(rule, self, *other) if other else record(rule, (self,))
 
 
 def _print(rule: Rule, instead: tuple[Any, ...] = ()) -> None:

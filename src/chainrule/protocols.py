@@ -14,10 +14,11 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from .errors import InPlaceError, UnsupportedFunctionError
+from .inplace import add_at, overwrite
 from .operators import bind_operators
 from .rules.linear import as_array, grid
 from .rules.registry import functions, rules
-from .tensor import Tensor, call, describe, handle, overwrite, plain, plain_everywhere, tensor_like, ufunc_methods
+from .tensor import Tensor, call, describe, handle, plain, plain_everywhere, tensor_like, ufunc_methods
 
 REDUCTIONS: dict[np.ufunc, Any] = {
     np.add: np.sum,
@@ -179,15 +180,16 @@ def _at(ufunc: np.ufunc, a: Any, indices: Any, *values: Any) -> None:
             "make the target a Tensor"
         )
     indices, values = plain_everywhere(indices), tuple(tensor_like(value) for value in values)
+    if ufunc is np.add:
+        return add_at(a, indices, values[0])
+    if ufunc is np.subtract:
+        return add_at(a, indices, np.negative(values[0]))
     exact = np.array(a.data)
     ufunc.at(exact, indices, *map(plain, values))
     places = grid(a.shape)[indices]
     values = tuple(np.broadcast_to(as_array(value), places.shape) for value in values)
-    if ufunc in (np.add, np.subtract):
-        composed = ufunc(a, rules["scatter"](values[0].astype(a.dtype), shape=a.shape, index=places))
-    else:
-        composed = _one_by_one(ufunc, a, places.ravel(), [np.ravel(value) for value in values])
-    overwrite(a, _exactly(exact, composed))
+    overwrite(a, _exactly(exact, _one_by_one(ufunc, a, places.ravel(), [np.ravel(value) for value in values])))
+    return None
 
 
 def _one_by_one(ufunc: np.ufunc, a: Any, places: Any, values: list[Any]) -> Any:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 import numpy as np
 
-from .errors import ConcreteValueError, ConversionError, DataError, InPlaceError, OutputError
+from .errors import ConcreteValueError, ConversionError, DataError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, watchers
 from .memory import owns
+from .rules.linear import stored
 from .rules.registry import Rule, functions, kept, lookup, parameter_names, rules
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
@@ -64,13 +66,15 @@ class Tensor:
     True
     """
 
-    __slots__ = ("__weakref__", "data", "leaf", "node", "viewed")
+    __slots__ = ("__weakref__", "data", "leaf", "node", "origin", "views")
 
     data: Any
     leaf: Node
     node: Node | None
-    viewed: bool  # whether another Tensor shares its memory
+    origin: Any  # of a view: the Tensor whose memory it shows, the rule that made it, and the rule's parameters
+    views: Views  # which views of it there are
 
+    written: bool = False  # whether it shows memory that has been written to, and so may change
     empty: type[Tensor]  # the subclass that `Tensor()` makes; the course's names register themselves here
     namespace: ModuleType  # the array API's functions; chainrule.numpy registers itself here
 
@@ -306,7 +310,10 @@ class Tensor:
                 if a.__class__ is Tensor and (bound := unary.get(ufunc)) is not None:
                     return bound(a)
             elif (pair := binary.get(ufunc)) is not None and len(inputs) == 2:
-                result = pair[0](a, inputs[1]) if a.__class__ is Tensor else pair[1](inputs[1], a)
+                if a.__class__ is Tensor:
+                    result = pair[0](a, inputs[1])
+                else:
+                    result = pair[1](inputs[1], a) if inputs[1].__class__ is Tensor else NotImplemented
                 if result is not NotImplemented:
                     return result
             if ufunc not in functions and set("".join(ufunc.types)) == set("O->"):
@@ -324,7 +331,7 @@ class Tensor:
 
     @staticmethod
     def _record(rule: Rule, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if rule.operator is not None and not options:
+        if rule.operator is not None and not options and operands[0].__class__ is Tensor:
             return rule.operator(*operands)
         return record(rule, operands, rest, options)
 
@@ -348,11 +355,6 @@ class Tensor:
         """The imaginary part."""
         return cast(Tensor, np.imag(cast(Any, self)))
 
-    @property
-    def flat(self) -> Iterator[Tensor]:
-        """Iterate over the elements."""
-        return iter(np.ravel(cast(Any, self)))
-
     def __getitem__(self, index: Any) -> Tensor:
         a, u = self.node, self.data
         if a is None or watchers or u.__class__ is not ndarray or not is_basic(index):
@@ -371,16 +373,43 @@ class Tensor:
         node.index = next_index()
         tensor = handle(node, y)
         if y.__class__ is ndarray:
-            tensor.viewed = self.viewed = True
+            self._shows(tensor, node.rule, node.params)
         return tensor
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        overwrite(self, record(rules["put"], (self, value), (plain_index(index),)))
+    def _shows(self, view: Tensor, rule: Rule, params: Any) -> None:
+        """Note that `view` is on the memory of this Tensor, for the day when one of them is written to."""
+        view.origin = self, rule, params
+        try:
+            views = self.views
+        except AttributeError:
+            views = self.views = Views()
+        views.append(ref(view))
+        if len(views) > views.limit:
+            views.forget()
 
-    if TYPE_CHECKING:  # operators and ndarray's methods are bound by loops below, `backward` by the reverse walk
+    if TYPE_CHECKING:  # operators and ndarray's methods are bound by loops, `backward` by the reverse walk
 
+        def __setitem__(self, index: Any, value: Any) -> None: ...
         def backward(self, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None: ...
         def __getattr__(self, name: str) -> Any: ...
+
+
+class Views(list["ref[Tensor]"]):
+    """The views of a Tensor that are still there, and some that are gone."""
+
+    __slots__ = ("limit",)
+
+    def __init__(self) -> None:
+        self.limit = 16
+
+    def forget(self) -> None:
+        """Drop those that are gone, at a cost that does not show: not before the list has doubled."""
+        self[:] = self.alive()
+        self.limit = 2 * len(self) + 16
+
+    def alive(self) -> list[ref[Tensor]]:
+        """References to those that are not gone."""
+        return [view for view in self if view() is not None]
 
 
 class Elements(np.ndarray[Any, Any]):
@@ -533,12 +562,14 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
     """
     values: list[Any] = []
     nodes: list[Node | None] = []
-    active = 0  # a bit per operand that has a node
+    active = written = 0  # a bit per operand that has a node, or shows memory that may change
     for operand in operands:
         if isinstance(operand, Tensor):
             node = operand.node
             if node is not None:
                 active += 1 << len(nodes)
+            if operand.written:
+                written += 1 << len(nodes)
             nodes.append(node)
             values.append(operand.data)
         elif isinstance(operand, ndarray) and operand.dtype is objects:
@@ -555,17 +586,24 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
     if value.__class__ is ndarray and not value.ndim:
         value = value[()]
     if watchers:
-        tensor = watched(rule, nodes, values, value, (rest, options))
+        tensor = watched(rule, nodes, values, value, (rest, options), written)
     elif rule.kind == "nondifferentiable":
         return value
     else:
-        tensor = handle(made(rule, nodes, active, values, value, (rest, options)) if active else None, value)
-    if rule.kind == "linear" and len(operands) == 1 and value.__class__ is ndarray and not owns(value):
-        tensor.viewed = cast(Any, operands[0]).viewed = True
+        tensor = handle(made(rule, nodes, active, values, value, (rest, options), written) if active else None, value)
+    if value.__class__ is ndarray and rule.kind == "linear" and len(operands) == 1 and shows(value, values[0]):
+        cast(Tensor, operands[0])._shows(tensor, rule, (rest, options))
     return tensor
 
 
-def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], value: Any, params: Any) -> Node:
+def shows(value: Any, x: Any) -> bool:
+    """Whether a result is on the memory of what it was made of."""
+    return not owns(value) or value is x
+
+
+def made(
+    rule: Any, nodes: list[Node | None], active: int, values: list[Any], value: Any, params: Any, written: int = 0
+) -> Node:
     """Make the node of an operation, and let its operands keep what its derivative reads."""
     node = Node()
     node.dtype = dtype = value.dtype
@@ -578,6 +616,8 @@ def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], va
     if found is None:
         found = rule.keeps[key] = kept(rule, tuple(operand is not None for operand in nodes))
     positions, keep_output = found
+    if written:
+        _copy_what_may_change(nodes, values, positions, written)
     for i in positions:
         if (operand := nodes[i]) is not None:
             operand.value = values[i]
@@ -591,7 +631,18 @@ def made(rule: Any, nodes: list[Node | None], active: int, values: list[Any], va
     return node
 
 
-def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: Any) -> Any:
+def _copy_what_may_change(
+    nodes: Sequence[Node | None], values: list[Any], positions: Sequence[int], written: int
+) -> None:
+    """Copy the operands that are kept and show memory that is written to, once for each state of that memory."""
+    for i in positions:
+        if written >> i & 1:
+            operand = nodes[i]
+            known = operand.value if operand is not None and operand.rule is not None else None
+            values[i] = np.copy(values[i], order="K") if known is None else known
+
+
+def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: Any, written: int = 0) -> Any:
     """Record while something watches: `no_grad` hides nodes, followers push tangents, a trace keeps everything."""
     stack = contexts.stack
     oldest = max((context.oldest for context in stack), default=0)
@@ -602,11 +653,11 @@ def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: 
     if not any(nodes):
         return value if rule.kind == "nondifferentiable" else handle(None, value)
     active = sum(1 << i for i, operand in enumerate(nodes) if operand is not None)
-    node = made(rule, nodes, active, values, value, params)
+    node = made(rule, nodes, active, values, value, params, written)
     if tracing:
-        node.value = value
+        node.value = np.copy(value, order="K") if written else value
         for operand, known in zip(nodes, values, strict=True):
-            if operand is not None:
+            if operand is not None and operand.value is None:
                 operand.value = known
     node.root = min(getattr(operand, "root", operand.index) for operand in nodes if operand is not None)
     tensor = handle(node, value)
@@ -642,42 +693,12 @@ def call(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
                 args[0]._concrete(f"np.{function.__name__}(t)")  # np.allclose, np.nonzero: the program goes by it
         return value
     if (out := options.pop("out", None)) is not None:
-        return overwrite(out, call(function, args, options))
+        return stored(call(function, args, options), out)
     arity = len(rule.partials) or len(rule.pulls)
     if len(args) < arity:  # operands were given by name
         for name in parameter_names(function)[len(args) : arity]:
             args = (*args, options.pop(name))
     return record(rule, args[:arity], args[arity:], options)
-
-
-def overwrite(target: Any, result: Any) -> Tensor:
-    """Let `target` hold `result` from now on, as an in-place operation does.
-
-    Raises
-    ------
-    InPlaceError
-        If `target` is a plain array, a view, or has views, which would have to change too.
-    """
-    target = target[0] if type(target) is tuple and len(target) == 1 else target
-    if not isinstance(target, Tensor):
-        raise InPlaceError(
-            f"a Tensor cannot be written into an {describe(target)}: the derivative would be lost. "
-            "Write `y = y + t` instead of `y += t`, or make the target a Tensor."
-        )
-    result = result if isinstance(result, Tensor) else handle(None, result)
-    if result.shape != target.shape:
-        raise InPlaceError(f"cannot write {describe(result)} into {describe(target)}")
-    if getattr(target, "viewed", False):
-        raise InPlaceError(
-            f"in-place write to {describe(target)}, which shares its memory with a view; chainrule cannot follow such "
-            "writes yet. Write the out-of-place form (y = x * 2), or work on a copy: x = x.copy()."
-        )
-    if result.dtype != target.dtype:
-        if not np.can_cast(result.dtype, target.dtype, "same_kind"):
-            raise InPlaceError(f"cannot write {describe(result)} into {describe(target)}: the dtype would be narrowed")
-        result = cast(Tensor, result.astype(target.dtype))
-    target.node, target.data = result.node, result.data
-    return target
 
 
 # How ufuncs run with keywords (out=, where=, dtype=) and through their methods; filled by protocols.py.

@@ -61,6 +61,9 @@ class Rule:
     pull_all : for any number of operands: a function `(cotangent, node)` giving all of them
     add_into : of a linear rule: a function `(total, cotangent, *params)` that adds the transpose into an array in place
     push : function `(node, tangents)` giving the output's tangent; None in `tangents` is zero
+    pull_in_place : of a write `(base, value)`: a function `(cotangent, node, wanted)` that turns the cotangent, which
+        is the walk's alone, into that of the base, and returns that of the value if it is wanted
+    push_in_place : of a write: a function `(total, tangent, node)` that writes the value's tangent into the base's
     careful_pulls, careful_push : the same for the second walk, where these multiply by what may be infinite or NaN
     asks : of a custom rule: `(node, tangents) -> bool`: whether in forward mode, since the tangents of the result are
         not determined, the pull must be asked afterwards if that matters to what was computed (it warns)
@@ -83,6 +86,8 @@ class Rule:
     pull_all: Function | None = None
     add_into: Function | None = None
     push: Function | None = None
+    pull_in_place: Function | None = None
+    push_in_place: Function | None = None
     careful_pulls: tuple[Function | None, ...] = ()
     careful_push: Function | None = None
     asks: Function | None = None
@@ -229,6 +234,8 @@ def custom(
     pulls: tuple[Function | None, ...] = (),
     pull_all: Function | None = None,
     push: Function | None = None,
+    pull_in_place: Function | None = None,
+    push_in_place: Function | None = None,
     careful_pulls: tuple[Function | None, ...] = (),
     careful_push: Function | None = None,
     asks: Function | None = None,
@@ -244,6 +251,8 @@ def custom(
         pulls=pulls,
         pull_all=pull_all,
         push=push,
+        pull_in_place=pull_in_place,
+        push_in_place=push_in_place,
         careful_pulls=careful_pulls,
         careful_push=careful_push,
         asks=asks,

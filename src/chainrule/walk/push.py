@@ -30,6 +30,7 @@ class Follower(Context):
     def __init__(self) -> None:
         self.start = next_index()
         self.asked: list[Node] = []
+        self.own: set[Node | None] = set()  # results of writes whose tangent nothing else shares memory with
 
     def tangent(self, node: Node | None) -> Any:
         """The tangent of a node, or None where it is zero."""
@@ -47,6 +48,10 @@ class Follower(Context):
         tangents = [self.tangent(operand) for operand in nodes]
         if all(t is None for t in tangents):
             return
+        if node.rule.push_in_place is not None and not outer and self._written(node, tangents):
+            return
+        if node.shape:  # may be a view
+            self.own.difference_update(nodes)
         stack = contexts.stack
         contexts.stack = outer  # what computes a tangent is of no concern to this call or those inside it
         try:
@@ -82,6 +87,22 @@ class Follower(Context):
             if ct is not None:
                 with np.errstate(all="ignore"):
                     (node.rule.pull_all or node.rule.pulls[0])(ct, node)
+
+    def _written(self, node: Node, tangents: Sequence[Any]) -> bool:
+        """Write into the tangent as the program wrote into its memory: a copy once, and O(1) for each element."""
+        base = node.operands[0]
+        total, t = tangents
+        if isinstance(total, Tensor) or isinstance(t, Tensor):
+            return False
+        if base in self.own:
+            self.own.remove(base)
+            del base.tangents[self]
+        else:
+            total = np.zeros(node.shape, node.dtype) if total is None else np.copy(total, order="C")
+        node.rule.push_in_place(total, t, node)
+        self.set_tangent(node, total)
+        self.own.add(node)
+        return True
 
     def _seen(self, node: Node | None, shape_of: Node, value: Any, outer: list[Context]) -> Node:
         """A node as the push rule may see it: its value a Tensor only if somebody outside differentiates it too."""
