@@ -8,7 +8,7 @@ the first write copies it once.  From then on the memory is the business of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 from weakref import ref
@@ -127,8 +127,8 @@ def written(tensor: Tensor) -> Place:
     data = root.data
     if not hasattr(data, "strides"):
         raise InPlaceError(
-            f"in-place write to {describe(tensor)}, which holds a {type(data).__name__}: that has no memory to write to. "
-            "Write the out-of-place form: y = np.where(mask, v, y), y = y * 2."
+            f"in-place write to {describe(tensor)}, which holds a {type(data).__name__}, which has no memory to "
+            "write to. Write the out-of-place form: y = np.where(mask, v, y), y = y * 2."
         )
     memory = Memory(root)
     waiting: list[tuple[Tensor, Any, Steps]] = [(root, memory.data, ())]
@@ -145,10 +145,10 @@ def written(tensor: Tensor) -> Place:
 
 def replaced_leaf(node: Node | None, value: Any, holder: Tensor | None) -> Node | None:
     """Under `no_grad`, writing to a leaf sets its value: the new leaf, which takes the place of this one."""
-    if node is None or node.rule is not None or not is_hidden(node):
+    if node is None or not hasattr(node, "grad") or not is_hidden(node):
         return None
     fresh = leaf(value, node.name)
-    fresh.grad = node.grad
+    fresh.index, fresh.grad = node.index, node.grad  # as old as it was: a constant for this `no_grad` too
     node.rule = REPLACED
     if holder is not None:
         holder.leaf = fresh
@@ -198,7 +198,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if not self.ndim:
         settle(self, record(rules["put"], (self, value), (), {"index": where}))
     elif not (value.__class__ is Written and _is_part(value, self, index)):
-        advance(self, rules["put"], value, where, lambda data: data.__setitem__(where, plain(value)))
+        advance(self, rules["write_put"], value, where, lambda data: data.__setitem__(where, plain(value)))
 
 
 def _is_part(value: Tensor, whole: Tensor, index: Any) -> bool:
@@ -212,7 +212,7 @@ def _is_part(value: Tensor, whole: Tensor, index: Any) -> bool:
 def add_at(target: Tensor, index: Any, value: Any) -> None:
     """Add at an index, several times where a place is repeated, as `np.add.at` does."""
     if target.ndim:
-        advance(target, rules["add_at"], value, index, lambda data: np.add.at(data, index, plain(value)))
+        advance(target, rules["write_add_at"], value, index, lambda data: np.add.at(data, index, plain(value)))
     else:
         settle(target, rules["add_at"](target, value, index=index))
 
@@ -250,8 +250,8 @@ def overwrite(target: Any, result: Any) -> Tensor:
 def no_place(target: Any) -> InPlaceError:
     """What is raised where a Tensor would be written into something else."""
     return InPlaceError(
-        f"a Tensor cannot be written into an {describe(target)}: the derivative would be lost. Write `y = y + t` instead "
-        "of `y += t`, or make the target a Tensor: np.zeros_like(t), np.zeros(shape, like=t), Tensor(array)."
+        f"a Tensor cannot be written into an {describe(target)}: the derivative would be lost. Write `y = y + t` "
+        "instead of `y += t`, or make the target a Tensor: np.zeros_like(t), np.zeros(shape, like=t), Tensor(array)."
     )
 
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from .errors import ConcreteValueError, ConversionError, DataError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, watchers
-from .memory import owns
 from .rules.linear import stored
 from .rules.registry import Rule, functions, kept, lookup, parameter_names, rules
 
@@ -598,7 +597,14 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
 
 def shows(value: Any, x: Any) -> bool:
     """Whether a result is on the memory of what it was made of."""
-    return not owns(value) or value is x
+    if value is x:
+        return True
+    base = value.base  # of a reshape that had to copy, it leads to that copy
+    while base is not None:
+        if base is x or base is x.base:
+            return True
+        base = getattr(base, "base", None)
+    return False
 
 
 def made(
@@ -664,7 +670,8 @@ def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: 
     for position, context in enumerate(stack):
         context.made(node, nodes, values, stack[:position])
     if node.root == NEVER and not tracing:  # nothing will ever be pulled through here
-        node.operands, node.value = (), None  # so that forward mode needs constant memory
+        # so that forward mode needs constant memory; a reverse walk that comes by sees a leaf that it has not asked for
+        node.rule, node.operands, node.params, node.value = None, (), None, None
     return tensor
 
 

@@ -162,9 +162,9 @@ def value_and_grad(
             flat = [node for nodes in targets for node in nodes if node is not None]
             found = _pulled([result], [None], flat, start)
         gradients = []
-        for rebuild, tensors in rebuilds:
-            values = [_gradient(found.get(tensor.node), tensor, start, holomorphic) for tensor in tensors]
-            gradients.append(rebuild(values))
+        for (rebuild, tensors), nodes in zip(rebuilds, targets, strict=True):  # `f` may have written to the Tensors
+            pairs = zip(nodes, tensors, strict=True)
+            gradients.append(rebuild([_gradient(found.get(node), x, start, holomorphic) for node, x in pairs]))
         gradient = gradients[0] if isinstance(argnums, int) else tuple(gradients)
         value = _settled(result, start)
         return ((value, map_tree(lambda x: _settled(x, start), aux)) if has_aux else value), gradient
@@ -277,6 +277,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singular: s
     start = next_index()
     flat = [flatten(primal) for primal in primals]
     tensors = [[_target(x, False) for x in leaves] for leaves, _, _ in flat]
+    nodes = [[tensor.node for tensor in new] for new in tensors]  # before `f` writes to the Tensors
+    targets = [node for each in nodes for node in each if node is not None]
     args = [rebuild(list(new)) for (_, rebuild, _), new in zip(flat, tensors, strict=True)]
     with under(singular):
         result = f(*args)
@@ -285,7 +287,6 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singular: s
         result, aux = result
     outputs, rebuild_output, structure = flatten(result)
     outputs = [tensor_like(output) for output in outputs]
-    targets = [tensor.node for new in tensors for tensor in new if tensor.node is not None]
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         cts, _, ct_structure = flatten(cotangent)
@@ -299,8 +300,9 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singular: s
         with under(singular):
             found = _pulled(outputs, cts, targets, start)
         gradients = []
-        for (_, rebuild, _), new in zip(flat, tensors, strict=True):
-            gradients.append(rebuild([_gradient(found.get(tensor.node), tensor, start) for tensor in new]))
+        for (_, rebuild, _), new, each in zip(flat, tensors, nodes, strict=True):
+            pairs = zip(each, new, strict=True)
+            gradients.append(rebuild([_gradient(found.get(node), x, start) for node, x in pairs]))
         return tuple(gradients)
 
     value = rebuild_output([_settled(output, start) for output in outputs])

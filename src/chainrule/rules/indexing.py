@@ -1,14 +1,14 @@
 """Reading and writing by index.
 
-What a write makes is the whole array that it changed: `put(a, v)` is `a` after `a[index] = v`.  Called as a function it
-works on a copy; `inplace.py` records it where memory was written to.  A write through views of `a` says in `steps` how
-the view was made.  The walks do with their cotangents and tangents what the program did with its memory: they write
+What a write makes is the whole array that it changed: `put(a, v)` is `a` after `a[index] = v`.  As a function it works
+on a copy; `inplace.py` records `write_put` where memory was written to.  A write through a view of `a` says in `steps`
+how the view was made.  The walks do with their cotangents and tangents what the program did with its memory: they write
 into them, where nobody else holds them, so that writing a few elements costs a few elements in every mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -138,18 +138,27 @@ def _put_push_in_place(total: Any, t: Any, node: Any) -> None:
     part[spots] = 0.0 if t is None else t
 
 
-def _pushed(node: Any, tangents: Sequence[Any]) -> Any:
-    base, value = tangents
-    base = np.zeros(node.shape, node.dtype) if base is None else base
-    return node.rule(base, 0.0 if value is None else value, **node.params[1])
+def _writing(name: str, function: Callable[..., Any], *pulls: Any, pull_in_place: Any, push_in_place: Any) -> None:
+    """Register a function `(base, value, index, steps)`, and `write_...` for where memory was written to.
+
+    They differ in one thing: what memory held before a write, nothing reads afterwards.
+    """
+
+    def push(node: Any, tangents: Sequence[Any]) -> Any:
+        base, value = tangents
+        base = np.zeros(node.shape, node.dtype) if base is None else base
+        return rules[name](base, 0.0 if value is None else value, **node.params[1])
+
+    derivative: dict[str, Any] = {"needs": ("", ""), "pulls": pulls, "push": push, "pull_in_place": pull_in_place}
+    custom(name, function, **derivative)
+    custom(f"write_{name}", function, **derivative, push_in_place=push_in_place)
 
 
-custom(
+_writing(
     "put",
     _put,
-    needs=("", ""),
-    pulls=(lambda ct, node: rules["put"](ct, 0.0, **node.params[1]), _put_pull_value),
-    push=_pushed,
+    lambda ct, node: rules["put"](ct, 0.0, **node.params[1]),
+    _put_pull_value,
     pull_in_place=_put_pull_in_place,
     push_in_place=_put_push_in_place,
 )
@@ -176,12 +185,11 @@ def _add_at_push_in_place(total: Any, t: Any, node: Any) -> None:
         np.add.at(*_target(total, *_written(node)), t)
 
 
-custom(
+_writing(
     "add_at",
     _add_at,
-    needs=("", ""),
-    pulls=(lambda ct, node: ct, _add_at_pull_value),
-    push=_pushed,
+    lambda ct, node: ct,
+    _add_at_pull_value,
     pull_in_place=_add_at_pull_in_place,
     push_in_place=_add_at_push_in_place,
 )

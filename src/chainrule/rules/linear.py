@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.stride_tricks import sliding_window_view as windows
 
 from .registry import custom, implements, linear, rules
 
@@ -154,6 +155,14 @@ linear(np.rot90, lambda ct, x, k=1, axes=(0, 1): np.rot90(ct, -k, axes))
 linear(
     np.roll,
     lambda ct, x, shift, axis=None: np.roll(ct, tuple(-s for s in shift) if np.ndim(shift) else -shift, axis),
+)
+linear(  # a view, in which the same memory may appear several times
+    lambda x, window_shape, axis=None, subok=False, writeable=False: windows(
+        x, window_shape, axis, writeable=writeable
+    ),
+    lambda ct, x, window_shape, axis=None, **options: _added_back(ct, x, windows(grid(x.shape), window_shape, axis)),
+    name="sliding_window_view",
+    also=[windows],
 )
 linear(
     np.diagonal,

@@ -354,13 +354,6 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return taken(arr, np.take_along_axis(grid(arr.shape), plain(indices), axis))
 
 
-@implements(np.lib.stride_tricks.sliding_window_view)
-def sliding_window_view(
-    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
-) -> Any:
-    return taken(x, np.lib.stride_tricks.sliding_window_view(grid(x.shape), window_shape, axis))
-
-
 @implements(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Any:
     a = as_array(a)

@@ -48,7 +48,7 @@ class Follower(Context):
         tangents = [self.tangent(operand) for operand in nodes]
         if all(t is None for t in tangents):
             return
-        if node.rule.push_in_place is not None and not outer and self._written(node, tangents):
+        if node.rule.push_in_place is not None and node.shape and not outer and self._written(node, tangents):
             return
         if node.shape:  # may be a view
             self.own.difference_update(nodes)
