@@ -18,7 +18,7 @@ __all__ = [
     "CLOSED",
     "FREED",
     "NEVER",
-    "REPLACED",
+    "Gone",
     "Node",
     "by_index",
     "constant",
@@ -96,7 +96,7 @@ class _Closed:
         return "CLOSED"
 
 
-class _Gone:
+class Gone:
     """The rule of a node through which nothing can be differentiated any more: a walk that comes to it raises."""
 
     kind = "gone"
@@ -112,15 +112,10 @@ class _Gone:
 
 
 CLOSED: Final = _Closed()
-FREED: Final = _Gone(
+FREED: Final = Gone(
     "freed",
     "this graph was freed by an earlier backward pass. Pass retain_graph=True to the first pass, "
     "or compute the result again.",
-)
-REPLACED: Final = _Gone(
-    "replaced",
-    "a leaf of this graph was written to under no_grad() after the graph was made, so its gradient would belong to a "
-    "value that is gone. Call backward() before the update, or compute the result again.",
 )
 NEVER: Final = float("inf")  # root of a node on which no leaf of a reverse walk depends
 

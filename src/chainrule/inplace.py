@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from .errors import InPlaceError
-from .graph import REPLACED, Node, contexts, leaf, watchers
+from .graph import Gone, Node, contexts, leaf, watchers
 from .memory import owns
 from .rules.indexing import Steps, is_basic, shown
 from .rules.linear import as_array
@@ -27,6 +27,11 @@ from .tensor import Tensor, describe, handle, made, named, plain, plain_index, r
 __all__ = ["Written", "add_at", "overwrite"]
 
 ndarray = np.ndarray
+REPLACED = Gone(
+    "replaced",
+    "a leaf of this graph was written to under no_grad() after the graph was made, so its gradient would belong to a "
+    "value that is gone. Call backward() before the update, or compute the result again.",
+)
 _get_node, _set_node = (getattr(Tensor.__dict__["node"], name) for name in ("__get__", "__set__"))
 
 
