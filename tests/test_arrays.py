@@ -13,6 +13,7 @@ import pytest
 from oracle import check, check_dtypes, check_value, parts, same, spaced
 
 import chainrule as cr
+from chainrule.rules import rules
 
 # NumPy 2.5 deprecates np.fix.
 pytestmark = pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")
@@ -620,7 +621,95 @@ def test_arrays_built_from_tensors_stay_tracked() -> None:
     np.testing.assert_array_equal(cr.grad(lambda x: np.sum(np.full((2, 2), x[0])))(np.ones(2)), [4, 0])
 
 
+# -- results without a derivative ------------------------------------------------------------------------------------
+POINT = np.array([[0.5, -1.0, 2.0], [0.0, 3.0, -0.5]])
+WITHOUT_DERIVATIVE: dict[str, Any] = {
+    "searchsorted": lambda x: np.searchsorted(np.sort(x[0]), 0.3),
+    "digitize": lambda x: np.digitize(x, [0.0, 1.0]),
+    "allclose": lambda x: np.allclose(x, x + 1e-12),
+    "isclose": lambda x: np.isclose(x, 0.5),
+    "array_equal": lambda x: np.array_equal(x, x),
+    "array_equiv": lambda x: np.array_equiv(x[0], x),
+    "argpartition": lambda x: np.argpartition(x, 1),
+    "can_cast": lambda x: np.can_cast(x.dtype, "f4"),
+    "result_type": lambda x: np.result_type(x, np.float32(1)),
+    "common_type": lambda x: np.common_type(x, np.float32(1)),
+    "shares_memory": lambda x: np.shares_memory(x, x),
+    "may_share_memory": lambda x: np.may_share_memory(x, x),
+    "lexsort": lambda x: np.lexsort((x[0], x[1])),
+    "isin": lambda x: np.isin(x, [0.5, 3.0]),
+    "ix_": lambda x: np.ix_(x[0] > 0, x[1] < 1),
+    "min_scalar_type": lambda x: np.min_scalar_type(x[0, 0]),
+    "diag_indices_from": lambda x: np.diag_indices_from(x[:, :2]),
+}
+DECLARED = [name for name, rule in rules.items() if rule.kind == "nondifferentiable" and not hasattr(rule.value, "nin")]
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_results_without_derivative_are_plain(name: str) -> None:
+    """Indices, truth values, properties: what NumPy returns, of the types that it returns; no Tensor anywhere."""
+    f = WITHOUT_DERIVATIVE.get(name) or getattr(np, name, None) or getattr(np.linalg, name)
+    found, expected = f(cr.Tensor(POINT)), f(POINT)
+    found, expected = (x if isinstance(x, tuple) else (x,) for x in (found, expected))
+    assert list(map(type, found)) == list(map(type, expected))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 # -- refusals ------------------------------------------------------------------------------------------------------
+def test_variance_in_a_complex_dtype() -> None:
+    z = spaced((3,), dtype=complex)
+    for f in (np.var, np.std):
+        check(lambda z, f=f: f(z, dtype=complex), [z])
+
+
+def test_matmul_of_nothing() -> None:
+    for a, b in [((0, 0, 0), (0, 0)), ((2, 3, 0), (0, 2)), ((0, 2, 3), (3, 2)), ((2, 0, 3), (3, 0))]:
+        check(np.matmul, [spaced(a), spaced(b)])
+
+
+def test_numbers_have_axis_0_in_reductions() -> None:
+    for f in (np.sum, np.prod, np.max, np.cumsum, np.cumprod, np.nanmean, np.ptp):
+        for axis in (0, -1):
+            check(lambda x, f=f, axis=axis: f(x, axis=axis), [np.float64(0.7)])
+    for mode in ("raise", "wrap", "clip"):
+        check(lambda x, mode=mode: np.take(x, [0, 0], 0, mode=mode), [np.float64(0.7)])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.take(x, [0], 2),
+        lambda x: np.array_split(x, 2, 2),
+        lambda x: np.rollaxis(x, 2),
+        lambda x: np.vsplit(x[0], 1),
+        lambda x: np.dsplit(x, 1),
+        lambda x: np.hsplit(x[0, 0], [0]),
+    ],
+)
+def test_axes_that_do_not_exist_raise(f: Any) -> None:
+    for x in (np.ones((2, 2)), cr.Tensor(np.ones((2, 2)))):
+        with pytest.raises((ValueError, IndexError)):
+            f(x)
+
+
+def test_the_mean_of_nothing_follows_no_tangent() -> None:
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice") as warned, np.errstate(invalid="ignore"):
+        x = np.ones((2, 3))
+        value, tangent = cr.jvp(lambda x: np.mean(x, axis=1, where=[[True], [False]]), (x,), (x,))
+    assert len(warned) == 1
+    np.testing.assert_array_equal(value, [1, np.nan])
+    np.testing.assert_array_equal(tangent, [1, 0])
+
+
+def test_products_of_complex_numbers_are_those_of_the_ufunc() -> None:
+    """NumPy's `u * v` of two complex scalars rounds in another way than np.multiply(u, v)."""
+    z = np.complex128(0.26 + 0.26j)
+    for f in (np.multiply, np.divide, lambda a, b: a * b, lambda a, b: a / b):
+        for a, b in [(z, z), (z, 3j * z), (np.complex128(0.7 + 0.1j), z)]:
+            same(f(cr.Tensor(a), cr.Tensor(b)).data, f(a, b))
+
+
 def test_mismatched_shapes_name_the_operation() -> None:
     x, y = cr.Tensor(np.ones((2, 3))), cr.Tensor(np.ones((4,)))
     for call, name in [

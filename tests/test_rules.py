@@ -123,17 +123,16 @@ def test_broadcasting(rule: Rule) -> None:
         check(function(rule), sample(rule, shapes), seed=rule.name, order=1)
 
 
-@rows([rule for rule in PUBLIC if len(rule.domain) == 2])
-def test_with_a_constant_on_either_side(rule: Rule) -> None:
+@rows([rule for rule in PUBLIC if len(rule.domain) > 1])
+def test_with_constants_beside_it(rule: Rule) -> None:
+    """Each operand alone, the others being arrays and numbers: nothing is kept that only they would have kept."""
     f = function(rule)
-    a, b = sample(rule, [(3,), (3,)])
-    for g, x in [
-        (lambda x: f(x, b), a),
-        (lambda x: f(a, x), b),
-        (lambda x: f(x, float(b[0])), a),
-        (lambda x: f(float(a[0]), x), b),
-    ]:
-        check(g, [x], seed=rule.name, order=1)
+    for dtype in (float, complex) if rule in COMPLEX else (float,):
+        args = sample(rule, [(3,)] * len(rule.domain), dtype)
+        numbers = [arg[0].item() for arg in args]
+        for i, x in enumerate(args):
+            for others in (args, numbers):
+                check(lambda x: f(*others[:i], x, *others[i + 1 :]), [x], seed=rule.name, order=1)  # noqa: B023
 
 
 @rows(ROWS)
@@ -259,6 +258,64 @@ def test_an_operator_and_its_ufunc_need_not_agree(exponent: Any, dtype: str) -> 
     if exponent.__class__ in (int, float):
         for f in (lambda a: abs(exponent) ** a, lambda a: np.power(abs(exponent), a)):
             same(f(cr.Tensor(x)).data, f(x))
+
+
+def slopes(f: Any, *args: float) -> list[float]:
+    return [float(g) for g in cr.vjp(f, *args)[1](1.0)]
+
+
+@pytest.mark.parametrize("power", [lambda a, b: a**b, np.power, np.float_power], ids=["**", "power", "float_power"])
+def test_powers_where_the_usual_formulas_fail(power: Any) -> None:
+    for point, expected in [
+        ((0.0, 0.0), [0, 0]),
+        ((np.inf, 0.0), [0, np.inf]),
+        ((0.0, -1.0), [-np.inf, 0]),
+        ((0.0, 1.0), [1, 0]),
+        ((0.0, 0.5), [np.inf, 0]),
+    ]:
+        with np.errstate(divide="ignore"):
+            assert slopes(power, *point) == expected
+
+    def hessian(a: float, b: float) -> Any:
+        return [cr.jvp(cr.grad(power, argnums=(0, 1)), (a, b), unit)[1] for unit in ((1.0, 0.0), (0.0, 1.0))]
+
+    np.testing.assert_allclose(hessian(2.0, 0.0), [[0, 0.5], [0.5, np.log(2) ** 2]])
+    np.testing.assert_allclose(hessian(1.0, 3.0), [[6, 1], [1, 0]])
+    np.testing.assert_allclose(hessian(0.0, 3.0), [[0, 0], [0, 0]])
+    mixed = cr.jvp(lambda b: cr.jvp(lambda a: power(a, b), (2 + 1j,), (1 + 0j,))[1], (0j,), (1 + 0j,))[1]
+    np.testing.assert_allclose(mixed, 1 / (2 + 1j))
+    with np.errstate(all="ignore"):
+        for b, slope in [(0j, 0), (1 + 0j, 1), (3 + 0j, 0)]:
+            assert cr.vjp(power, 0j, b)[1](1 + 0j) == (slope, 0)
+
+
+@pytest.mark.parametrize("exponent", [0, 0.0, np.float64(0)])
+def test_to_the_power_of_zero(exponent: Any) -> None:
+    x = np.array([0.0, 2.0, -1.0, np.inf, np.nan])
+    for f in (lambda x: x**exponent, lambda x: np.power(x, exponent)):
+        for _ in range(3):
+            np.testing.assert_array_equal(cr.vjp(f, x)[1](np.ones(5))[0], np.zeros(5))
+            f = cr.grad(lambda x, f=f: np.sum(f(x)))
+
+
+def test_at_the_kink() -> None:
+    assert slopes(np.heaviside, 0.0, 0.3) == [0, 1]
+    assert slopes(np.heaviside, 1.0, 0.3) == [0, 0]
+    assert cr.jvp(np.heaviside, (0.0, 0.3), (2.0, 3.0))[1] == 3
+    assert cr.grad(cr.grad(lambda x: np.hypot(x, 0.0)))(0.0) == 0
+    relu = rules["relu"]
+    assert slopes(relu, 0.0) == [0]
+    assert cr.vjp(relu, np.array([0j, 1 + 1j]))[1](np.ones(2, complex))[0].tolist() == [0, 1]
+
+
+def test_sigmoid_of_a_plain_0d_array() -> None:
+    assert rules["expit"](np.array(0.0)) == rules["sigmoid"](np.array(0.0, "f4")) == 0.5
+
+
+def test_a_condition_has_no_derivative() -> None:
+    c, x = np.array([0.0, 2.0]), np.array([3.0, 4.0])
+    zero, of_x = cr.vjp(lambda c, x: np.where(c, x, -x), c, x)[1](np.ones(2))
+    assert (zero.tolist(), of_x.tolist()) == ([0, 0], [-1, 1])
 
 
 def test_holomorphic() -> None:

@@ -305,6 +305,9 @@ def bind_operators() -> None:
             _print(rule)
         elif len(rule.partials) in (1, 2):
             _print_on_first_use(rule)
+    for rule in (rules["multiply"], rules["divide"]):  # of complex numbers, np.multiply(u, v) is not u * v to the bit
+        both = f"u {SYMBOLS[rule.value]} v if u.__class__ is v.__class__ is float64 else {_expression(rule, None)}"
+        binary[rule.value] = tuple(_bind(form, rule.name, rule, both) for form in (_BINARY, _REFLECTED))
     for name in BINARY.values():
         setattr(Tensor, f"__i{name}__", _in_place(f"__{name}__"))
     comparisons: dict[str, Any] = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from .linear import as_array, plain, stored
 from .registry import functions, implements, nondifferentiable, rules
@@ -61,7 +62,7 @@ def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
 
 @implements(np.rollaxis)
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    axis = axis % a.ndim
+    axis = normalize_axis_index(axis, a.ndim)
     start = start + a.ndim if start < 0 else start
     return np.moveaxis(a, axis, start - 1 if axis < start else start)
 
@@ -146,9 +147,9 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = 
 
 @implements(np.take)
 def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Any:
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = axis % a.ndim
+    if axis is None or not a.ndim:
+        a, axis = np.ravel(a), axis or 0
+    axis = normalize_axis_index(axis, a.ndim)
     indices = np.asarray(plain(indices))
     if mode != "raise":
         n = a.shape[axis]
@@ -215,7 +216,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
         bounds = [0, *ends]
     else:
         bounds = [0, *(int(i) for i in indices_or_sections), n]
-    before = (slice(None),) * (axis % ary.ndim)
+    before = (slice(None),) * normalize_axis_index(axis, ary.ndim)
     return [ary[(*before, slice(start, end))] for start, end in pairwise(bounds)]
 
 
@@ -226,19 +227,17 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return array_split(ary, indices_or_sections, axis)
 
 
-@implements(np.hsplit)
-def hsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return split(ary, indices_or_sections, 1 if ary.ndim > 1 else 0)
+def _splits(function: Any, rank: int) -> None:
+    @implements(function)
+    def split_along(ary: Any, indices_or_sections: Any) -> Any:
+        if ary.ndim < rank:
+            raise ValueError(f"{function.__name__} of an array of shape {ary.shape}: it needs {rank} or more axes")
+        return split(ary, indices_or_sections, {1: min(ary.ndim - 1, 1), 2: 0, 3: 2}[rank])
 
 
-@implements(np.vsplit)
-def vsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return split(ary, indices_or_sections, 0)
-
-
-@implements(np.dsplit)
-def dsplit(ary: Any, indices_or_sections: Any) -> Any:
-    return split(ary, indices_or_sections, 2)
+_splits(np.hsplit, 1)
+_splits(np.vsplit, 2)
+_splits(np.dsplit, 3)
 
 
 if hasattr(np, "unstack"):

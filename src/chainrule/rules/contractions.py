@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ def _matmul_pull_b(ct: Any, node: Any) -> Any:
     if len(b.shape) == 1:
         return np.squeeze(np.matmul(adjoint(a), np.expand_dims(ct, -1)), -1)
     if len(b.shape) == 2 and a.ndim > 2:  # one product of tall matrices instead of many that are added up
-        a, ct = np.reshape(a, (-1, a.shape[-1])), np.reshape(ct, (-1, ct.shape[-1]))
+        rows = prod(a.shape[:-1])
+        a, ct = np.reshape(a, (rows, a.shape[-1])), np.reshape(ct, (rows, ct.shape[-1]))
     return matmul(adjoint(a), ct)
 
 

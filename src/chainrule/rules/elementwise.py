@@ -44,7 +44,7 @@ def _gap(a: Any, b: Any) -> Any:
 
 def _sigmoid(x: Any) -> Any:
     with np.errstate(over="ignore"):  # exp overflows to inf for x < -709, and 1/inf = 0 is the answer
-        if type(x) is not np.ndarray or x.dtype.kind != "f":
+        if type(x) is not np.ndarray or x.dtype.kind != "f" or not x.ndim:
             return 1 / (1 + np.exp(-x))
         z = apply(np.negative, x) if x.nbytes >= BIG else np.negative(x)  # in place: whole layers go through here
         np.exp(z, z)
@@ -97,9 +97,9 @@ def _power_with_poles(a: Any, b: Any) -> Any:
 
 def _constant_exponent(rule: Rule, values: Sequence[Any], nodes: Sequence[Any]) -> Rule:
     exponent = values[1]
-    if nodes[1] is not None or not isinstance(exponent, int | float | np.floating) or exponent == 0:
+    if nodes[1] is not None or not isinstance(exponent, int | float | np.floating):
         return rule
-    return rules["power_by_two" if exponent == 2 else "power_by_constant"]
+    return rules["power_by_two" if exponent == 2 else "power_by_constant" if exponent else "power_by_zero"]
 
 
 nondifferentiable(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
@@ -137,15 +137,14 @@ row("reciprocal", "a", "-y*y", domain=(POSITIVE,))
 row("square", "a", "2*a")
 
 # -- powers, exponentials, logarithms --------------------------------------------------------------------------
-BASE, EXPONENT = (
-    "where(b == 0, 0, b*a**where(b == 0, 1, b - 1))",
-    "where((a == 0) + (y == 0), 0, y*log(where(a == 0, 1, a)))",
-)
+BASE = "b*a**where(a == 0, where(b == 0, 1, b - 1), b - 1)"
+EXPONENT = "where((a == 0) + (y == 0), 0, y*log(a))"
 row("power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
 row("power_with_poles", "a b", BASE, EXPONENT, value=_power_with_poles, domain=(POSITIVE, REAL))
 row("float_power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL))
 row("power_by_constant", "a b", "b*a**(b - 1)", "0", value=lambda a, b: a**b, domain=(POSITIVE, POSITIVE))
 row("power_by_two", "a b", "2*a", "0", value=lambda a, b: a**b, domain=(POSITIVE, (2.0, 2.0)))
+row("power_by_zero", "a b", "0", "0", value=lambda a, b: a**b, domain=(POSITIVE, (0.0, 0.0)))
 row("exp", "a", "y")
 row("exp2", "a", f"{LN2!r}*y")
 row("expm1", "a", "exp(a)")
@@ -176,7 +175,7 @@ row("arcsinh", "a", "1/hypot(1, a)", complex_rule=_inverse(np.arcsinh, "", "sqrt
 SIDE = "sqrt(a - 1)*sqrt(a + 1)"
 row("arccosh", "a", f"1/({SIDE})", domain=(ABOVE_ONE,), complex_rule=_inverse(np.arccosh, "", f"({SIDE})", "sinh(y)"))
 row("arctanh", "a", "1/((1 - a)*(1 + a))", domain=(UNIT,))
-ALONG = "where({0} - {0} == 0, {0}/where(y == 0, 1, y), sign({0}))"
+ALONG = "where({0} - {0} == 0, where(y == 0, 0, {0}/y), sign({0}))"
 row("hypot", "a b", ALONG.format("a"), ALONG.format("b"), domain=(POSITIVE, POSITIVE))
 RADIUS = "hypot(a, b)"
 row(
@@ -229,6 +228,8 @@ complex_sign = custom(
     needs=("ay",),
     pulls=(lambda ct, node: _tangential(node, ct),),
     push=lambda node, tangents: _tangential(node, tangents[0]),
+    careful_pulls=(lambda ct, node: np.where(ct == 0, 0, _tangential(node, ct)),),
+    careful_push=lambda node, tangents: np.where(tangents[0] == 0, 0, _tangential(node, tangents[0])),
     source="z/|z| turns only: its Jacobian is the projection across z, over |z|, and is its own adjoint",
 )
 row("sign", "a", "0", domain=(POSITIVE,), complex_rule=complex_sign)

@@ -63,6 +63,11 @@ def stored(result: Any, out: Any) -> Any:
     return result if out is None else np.positive(result, out=out)
 
 
+def axes_of(axis: Axes, rank: int) -> tuple[int, ...]:
+    """The axes that a reduction goes over, counted from 0: all for None, and none of a number, as in NumPy."""
+    return tuple(range(rank)) if axis is None or not rank else normalize_axis_tuple(axis, rank)
+
+
 # -- sums --------------------------------------------------------------------------------------------------------
 def expanded(x: Any, shape: tuple[int, ...], axis: Axes, keepdims: bool = False) -> Any:
     """Bring a reduced array back to rank: length 1 on the reduced axes."""

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..memory import BIG, apply
-from .linear import Axes, conjugated, cumsum_rule, masked, raised, spread, stored, sum_rule, summed, zero_wins
+from .linear import Axes, axes_of, conjugated, cumsum_rule, masked, raised, spread, stored, sum_rule, summed, zero_wins
 from .registry import Rule, custom, implements
 
 MISSING = np._NoValue  # NumPy's own mark of an argument that was not given
@@ -86,7 +85,7 @@ def _count(node: Any) -> Any:
     if where is not True:
         return summed(np.broadcast_to(where, shape), node)
     axis, size = options.get("axis"), 1
-    for i in range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape)):
+    for i in axes_of(axis, len(shape)):
         size *= shape[i]
     return size
 
@@ -161,7 +160,7 @@ def _var_gradient(node: Any) -> Any:
 
 def _std_gradient(node: Any) -> Any:
     # Where all elements agree the numerator is zero too: the smallest subgradient, as for a norm.
-    deviation = raised(node.value, node)
+    deviation = np.real(raised(node.value, node))
     slope = _per_element(node) / np.where(deviation == 0, 1, deviation)
     slope = np.where(deviation == 0, 0, slope)
     return masked(_scaled(_centred(node), slope), node.params[1].get("where", True))
@@ -202,8 +201,10 @@ def _moment(function: Callable[..., Any], rule: Rule) -> None:
         if mean is not MISSING and mean is not None:
             spread_out = _about(a, mean, axis, dtype, ddof, keepdims, where, skip_nan="nan" in function.__name__)
             return stored(np.sqrt(spread_out) if "std" in function.__name__ else spread_out, out)
-        options = _options(axis=axis, dtype=dtype, keepdims=keepdims, ddof=ddof, where=where)
-        return stored(rule(a, **options), out)
+        result = rule(a, **_options(axis=axis, dtype=dtype, keepdims=keepdims, ddof=ddof, where=where))
+        if result.dtype.kind == "c":  # asked for by `dtype`: there is no imaginary part
+            result = np.real(result).astype(result.dtype)
+        return stored(result, out)
 
 
 _moment(np.var, reduction("var", np.var, _var_gradient, needs="a"))
@@ -265,7 +266,7 @@ def _others(x: Any) -> Any:
 def _prod_gradient(node: Any) -> Any:
     options, x = node.params[1], node.operands[0].value
     where, axis = options.get("where", True), options.get("axis")
-    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    axes = axes_of(axis, x.ndim)
     if not axes or not x.size:
         slopes = np.ones_like(x)
     else:
