@@ -8,7 +8,7 @@ export MPLBACKEND ?= agg
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .NOTPARALLEL:
-.PHONY: demo test test-oldest check bench docs clean
+.PHONY: demo test test-oldest audit check bench docs clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/python examples/demo.py
@@ -18,6 +18,9 @@ test: $(VENV)/.test
 
 test-oldest: $(OLDEST)/.test
 	$(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n 2
+
+audit: $(VENV)/.test
+	$(ONE_THREAD) $(VENV)/bin/python tests/audit.py
 
 check: $(VENV)/.check $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
