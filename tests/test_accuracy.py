@@ -13,7 +13,7 @@ from accuracy import BUCKETS, EXACT, PUBLISHED, REASONS, measured
 
 from chainrule.rules import rules
 
-INNER = {"share", "share_of_numbers", "weight", "weight2", "bell", "power_by_constant", "power_by_two"}
+INNER = {"share", "share_of_numbers", "weight", "weight2", "bell", "power_by_constant", "power_by_two", "power_by_zero"}
 INNER |= {"quotient", "power_with_poles"}  # of formulas
 TABLE: dict[str, Any] = json.loads(PUBLISHED.read_text(encoding="utf-8"))
 # NumPy has other code for other processors, whose sines and exponentials differ by an ulp or two.

@@ -131,7 +131,7 @@ def test_with_constants_beside_it(rule: Rule) -> None:
         args = sample(rule, [(3,)] * len(rule.domain), dtype)
         numbers = [arg[0].item() for arg in args]
         for i, x in enumerate(args):
-            for others in (args, numbers):
+            for others in (args, numbers) if dtype is float else (args,):
                 check(lambda x: f(*others[:i], x, *others[i + 1 :]), [x], seed=rule.name, order=1)  # noqa: B023
 
 
