@@ -195,10 +195,8 @@ magnitude = custom(
     "complex_absolute",
     np.absolute,
     needs=("a",),
-    pulls=(lambda ct, node: ct * np.sign(node.operands[0].value),),
-    push=lambda node, tangents: np.real(np.conj(np.sign(node.operands[0].value)) * tangents[0]),
-    careful_pulls=(lambda ct, node: zero_wins(ct, np.sign(node.operands[0].value)),),
-    careful_push=lambda node, tangents: np.real(zero_wins(np.conj(np.sign(node.operands[0].value)), tangents[0])),
+    pulls=(lambda ct, node: zero_wins(ct, np.sign(node.operands[0].value)),),
+    push=lambda node, tangents: np.real(zero_wins(np.conj(np.sign(node.operands[0].value)), tangents[0])),
 )
 row("absolute", "a", "sign(a)", domain=(POSITIVE,), complex_rule=magnitude)
 row("fabs", "a", "sign(a)", domain=(POSITIVE,))
