@@ -179,6 +179,74 @@ class Chain(Row):
         return lambda: jax.block_until_ready(gradient(x))
 
 
+class Filling(Row):
+    """y[i] = y[i - 1]/2 + x[i]: an array filled element by element, in place."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__("float64")
+        self.x = np.linspace(0.3, 0.6, size)
+        self.key = f"fill-{size}"
+        self.title = f"filling an array of {size} element by element"
+        self.slow = size > 10_000
+        self.operations = 3 * size
+
+    def steps(self, only: str = "") -> dict[str, Step]:
+        """Others copy the array at each write, or have no writes: they take part only where it is small."""
+        found = super().steps(only)
+        return {name: step for name, step in found.items() if not self.slow or name in ("chainrule", "NumPy")}
+
+    def chainrule(self) -> Step:
+        x = cr.Tensor(self.x)
+
+        def step() -> Any:
+            x.zero_grad()
+            y = np.zeros_like(x)
+            y[0] = x[0]
+            for i in range(1, len(self.x)):
+                y[i] = 0.5 * y[i - 1] + x[i]
+            np.sum(y).backward()
+            return x.grad
+
+        return step
+
+    def torch(self) -> Step:
+        import torch
+
+        x = torch.tensor(self.x, requires_grad=True)
+
+        def step() -> Any:
+            x.grad = None
+            y = torch.zeros_like(x)
+            y[0] = x[0]
+            for i in range(1, len(self.x)):
+                y[i] = 0.5 * y[i - 1].clone() + x[i]
+            y.sum().backward()
+            return x.grad
+
+        return step
+
+    def autograd(self) -> Step:
+        raise ImportError("autograd has no writes")
+
+    def numpy(self) -> Step:
+        x = self.x
+
+        def step() -> Any:
+            y = np.zeros_like(x)
+            y[0] = x[0]
+            for i in range(1, len(x)):
+                y[i] = 0.5 * y[i - 1] + x[i]
+            gradient = np.ones_like(x)
+            for i in range(len(x) - 2, -1, -1):
+                gradient[i] += 0.5 * gradient[i + 1]
+            return gradient
+
+        return step
+
+    def jax(self) -> Step:
+        raise ImportError("a scan, not writes: another program")
+
+
 class Perceptron(Row):
     """Value and all gradients of a network with one tanh layer and a mean squared error."""
 
@@ -566,5 +634,7 @@ ROWS: dict[str, Callable[[], Row]] = {
         for dtype in DTYPES
     },
     **{f"logsumexp-{dtype}": lambda dtype=dtype: LogSumExp(dtype) for dtype in DTYPES},  # type: ignore[misc]
+    "fill-1000-float64": lambda: Filling(1_000),
+    "fill-100000-float64": lambda: Filling(100_000),
     **{f"lstm-{dtype}": lambda dtype=dtype: Recurrent(dtype) for dtype in DTYPES},  # type: ignore[misc]
 }

@@ -96,6 +96,14 @@ def test_what_is_missing_has_no_derivative() -> None:
 MATRIX = np.array([[2.0, 0.5, 0.25], [0.5, 1.5, 0.125], [0.25, 0.125, 1.0]])
 SECOND = np.array([0, 2, 1])
 
+
+def written(function: Any, t: Any, *args: Any) -> Any:
+    """What a function that writes to its first argument makes of it."""
+    y = t * 1
+    assert function(y, *args) is None
+    return y
+
+
 # How to call what cannot be called with one square matrix; ufuncs get as many as they take.
 CALLS: dict[str, Callable[[Any], Any]] = {
     "np.append": lambda t: np.append(t, t),
@@ -106,6 +114,12 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "np.bincount": lambda t: np.bincount(SECOND, t[0]),
     "np.broadcast_to": lambda t: np.broadcast_to(t, (2, 3, 3)),
     "np.choose": lambda t: np.choose(SECOND, t),
+    "np.copyto": lambda t: written(np.copyto, t, t[0] * 2),
+    "np.fill_diagonal": lambda t: written(np.fill_diagonal, t, t[0, 1]),
+    "np.place": lambda t: written(np.place, t, MATRIX > 1, t[0]),
+    "np.put": lambda t: written(np.put, t, SECOND, t[0]),
+    "np.put_along_axis": lambda t: written(np.put_along_axis, t, SECOND[None], t[0] * 2, 0),
+    "np.putmask": lambda t: written(np.putmask, t, MATRIX > 1, t * 2),
     "np.clip": lambda t: np.clip(t, 0.2, 1.2),
     "np.compress": lambda t: np.compress([True, False, True], t, 0),
     "np.convolve": lambda t: np.convolve(t[0], t[1]),

@@ -104,9 +104,17 @@ def from_an_iterator(np: Any, x: Any) -> Any:
     return np.fromiter((x[i] * i for i in range(3)), float, count=2)
 
 
+def stepping(np: Any, x: Any) -> Any:
+    t, states = np.linspace(0.0, 1.0, 6), np.zeros((6, 3))
+    states[0] = x
+    for k in range(5):
+        states[k + 1] = states[k] + (t[k + 1] - t[k]) * np.cos(states[k] * t[k])
+    return states
+
+
 PROGRAMS = [
     recurrence, matrix_of_expressions, rotation, rows_of_a_list, filled_from_a_number, masked, index_tricks,
-    complex_entries, from_an_iterator,
+    complex_entries, from_an_iterator, stepping,
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 float64, ndarray = np.float64, np.ndarray
 double, single, objects = np.dtype("f8"), np.dtype("f4"), np.dtype("O")
 NOTHING: dict[str, Any] = {}
+SEQUENCES = (list, tuple)
 API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 BASIC = frozenset([int, slice, type(None), type(Ellipsis), np.int64])
 
@@ -549,6 +550,11 @@ def tensor_like(x: Any) -> Any:
     return lifted(x) if isinstance(x, ndarray) and x.dtype == object else x
 
 
+def as_operand(x: Any) -> Any:
+    """A list or tuple as an array; an object array of Tensors, or a list with some in it, as a Tensor."""
+    return tensor_like(np.asarray(x) if x.__class__ in SEQUENCES else x)
+
+
 # -- recording -----------------------------------------------------------------------------------------------------
 def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), options: dict[str, Any] = NOTHING) -> Any:
     """Apply an operation: compute its value, and make the node that says so.
@@ -571,8 +577,8 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
                 written += 1 << len(nodes)
             nodes.append(node)
             values.append(operand.data)
-        elif isinstance(operand, ndarray) and operand.dtype is objects:
-            return record(rule, [tensor_like(each) for each in operands], rest, options)
+        elif (isinstance(operand, ndarray) and operand.dtype is objects) or operand.__class__ in SEQUENCES:
+            return record(rule, [as_operand(each) for each in operands], rest, options)
         else:
             nodes.append(None)
             values.append(operand)

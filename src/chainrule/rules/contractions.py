@@ -252,7 +252,10 @@ def _einsum_pull_one(ct: Any, node: Any, position: int) -> Any:
     if len(wanted) == len(own):
         return result
     # A repeated letter read the diagonal.
-    index = np.ix_(*(np.arange(sizes[letter]) for letter in wanted))
+    lengths = dict(zip(own, shape, strict=True))
+    stretched = tuple(i for i, letter in enumerate(wanted) if lengths[letter] != sizes[letter])
+    result = np.sum(result, stretched, keepdims=True) if stretched else result
+    index = np.ix_(*(np.arange(lengths[letter]) for letter in wanted))
     return rules["place"](result, shape=shape, index=tuple(index[wanted.index(letter)] for letter in own))
 
 
