@@ -7,99 +7,27 @@ docs/numbers.md).  Where two forms are equal on paper, the row holds the one tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import log, pi
 from typing import Any
 
 import numpy as np
 
-from ..memory import BIG, apply
+from .helpers import (
+    constant_exponent,
+    fraction,
+    inverse,
+    power_with_poles,
+    quotient,
+    share,
+    share_of_numbers,
+    sigmoid,
+    weight,
+)
 from .linear import zero_wins
-from .registry import Rule, custom, nondifferentiable, row, rules
+from .registry import custom, nondifferentiable, row
 
 LN2 = log(2.0)
 REAL, POSITIVE, UNIT, ABOVE_ONE = (-2.0, 2.0), (0.1, 3.0), (-0.9, 0.9), (1.1, 3.0)
-
-
-# -- what rows call besides NumPy's own functions --------------------------------------------------------------
-def _share(a: Any, b: Any) -> Any:
-    """1 where a > b, 1/2 where they tie, else 0; a NaN takes it all, as it does in `maximum`."""
-    wins = (a > b) | ((a != a) & (b == b))
-    ties = (a == b) | ((a != a) & (b != b))
-    return (wins + 0.5 * ties).astype(np.result_type(a, b))
-
-
-def _share_of_numbers(a: Any, b: Any) -> Any:
-    """As `_share`, but a NaN gets nothing unless both are NaN, as in `fmax`."""
-    wins = (a > b) | ((a == a) & (b != b))
-    ties = (a == b) | ((a != a) & (b != b))
-    return (wins + 0.5 * ties).astype(np.result_type(a, b))
-
-
-def _gap(a: Any, b: Any) -> Any:
-    """a - b, where two equal infinities are 0 apart if positive and infinitely far below if negative."""
-    with np.errstate(invalid="ignore"):
-        return np.where((a == b) & np.isinf(a), np.where(a > 0, 0.0, a), a - b)[()]
-
-
-def _sigmoid(x: Any) -> Any:
-    with np.errstate(over="ignore"):  # exp overflows to inf for x < -709, and 1/inf = 0 is the answer
-        if type(x) is not np.ndarray or x.dtype.kind != "f" or not x.ndim:
-            return 1 / (1 + np.exp(-x))
-        z = apply(np.negative, x) if x.nbytes >= BIG else np.negative(x)  # in place: whole layers go through here
-        np.exp(z, z)
-        np.add(z, 1, z)
-        return np.reciprocal(z, z)
-
-
-def _weight(exp: Any, rate: float) -> Any:
-    """exp(a)/(exp(a) + exp(b)); what rounding a - b has lost is made good, for exp would magnify it."""
-
-    def weight(a: Any, b: Any) -> Any:
-        with np.errstate(all="ignore"):
-            gap = _gap(a, b)
-            back = gap - a
-            lost = (a - (gap - back)) - (b + back)
-            y = 1 / (1 + exp(-gap))
-            return np.where(np.isfinite(lost), y + y * (1 - y) * (rate * lost), y)[()]
-
-    return weight
-
-
-def _fraction(x: Any) -> Any:
-    return np.modf(x)[0]
-
-
-def _inverse(value: Any, sign: str, root: str, slope: str) -> Rule:
-    """A complex inverse function: 1/`root`, of the sign that `slope` at the result has.
-
-    On a branch cut the sign of a zero tells the side, and 1 - a loses it.  The result has it, but not the precision.
-    """
-    turned = f"where(absolute({root} - {slope}) > absolute({root} + {slope}), -1, 1)"
-    return Rule(value.__name__, value, "elementwise", (f"{sign}{turned}/{root}",), conjugate=True)
-
-
-def _quotient(a: Any, b: Any) -> Any:
-    """a/b, where a complex b of 0 gives infinity in the direction of a, as a real b does, and not NaN."""
-    y = a / b
-    if y.dtype.kind != "c":
-        return y
-    return np.where((b == 0) & (a != 0), zero_wins(np.asarray(a), np.asarray(np.inf)), y)[()]
-
-
-def _power_with_poles(a: Any, b: Any) -> Any:
-    """a**b, where a complex a of 0 gives infinity for b < 0, as a real a does, and not NaN."""
-    y = np.power(a, b)
-    if y.dtype.kind != "c":
-        return y
-    return np.where((a == 0) & (np.real(b) < 0), np.inf, y)[()]
-
-
-def _constant_exponent(rule: Rule, values: Sequence[Any], nodes: Sequence[Any]) -> Rule:
-    exponent = values[1]
-    if nodes[1] is not None or not isinstance(exponent, int | float | np.floating):
-        return rule
-    return rules["power_by_two" if exponent == 2 else "power_by_constant" if exponent else "power_by_zero"]
 
 
 nondifferentiable(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
@@ -120,10 +48,10 @@ custom(
         0 if tangents[2] is None else tangents[2],
     ),
 )
-row("share", "a b", "0", "0", value=_share)
-row("share_of_numbers", "a b", "0", "0", value=_share_of_numbers)
-row("weight", "a b", "y*weight(b, a)", "-y*weight(b, a)", value=_weight(np.exp, 1.0))
-row("weight2", "a b", f"{LN2!r}*y*weight2(b, a)", f"-{LN2!r}*y*weight2(b, a)", value=_weight(np.exp2, LN2))
+row("share", "a b", "0", "0", value=share)
+row("share_of_numbers", "a b", "0", "0", value=share_of_numbers)
+row("weight", "a b", "y*weight(b, a)", "-y*weight(b, a)", value=weight(np.exp, 1.0))
+row("weight2", "a b", f"{LN2!r}*y*weight2(b, a)", f"-{LN2!r}*y*weight2(b, a)", value=weight(np.exp2, LN2))
 
 # -- arithmetic ------------------------------------------------------------------------------------------------
 row("negative", "a", "-1")
@@ -132,15 +60,15 @@ row("add", "a b", "1", "1")
 row("subtract", "a b", "1", "-1")
 row("multiply", "a b", "b", "a")
 row("divide", "a b", "1/b", "-y/b", domain=(REAL, POSITIVE))
-row("quotient", "a b", "1/b", "-y/b", value=_quotient, domain=(REAL, POSITIVE))
+row("quotient", "a b", "1/b", "-y/b", value=quotient, domain=(REAL, POSITIVE))
 row("reciprocal", "a", "-y*y", domain=(POSITIVE,))
 row("square", "a", "2*a")
 
 # -- powers, exponentials, logarithms --------------------------------------------------------------------------
 BASE = "b*a**where(a == 0, where(b == 0, 1, b - 1), b - 1)"
 EXPONENT = "where((a == 0) + (y == 0), 0, y*log(a))"
-row("power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=_constant_exponent)
-row("power_with_poles", "a b", BASE, EXPONENT, value=_power_with_poles, domain=(POSITIVE, REAL))
+row("power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL), variant=constant_exponent)
+row("power_with_poles", "a b", BASE, EXPONENT, value=power_with_poles, domain=(POSITIVE, REAL))
 row("float_power", "a b", BASE, EXPONENT, domain=(POSITIVE, REAL))
 row("power_by_constant", "a b", "b*a**(b - 1)", "0", value=lambda a, b: a**b, domain=(POSITIVE, POSITIVE))
 row("power_by_two", "a b", "2*a", "0", value=lambda a, b: a**b, domain=(POSITIVE, (2.0, 2.0)))
@@ -156,24 +84,24 @@ row("sqrt", "a", "0.5/y", domain=(POSITIVE,))
 row("cbrt", "a", "1/(3*y*y)", domain=(POSITIVE,))
 row("logaddexp", "a b", "weight(a, b)", "weight(b, a)")
 row("logaddexp2", "a b", "weight2(a, b)", "weight2(b, a)")
-row("expit", "a", "y*expit(-a)", value=_sigmoid)  # accurate to the last bits also where y rounds to 1
-row("sigmoid", "a", "y*(1 - y)", value=_sigmoid)  # the same function for networks, without a second exponential
+row("expit", "a", "y*expit(-a)", value=sigmoid)  # accurate to the last bits also where y rounds to 1
+row("sigmoid", "a", "y*(1 - y)", value=sigmoid)  # the same function for networks, without a second exponential
 
 # -- trigonometric and hyperbolic ------------------------------------------------------------------------------
 row("sin", "a", "cos(a)")
 row("cos", "a", "-sin(a)")
 row("tan", "a", "1 + y*y", domain=((-1.2, 1.2),))
 SIDE = "sqrt((1 - a)*(1 + a))"
-row("arcsin", "a", f"1/{SIDE}", domain=(UNIT,), complex_rule=_inverse(np.arcsin, "", SIDE, "cos(y)"))
-row("arccos", "a", f"-1/{SIDE}", domain=(UNIT,), complex_rule=_inverse(np.arccos, "-", SIDE, "sin(y)"))
+row("arcsin", "a", f"1/{SIDE}", domain=(UNIT,), complex_rule=inverse(np.arcsin, "", SIDE, "cos(y)"))
+row("arccos", "a", f"-1/{SIDE}", domain=(UNIT,), complex_rule=inverse(np.arccos, "-", SIDE, "sin(y)"))
 row("arctan", "a", "1/(1 + a*a)")
 row("sinh", "a", "cosh(a)")
 row("cosh", "a", "sinh(a)")
 row("tanh", "a", "1 - y*y")
 # hypot cannot overflow, but takes no complex
-row("arcsinh", "a", "1/hypot(1, a)", complex_rule=_inverse(np.arcsinh, "", "sqrt(1 + a*a)", "cosh(y)"))
+row("arcsinh", "a", "1/hypot(1, a)", complex_rule=inverse(np.arcsinh, "", "sqrt(1 + a*a)", "cosh(y)"))
 SIDE = "sqrt(a - 1)*sqrt(a + 1)"
-row("arccosh", "a", f"1/({SIDE})", domain=(ABOVE_ONE,), complex_rule=_inverse(np.arccosh, "", f"({SIDE})", "sinh(y)"))
+row("arccosh", "a", f"1/({SIDE})", domain=(ABOVE_ONE,), complex_rule=inverse(np.arccosh, "", f"({SIDE})", "sinh(y)"))
 row("arctanh", "a", "1/((1 - a)*(1 + a))", domain=(UNIT,))
 ALONG = "where({0} - {0} == 0, where(y == 0, 0, {0}/y), sign({0}))"
 row("hypot", "a b", ALONG.format("a"), ALONG.format("b"), domain=(POSITIVE, POSITIVE))
@@ -217,7 +145,7 @@ row(
 row("copysign", "a b", "sign(a)*copysign(1, b)", "0", domain=(POSITIVE, POSITIVE))
 row("remainder", "a b", "1", "-floor_divide(a, b)", domain=((2.1, 2.6), (0.9, 1.0)))
 row("fmod", "a b", "1", "-rint((a - y)/b)", domain=((2.1, 2.6), (0.9, 1.0)))
-row("fraction", "a", "1", value=_fraction, domain=((0.1, 0.9),))
+row("fraction", "a", "1", value=fraction, domain=((0.1, 0.9),))
 
 # -- steps: the derivative is zero wherever there is one, and a jump contributes nothing ------------------------
 complex_sign = custom(
