@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 
-import chainrule  # noqa: F401 (fills the registry)
+import chainrule.scipy.integrate
+import chainrule.scipy.interpolate
+import chainrule.scipy.linalg
+import chainrule.scipy.signal
+import chainrule.scipy.special
+import chainrule.scipy.stats
 from chainrule.rules import Rule, functions, reasons, undispatched
 
 PAGE = Path(__file__).resolve().parent / "coverage.md"
@@ -34,7 +39,12 @@ HEAD = """<!-- Written by `make docs` (docs/coverage.py) from the rule registry:
 What becomes of NumPy's functions when a Tensor is passed: every ufunc and every function that takes part in NumPy's
 dispatch in `np`, `np.linalg`, `np.fft` and `np.emath`, {version}; at the end, what NumPy runs without asking. Python's
 operators, indexing and the array methods of the same names work where the function does. Ufuncs also take `out=`,
-`where=` and `dtype=`, and have `reduce`, `accumulate`, `reduceat`, `outer` and `at`.
+`where=` and `dtype=`, and have `reduce`, `accumulate`, `reduceat`, `outer` and `at`. The last part lists
+[`chainrule.scipy`](#chainrulescipy).
+
+What is differentiated is so in reverse and in forward mode, nested to any order. The tests compare each with
+differences, in both modes and to second order at least; elementwise rows, reductions, `np.linalg` and what moves
+elements also to third order, in every mixture of modes (`tests/test_orders.py`).
 """
 
 ELEMENTWISE = "Elementwise, with these derivatives"
@@ -117,6 +127,38 @@ def sections() -> dict[str, dict[str, str]]:
     return result
 
 
+def scipy_special() -> dict[str, str]:
+    """Per name in scipy.special, what becomes of it."""
+    special = chainrule.scipy.special
+    kinds = {}
+    for name in sorted(set(special.__all__) - special.NO_FUNCTIONS):
+        function = getattr(special, name)
+        declared = [reason for reason, names in special.DECLARED.items() if name in names.split()]
+        kinds[name] = declared[0] if declared else "differentiable"
+        if isinstance(found := functions.get(function), Rule) and found.kind == "nondifferentiable":
+            kinds[name] = "nondifferentiable"
+    return kinds
+
+
+def of_scipy() -> list[str]:
+    """What there is in chainrule.scipy."""
+    packages = chainrule.scipy
+    modules = {"special": scipy_special(), "stats": dict.fromkeys(packages.stats.__all__[2:], "differentiable")}
+    modules |= {name: getattr(packages, name).here.kinds for name in ("linalg", "signal", "integrate", "interpolate")}
+    lines = ["## chainrule.scipy", "", "SciPy's functions, values and signatures. The others raise by name.", ""]
+    for name, kinds in modules.items():
+        groups: dict[str, list[str]] = {"differentiable": [], "nondifferentiable": [], "as it is": []}
+        for function, kind in sorted(kinds.items()):
+            groups.setdefault(kind, []).append(f"`{function}`")
+        lines += [f"### {name}", ""]
+        titles = {"differentiable": "Differentiated", "nondifferentiable": "Without derivative"}
+        titles["as it is"] = "SciPy's own, not of numbers that vary"
+        for kind, names in groups.items():
+            if names:
+                lines += [f"{titles.get(kind, f'Not implemented: {kind}')}:", "", ", ".join(names) + ".", ""]
+    return lines
+
+
 def page() -> str:
     """The text of docs/coverage.md."""
     lines = [HEAD.format(version=f"NumPy {'.'.join(np.__version__.split('.')[:2])}")]
@@ -134,6 +176,7 @@ def page() -> str:
                 lines += [f"{text}:", ""] if text else []
                 lines += [", ".join(f"`{name}`" for name in names) + ".", ""]
         lines += ["", *(accuracy() if title == ELEMENTWISE else []), ""]
+    lines += of_scipy()
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
 
 

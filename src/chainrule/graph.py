@@ -115,7 +115,7 @@ CLOSED: Final = _Closed()
 FREED: Final = Gone(
     "freed",
     "this graph was freed by an earlier backward pass. Pass retain_graph=True to the first pass, "
-    "or compute the result again.",
+    "or compute the result again; parameters are updated under no_grad().",
 )
 NEVER: Final = float("inf")  # root of a node on which no leaf of a reverse walk depends
 
