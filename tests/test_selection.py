@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import check, check_dtypes, check_out, spaced
+from oracle import check, check_dtypes, check_out, seeded, spaced
 
 import chainrule as cr
 
@@ -319,3 +319,18 @@ def test_refusals() -> None:
         np.piecewise(t, [t > 1], [1.0, 2.0, 3.0])
     with pytest.raises(np.exceptions.AxisError):
         np.sort(t, axis=1)
+
+
+def test_quantiles_of_long_rows() -> None:
+    """Long rows are partitioned, not sorted."""
+    x = seeded("long").permutation(np.arange(3 * 2001.0)).reshape(3, 2001)
+    for q in (0.0, 0.25, 0.7001, 1.0):
+        gradient = cr.grad(lambda x, q=q: np.sum(np.quantile(x, q, axis=1)))(x)
+        np.testing.assert_allclose(np.sum(gradient * x, 1), np.quantile(x, q, axis=1), rtol=1e-14)
+        np.testing.assert_allclose(np.sum(gradient, 1), 1, rtol=1e-14)
+    x[1, 3] = np.nan
+    gradient = cr.grad(lambda x: np.sum(np.median(x, axis=1)))(x)
+    assert gradient[1, 3] == 1
+    np.testing.assert_array_equal(
+        gradient != 0, np.where(np.arange(3)[:, None] == 1, np.isnan(x), x == np.median(x, 1)[:, None])
+    )

@@ -14,9 +14,11 @@ from .registry import Rule, rules
 
 def share(a: Any, b: Any) -> Any:
     """1 where a > b, 1/2 where they tie, else 0; a NaN takes it all, as it does in `maximum`."""
-    wins = (a > b) | ((a != a) & (b == b))
-    ties = (a == b) | ((a != a) & (b != b))
-    return (wins + 0.5 * ties).astype(np.result_type(a, b))
+    wins, ties = a > b, a == b
+    if np.any(a != a) or np.any(b != b):
+        wins, ties = wins | ((a != a) & (b == b)), ties | ((a != a) & (b != b))
+    result = wins.astype(np.result_type(a, b))
+    return np.where(ties, 0.5, result).astype(result.dtype) if np.any(ties) else result
 
 
 def share_of_numbers(a: Any, b: Any) -> Any:

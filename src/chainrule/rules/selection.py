@@ -143,6 +143,15 @@ def _between(places: Any, order: Any, at: Any, missing: Any) -> Picked:
     return flat[rows, pair], np.where(missing[..., None], 0, weights)
 
 
+def _order_around(rows: Any, below: Any) -> Any:
+    """A permutation that sorts at least the elements at these ranks and the next ones: in long rows that is cheaper."""
+    if rows.shape[-1] > 1000:
+        ranks = np.unique(np.minimum(np.stack([below, below + 1]), rows.shape[-1] - 1))
+        if ranks.size <= 8:
+            return np.argpartition(rows, ranks, -1)
+    return np.argsort(rows, -1)
+
+
 def _ranked(statistic: Callable[..., Any], skip_nan: bool) -> Callable[..., Picked]:
     """Positions of an order statistic: what it says of the ranks 0, 1, 2, ... of the elements.
 
@@ -151,6 +160,11 @@ def _ranked(statistic: Callable[..., Any], skip_nan: bool) -> Callable[..., Pick
 
     def pick(x: Any, axis: Axes = None, keepdims: bool = False, weights: Any = None, **options: Any) -> Picked:
         rows, places = _together(x, axis), _together(grid(x.shape), axis)
+        if weights is None and not skip_nan and rows.size:  # the ranks are 0, 1, 2, ... in every row
+            at = np.asarray(statistic(np.arange(float(rows.shape[-1])), x.dtype, **options))
+            at = np.reshape(at, at.shape + (1,) * (rows.ndim - 1))
+            at = np.where(np.isnan(rows).any(-1), rows.shape[-1] - 1.0, at)  # NaN is sorted to the end: the result
+            return _between(places, _order_around(rows, np.floor(at).astype(int)), at, np.zeros(at.shape, bool))
         order = np.argsort(rows, -1)
         ranks = np.argsort(order, -1).astype(float)
         nan = np.isnan(rows)
