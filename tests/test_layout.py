@@ -33,6 +33,7 @@ LAYERS = (
     {"protocols", "record"},
     {"walk"},
     {"transforms"},
+    {"own", "testing"},
     {"nn", "numpy", "optim", "data", "scipy"},
     {"course"},
     {"__init__"},

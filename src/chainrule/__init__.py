@@ -5,7 +5,8 @@
 array([0., 1.])
 """
 
-from . import course, data, errors, nn, numpy, optim, protocols, rules  # noqa: F401 (some register themselves)
+from . import course, data, errors, nn, numpy, optim, protocols, rules, testing  # noqa: F401 (some register themselves)
+from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
 from .tensor import Tensor
 from .transforms import grad, jvp, value_and_grad, vjp
@@ -16,7 +17,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Tensor",
+    "custom_jvp",
+    "custom_vjp",
     "data",
+    "def_linear",
+    "def_partials",
+    "def_rules",
     "draw",
     "errors",
     "grad",
@@ -24,8 +30,11 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "primitive",
+    "register_derivative",
     "singular",
     "stop_gradient",
+    "testing",
     "value_and_grad",
     "vjp",
 ]

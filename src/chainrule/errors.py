@@ -10,6 +10,7 @@ __all__ = [
     "ConversionError",
     "DataError",
     "DegenerateSpectrumWarning",
+    "DerivativeMismatchError",
     "FormulaError",
     "FreedGraphError",
     "GradientShapeError",
@@ -17,6 +18,7 @@ __all__ = [
     "MissingExtraError",
     "NoDerivativeError",
     "OutputError",
+    "RecomputationError",
     "SingularError",
     "SingularWarning",
     "StructureError",
@@ -90,6 +92,21 @@ class FormulaError(ValueError):
 
 class MissingExtraError(ImportError):
     """An optional dependency is missing; the message names the extra to install."""
+
+
+class DerivativeMismatchError(AssertionError):
+    """`testing.check_grads` found a derivative that is not what differences give; the message says which and where.
+
+    Either a rule is wrong, or the function is not smooth within a step of the point.
+    """
+
+
+class RecomputationError(RuntimeError):
+    """A function under `checkpoint` gave something else when it was run again for the backward pass.
+
+    It must depend on nothing that changes in between.  Pass random generators as arguments; do not write to what it
+    reads from outside.
+    """
 
 
 class DegenerateSpectrumWarning(UserWarning):

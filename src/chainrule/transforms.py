@@ -8,7 +8,9 @@ Tensor from outside the call.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -152,7 +154,8 @@ def value_and_grad(
             targets.append([tensor.node for tensor in tensors])
             rebuilds.append((rebuild, tensors))
         with under(singular):
-            result = f(*new_args, **options)
+            with pulling.since(start):
+                result = f(*new_args, **options)
             aux = None
             if has_aux:
                 if type(result) is not tuple or len(result) != 2:
@@ -170,6 +173,25 @@ def value_and_grad(
         return ((value, map_tree(lambda x: _settled(x, start), aux)) if has_aux else value), gradient
 
     return differentiated
+
+
+class _Pulling(threading.local):
+    """Where the reverse-mode transforms that are running a function in this thread began, the innermost one last."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+
+    @contextmanager
+    def since(self, start: int) -> Iterator[None]:
+        """Let what runs inside know that reverse mode will come back through it."""
+        self.starts.append(start)
+        try:
+            yield
+        finally:
+            self.starts.pop()
+
+
+pulling = _Pulling()
 
 
 def _target(x: Any, holomorphic: bool) -> Tensor:
@@ -280,7 +302,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singular: s
     nodes = [[tensor.node for tensor in new] for new in tensors]  # before `f` writes to the Tensors
     targets = [node for each in nodes for node in each if node is not None]
     args = [rebuild(list(new)) for (_, rebuild, _), new in zip(flat, tensors, strict=True)]
-    with under(singular):
+    with under(singular), pulling.since(start):
         result = f(*args)
     aux = None
     if has_aux:

@@ -2,6 +2,7 @@
 
 from . import (
     arrays,
+    bundle,
     contractions,
     declared,
     decompositions,
@@ -23,6 +24,7 @@ from .registry import Rule, functions, reasons, rules, undispatched
 __all__ = [
     "Rule",
     "arrays",
+    "bundle",
     "contractions",
     "declared",
     "decompositions",

@@ -45,7 +45,7 @@ def _indented(lines: Sequence[str], by: int = 4) -> list[str]:
 
 def _compiled(name: str, lines: list[str], **namespace: Any) -> Callable[..., Any]:
     source = "\n".join(lines)
-    everything = namespace | {"zero_wins": zero_wins} | called()
+    everything = called() | namespace | {"zero_wins": zero_wins}  # a user's operation may have any name
     exec(compile(source, f"<{name}>", "exec"), everything)
     function: Callable[..., Any] = everything[name]
     function.__doc__ = source
@@ -241,6 +241,11 @@ def _nothing(*_: Any) -> None:
     """The derivative is zero."""
 
 
+def _missing(rule: Rule, mode: str, other: str | None) -> str:
+    instead = {"forward": "use jvp, or ", "reverse": "use grad or vjp, or ", None: ""}[other]
+    return f"{rule.name} has no {mode}-mode rule; {instead}give it one (def_partials, def_rules, custom_jvp)"
+
+
 def pull_function(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     """The reverse rule, called as `(node, cotangent)`; it hands what it computes to `accumulate(operand, x, fresh)`."""
     if rule.partials:
@@ -249,7 +254,7 @@ def pull_function(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
         return _written_pull(rule, careful, accumulate)
     if rule.kind == "nondifferentiable":
         return _nothing
-    raise NoDerivativeError(f"{rule.name} has no reverse-mode rule; use jvp, or register one")
+    raise NoDerivativeError(_missing(rule, "reverse", "forward" if rule.push else None))
 
 
 def push_function(rule: Rule, careful: bool) -> Push:
@@ -262,4 +267,4 @@ def push_function(rule: Rule, careful: bool) -> Push:
         return _linear_push
     if rule.kind == "nondifferentiable":
         return _nothing
-    raise NoDerivativeError(f"{rule.name} has no forward-mode rule; use grad or vjp, or register one")
+    raise NoDerivativeError(_missing(rule, "forward", "reverse" if rule.pulls or rule.pull_all else None))

@@ -1,0 +1,787 @@
+"""Operations of your own: registered as the library registers its own, or a function with a derivative of its own.
+
+`primitive` makes an operation of a function that chainrule cannot look into, and `def_partials`, `def_linear` and
+`def_rules` say its derivative: the three kinds of rules/registry.py.  `custom_vjp` and `custom_jvp` replace the
+derivative of a function written in NumPy; their interface is JAX's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from .errors import ConversionError, GradientShapeError, NoDerivativeError, StructureError
+from .graph import Node, contexts, watchers
+from .rules.bundle import Bundle, take
+from .rules.linear import zero_wins
+from .rules.registry import EVERYTHING, LETTERS, Rule, formulas, partial_trees, rules
+from .rules.registry import functions as numpy_functions
+from .tensor import Tensor, describe, record, tensor_like
+from .transforms import jvp as push_through
+from .transforms import pulling, vjp
+from .tree import flatten
+from .walk.push import Follower
+
+__all__ = [
+    "Primitive",
+    "custom_jvp",
+    "custom_vjp",
+    "def_linear",
+    "def_partials",
+    "def_rules",
+    "primitive",
+    "register_derivative",
+]
+
+Function = Callable[..., Any]
+ALL = EVERYTHING | {"y"}
+
+
+# -- operations ----------------------------------------------------------------------------------------------------
+class Primitive(Rule):
+    """An operation made by `primitive`: call it like the function it was made of.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+    """
+
+    def __init__(self, name: str, function: Function) -> None:
+        super().__init__(name, function if isinstance(function, np.ufunc) else _on_arrays(name, function), "custom")
+        functools.update_wrapper(self, function)
+        self.operands, self.several = _operands(function)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Apply to arrays or Tensors."""
+        count = len(args) if self.several else len(self.operands)
+        for name in self.operands[len(args) : count]:
+            if name in options:
+                args = (*args, options.pop(name))
+        operands, rest = [tensor_like(x) for x in args[:count]], args[count:]
+        for x in (*rest, *options.values()):
+            if isinstance(tensor_like(x), Tensor):
+                raise NoDerivativeError(
+                    f"{self.name} was called with {describe(x)} for a parameter that is not an operand: "
+                    "operands are the positional parameters without a default"
+                )
+        if any(isinstance(x, Tensor) for x in operands) and (self.several or len(operands) == count):
+            return record(self, operands, rest, options)
+        return self.value(*operands, *rest, **options)
+
+
+def _operands(function: Function) -> tuple[tuple[str, ...], bool]:
+    """The names of a function's positional parameters without a default, and whether it takes any number of them."""
+    if isinstance(function, np.ufunc):
+        return LETTERS[: function.nin], False
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # compiled, and does not say
+        return (), True
+    named = tuple(
+        p.name
+        for p in parameters
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is inspect.Parameter.empty
+    )
+    return named, any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def _on_arrays(name: str, function: Function) -> Function:
+    """The function, of arrays, whose result is an array: a Tensor in it would have come in by another way."""
+
+    @functools.wraps(function)
+    def value(*args: Any, **options: Any) -> Any:
+        return _plain(function(*args, **options), name)
+
+    return value
+
+
+def _plain(x: Any, name: str) -> Any:
+    """The array of a result that was computed from arrays."""
+    x = tensor_like(x)
+    if isinstance(x, Tensor):
+        if x.node is not None:
+            raise ConversionError(
+                f"{name} uses {describe(x)} (or one that it depends on) that is not among its arguments, so its "
+                "derivative would be lost. Pass it as an argument, or detach() it."
+            )
+        x = x.data
+    return x if hasattr(x, "dtype") else np.asarray(x)[()]
+
+
+def primitive(function: Function | None = None, *, name: str = "") -> Any:
+    """Make an operation of a function; `def_partials`, `def_linear` or `def_rules` then says its derivative.
+
+    Parameters
+    ----------
+    function : callable
+        Called with plain arrays, so it may do anything: run compiled code, use `math`, write into buffers.  Its
+        positional parameters without a default are the operands; the others are parameters, which have no derivative.
+    name : str, optional
+        By which formulas call it, and errors and pictures name it; the function's own by default.
+
+    Returns
+    -------
+    Primitive
+        Called like the function, with arrays or Tensors.
+
+    Raises
+    ------
+    ValueError
+        If there is an operation of that name, or the name is none (a lambda's).
+
+    Examples
+    --------
+    >>> import math
+    >>> @primitive
+    ... def log_gamma(x):
+    ...     return np.vectorize(math.lgamma)(x)
+    >>> @primitive
+    ... def digamma(x):
+    ...     return np.vectorize(lambda x: (math.lgamma(x + 1e-5) - math.lgamma(x - 1e-5)) / 2e-5)(x)
+    >>> _ = def_partials(log_gamma, "digamma(a)")
+    >>> x = Tensor([1.0, 2.0])
+    >>> log_gamma(x).backward()
+    >>> np.round(x.grad, 4)
+    array([-0.5772,  0.4228])
+    """
+    if function is None:
+        return functools.partial(primitive, name=name)
+    name = name or getattr(function, "__name__", "")
+    if not name.isidentifier():
+        raise ValueError(f"an operation needs a name, and {name!r} is none: primitive(function, name='...')")
+    op = Primitive(name, function)
+    before = rules.get(name)
+    if isinstance(before, Primitive) and _place(before) == _place(op):  # a notebook's cell was run again
+        del rules[name]
+        for key in [key for key in formulas._known if key[0] == name]:
+            del formulas._known[key]
+    if name in rules:
+        raise ValueError(f"there is an operation named {name!r} already: primitive(function, name='...')")
+    rules[name] = op
+    return op
+
+
+def _place(op: Primitive) -> tuple[Any, Any]:
+    return getattr(op, "__module__", None), getattr(op, "__qualname__", None)
+
+
+def _fresh(op: Any, what: str, count: int | None) -> Primitive:
+    """Check that this operation can be given a derivative of so many operands."""
+    if not isinstance(op, Primitive):
+        raise TypeError(f"{what} takes what primitive(...) returns, not {describe(op)}")
+    if op.partials or op.pulls or op.pull_all or op.push:
+        raise ValueError(f"{op.name} has a derivative already")
+    if count is not None and not op.several and count != len(op.operands):
+        operands = f"{len(op.operands)} operand{'s' * (len(op.operands) != 1)} ({', '.join(op.operands)})"
+        given = f"{count} derivative{'s were' if count != 1 else ' was'} given"
+        raise ValueError(f"{what}: {op.name} has {operands}, but {given}")
+    for made in ("pull", "careful_pull", "forward", "careful_forward"):  # by calls before there was a derivative
+        setattr(op, made, None)
+    op.keeps.clear()
+    return op
+
+
+def def_partials(op: Any, *partials: str | None, domain: tuple[tuple[float, float], ...] | None = None) -> Any:
+    """Say the derivative of an elementwise operation: per operand, the partial derivative as a formula.
+
+    Parameters
+    ----------
+    op : Primitive
+    *partials : str
+        A formula in the operands ``a b c d`` (by position) and the output ``y``, with numbers, ``+ - * / **``,
+        comparisons, ``where(condition, a, b)`` and calls of elementwise operations; None where nobody knows one.
+    domain : tuple of pairs, optional
+        Per operand, an interval where the function is smooth.
+
+    Returns
+    -------
+    Primitive
+        `op`.
+
+    Raises
+    ------
+    FormulaError
+        If a formula does not parse.
+    ValueError
+        If there is not one formula per operand.
+
+    Examples
+    --------
+    >>> @primitive
+    ... def softsign(x):
+    ...     return x / (1 + np.abs(x))
+    >>> _ = def_partials(softsign, "(1 - absolute(y))**2")
+    >>> x = Tensor(1.0)
+    >>> softsign(x).backward()
+    >>> float(x.grad)
+    0.25
+    """
+    op = _fresh(op, "def_partials", len(partials))
+    if not 1 <= len(partials) <= len(LETTERS):
+        raise ValueError(f"def_partials: {op.name} has {len(partials)} operands; formulas are for one to four")
+    op.partials = partials
+    try:
+        partial_trees(op)
+    except Exception:
+        op.partials = ()
+        raise
+    op.kind = "elementwise"
+    op.domain = domain or ((-2.0, 2.0),) * len(partials)
+    op.complex_rule = Rule(op.name, op.value, "elementwise", partials, domain=op.domain, conjugate=True)
+    return op
+
+
+def def_linear(op: Any, *transposes: Function) -> Any:
+    """Say the derivative of an operation that is linear in each operand by itself: per operand, the transpose.
+
+    Parameters
+    ----------
+    op : Primitive
+    *transposes : callable
+        Called as ``transpose(cotangent, *operands, **parameters)``, with the operation's own arguments; returns the
+        operand's cotangent.  It does not read the values of its own operand, of which only shape and dtype are sure to
+        be known.
+
+    Returns
+    -------
+    Primitive
+        `op`.
+
+    Notes
+    -----
+    Forward mode is the function itself, so an operation that is linear in its operands only together, such as
+    ``2*a + b``, is not meant; that is `def_rules`.
+
+    Examples
+    --------
+    >>> @primitive
+    ... def every_other(x):
+    ...     return x[::2]
+    >>> _ = def_linear(every_other, lambda ct, x: np.stack([ct, 0 * ct], axis=1).ravel()[: x.shape[0]])
+    >>> x = Tensor([1.0, 2.0, 3.0])
+    >>> every_other(x).backward()
+    >>> x.grad
+    array([1., 0., 1.])
+    """
+    op = _fresh(op, "def_linear", len(transposes))
+
+    def pull_with(transpose: Function, position: int) -> Function:
+        def pull(ct: Any, node: Node) -> Any:
+            rest, options = node.params or ((), {})
+            operands = [o if i == position else o.value for i, o in enumerate(node.operands)]
+            return transpose(ct, *operands, *rest, **options)
+
+        return pull
+
+    count = len(transposes)
+    op.kind = "linear"
+    op.needs = tuple(frozenset(LETTERS[:count]) - {LETTERS[i]} for i in range(count))
+    op.pulls = tuple(pull_with(transpose, i) for i, transpose in enumerate(transposes))
+    return op
+
+
+def def_rules(
+    op: Any,
+    *,
+    pulls: Sequence[Function | None] | Function = (),
+    push: Function | None = None,
+    needs: Iterable[str] = (),
+    source: str = "",
+) -> Any:
+    """Say the derivative of any operation, by functions.
+
+    Parameters
+    ----------
+    op : Primitive
+    pulls : sequence of callables, or callable
+        Per operand, a function ``(cotangent, node)`` that gives the operand's cotangent, or None where it is zero; or
+        one function that gives all of them.  In ``node.operands[i].value`` and ``node.value`` are the values of the
+        operands and the result, in ``node.params`` the positional and keyword parameters.
+    push : callable, optional
+        A function ``(node, tangents)`` that gives the tangent of the result; in `tangents`, None is zero.
+    needs : sequence of str, optional
+        Per operand, what its pull reads, so that nothing else is kept: letters of ``abcd`` (operands) and ``y`` (the
+        result).  Everything, by default.
+    source : str, optional
+        Paper or page that the derivative comes from.
+
+    Returns
+    -------
+    Primitive
+        `op`.
+
+    Notes
+    -----
+    The functions are plain NumPy: they run on arrays, and on Tensors where the derivative is differentiated in turn.
+    A mode without a function raises `NoDerivativeError` when it is asked for.
+
+    Examples
+    --------
+    >>> @primitive
+    ... def inverse(x):
+    ...     return np.linalg.inv(x)
+    >>> def pull(ct, node):
+    ...     return -(node.value.T @ ct @ node.value.T)
+    >>> _ = def_rules(inverse, pulls=(pull,), needs=("y",))
+    >>> x = Tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> np.trace(inverse(x)).backward()
+    >>> x.grad
+    array([[-0.25  , -0.    ],
+           [-0.    , -0.0625]])
+    """
+    op = _fresh(op, "def_rules", None if callable(pulls) or not pulls else len(pulls))
+    op.kind = "custom"
+    if callable(pulls):
+        op.pull_all = pulls
+    else:
+        op.pulls = tuple(pulls)
+    op.push, op.source = push, source
+    op.needs = tuple(frozenset(n) for n in needs) or (ALL,)
+    return op
+
+
+def register_derivative(
+    function: Function,
+    *partials: Function,
+    vjps: Sequence[Function | None] = (),
+    jvp: Function | None = None,
+    name: str = "",
+) -> Any:
+    """Make an operation of a compiled function (Numba's, ctypes'), whose derivative is compiled, too.
+
+    Parameters
+    ----------
+    function : callable
+        Called with plain arrays and numbers.
+    *partials : callable
+        For an elementwise function: per operand, the partial derivative, called with the function's own arguments.
+    vjps : sequence of callable, optional
+        Otherwise: per operand, a function ``(cotangent, *arguments)`` that gives the operand's cotangent; None: zero.
+    jvp : callable, optional
+        And for forward mode: a function ``(tangents, *arguments)`` that gives the tangent of the result.  In the tuple
+        `tangents` there is an array for each operand.
+    name : str, optional
+        As of `primitive`.
+
+    Returns
+    -------
+    Primitive
+        Called in place of `function`.  A NumPy ufunc, such as `numba.vectorize` makes, also works itself.
+
+    Notes
+    -----
+    The derivatives are called with plain arrays.  For derivatives of higher order pass them as operations that have
+    a derivative themselves: what `register_derivative` or `primitive` returned.
+
+    Examples
+    --------
+    >>> import math
+    >>> cosine = register_derivative(math.cos, lambda x: -math.sin(x), name="compiled_cosine")
+    >>> sine = register_derivative(math.sin, cosine, name="compiled_sine")
+    >>> x = Tensor(0.0)
+    >>> sine(x).backward()
+    >>> float(x.grad)
+    1.0
+    """
+    if bool(partials) == bool(vjps or jvp):
+        raise TypeError("register_derivative takes either partial derivatives, or vjps= and jvp=")
+    name = name or getattr(function, "__name__", "")
+    functions = partials or vjps
+    derivatives: list[Any] = [d and _opaque(d, f"the derivative {i + 1} of {name}") for i, d in enumerate(functions)]
+    op = primitive(function, name=name)
+    try:
+        if partials:
+            def_rules(op, pulls=[_scaled(d, np.multiply) for d in derivatives], push=_summed(derivatives, np.multiply))
+            op.careful_pulls = tuple(_scaled(d, zero_wins) for d in derivatives)
+            op.careful_push = _summed(derivatives, zero_wins)
+        else:
+            pulls = [_by_vjp(name, i, d) for i, d in enumerate(derivatives)]
+            def_rules(op, pulls=pulls, push=jvp and _by_jvp(_opaque(jvp, f"the jvp of {name}")))
+    except ValueError:
+        del rules[name]
+        raise
+    if isinstance(function, np.ufunc):
+        numpy_functions[function] = op
+    return op
+
+
+def _opaque(function: Any, name: str) -> Any:
+    """An operation without a derivative, unless the function is one already."""
+    return function if isinstance(function, Rule | np.ufunc) else Primitive(name, function)
+
+
+def _arguments(node: Node) -> tuple[list[Any], dict[str, Any]]:
+    rest, options = node.params or ((), {})
+    return [*(operand.value for operand in node.operands), *rest], options
+
+
+def _scaled(derivative: Function, times: Function) -> Function:
+    def pull(ct: Any, node: Node) -> Any:
+        args, options = _arguments(node)
+        return times(ct, np.conj(derivative(*args, **options)))
+
+    return pull
+
+
+def _summed(derivatives: Sequence[Any], times: Function) -> Function:
+    def push(node: Node, tangents: Sequence[Any]) -> Any:
+        args, options = _arguments(node)
+        terms = [times(t, d(*args, **options)) for t, d in zip(tangents, derivatives, strict=True) if t is not None]
+        return functools.reduce(np.add, terms)
+
+    return push
+
+
+def _by_vjp(name: str, position: int, derivative: Any) -> Function | None:
+    def pull(ct: Any, node: Node) -> Any:
+        args, options = _arguments(node)
+        result, shape = derivative(ct, *args, **options), node.operands[position].shape
+        if result.shape != shape:
+            raise GradientShapeError(
+                f"vjp {position + 1} of {name} returned shape {result.shape} for an operand of shape {shape}"
+            )
+        return result
+
+    return derivative and pull
+
+
+def _by_jvp(derivative: Any) -> Function:
+    def push(node: Node, tangents: Sequence[Any]) -> Any:
+        args, options = _arguments(node)
+        given = zip(tangents, node.operands, strict=True)
+        whole = tuple(np.zeros_like(operand.value) if t is None else t for t, operand in given)
+        return derivative(whole, *args, **options)
+
+    return push
+
+
+# -- functions with a derivative of their own ------------------------------------------------------------------------
+class _Call:
+    """What one call of a function is about, besides its operands: how to make its arguments of their values."""
+
+    def __init__(self, args: Sequence[Any], nondiff: Sequence[int]) -> None:
+        self.fixed = [args[i] for i in nondiff]
+        self.nondiff = tuple(nondiff)
+        self.flat = [flatten(arg) for i, arg in enumerate(args) if i not in nondiff]
+        self.leaves = [tensor_like(leaf) for leaves, _, _ in self.flat for leaf in leaves]
+        self.places = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Tensor)]
+        self.tensors = [self.leaves[i] for i in self.places]
+        for i in self.places:
+            self.leaves[i] = None
+
+    def arguments(self, values: Sequence[Any], others: Sequence[Any] | None = None) -> list[Any]:
+        """The differentiable arguments, with these values in place of the Tensors."""
+        leaves = list(self.leaves if others is None else others)
+        for place, value in zip(self.places, values, strict=True):
+            leaves[place] = value
+        found = []
+        for part, rebuild, _ in self.flat:
+            found.append(rebuild(leaves[: len(part)]))
+            del leaves[: len(part)]
+        return found
+
+    def all_arguments(self, values: Sequence[Any]) -> list[Any]:
+        """All arguments."""
+        rest, fixed = iter(self.arguments(values)), dict(zip(self.nondiff, self.fixed, strict=True))
+        return [fixed[i] if i in fixed else next(rest) for i in range(len(fixed) + len(self.flat))]
+
+
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, float | complex) or (hasattr(x, "dtype") and x.dtype.kind in "fc")
+
+
+class _Replaced:
+    """A function whose derivative is not that of its steps."""
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        functools.update_wrapper(cast(Function, self), fun)
+        self.fun = fun
+        self.nondiff_argnums = tuple(nondiff_argnums)
+        self.name = getattr(fun, "__name__", type(self).__name__)
+
+    def _arguments(self, args: Sequence[Any], options: dict[str, Any]) -> list[Any]:
+        bound = inspect.signature(self.fun).bind(*args, **options)
+        bound.apply_defaults()
+        if bound.kwargs:
+            raise TypeError(f"{self.name}: keyword-only arguments have no place in its derivative: {set(bound.kwargs)}")
+        return list(bound.args)
+
+    def _applied(self, rule: Rule | None, missing: str, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        if rule is None:
+            raise NoDerivativeError(f"{self.name} was called before its derivative was said: {missing}")
+        args = self._arguments(args, options)
+        nondiff = sorted(number % len(args) for number in self.nondiff_argnums)
+        for number in nondiff:
+            if any(isinstance(tensor_like(leaf), Tensor) for leaf in flatten(args[number])[0]):
+                raise NoDerivativeError(f"{self.name}: argument {number} is in nondiff_argnums, but holds a Tensor")
+        call = _Call(args, nondiff)
+        if not call.tensors:
+            result = self.fun(*args)
+            self._bundled(result)  # raises if it depends on a Tensor
+            return result
+        tensor = record(rule, call.tensors, (call,))
+        return tensor.data.kept[0](tensor)
+
+    def _bundled(self, result: Any, kept: Any = None) -> Bundle:
+        """Bundle the arrays of a result; of the rest, `kept[0]` makes the result again."""
+        leaves, rebuild, _ = flatten(result)
+        leaves = [_plain(leaf, self.name) if isinstance(tensor_like(leaf), Tensor) else leaf for leaf in leaves]
+        places = [i for i, leaf in enumerate(leaves) if _is_floating(leaf)]
+        bundle = Bundle([np.asarray(leaves[i])[()] for i in places])
+
+        others = [None if i in places else leaf for i, leaf in enumerate(leaves)]
+
+        def result_of(tensor: Any) -> Any:
+            new = list(others)
+            for position, place in enumerate(places):
+                new[place] = take(tensor, position=position)
+            return rebuild(new)
+
+        bundle.kept = (result_of, kept)
+        return bundle
+
+
+class custom_vjp(_Replaced):
+    """Give a function a reverse-mode derivative of its own, with JAX's interface.
+
+    Parameters
+    ----------
+    fun : callable
+        Takes and returns arrays, or containers of arrays.
+    nondiff_argnums : sequence of int, default ()
+        Positional arguments that `bwd` receives as they are, ahead of the others; they may be anything.
+
+    Raises
+    ------
+    ConversionError
+        If the function uses a Tensor that is not among its arguments.
+    NoDerivativeError
+        If forward mode comes first: write `custom_jvp`, which gives both modes.
+    StructureError, GradientShapeError
+        If what `bwd` returns does not fit the arguments.
+
+    Notes
+    -----
+    ``fwd`` runs once, on plain arrays, and again if the derivative is differentiated in turn: on Tensors then, so that
+    derivatives of higher order, in either mode, are those of the operations in `fwd` and `bwd`.
+
+    Examples
+    --------
+    >>> @custom_vjp
+    ... def clipped_gradient(x):
+    ...     return x
+    >>> clipped_gradient.defvjp(lambda x: (x, None), lambda residuals, ct: (np.clip(ct, -1, 1),))
+    >>> x = Tensor([3.0, 0.1])
+    >>> np.sum(clipped_gradient(x) ** 2).backward()
+    >>> x.grad
+    array([1. , 0.2])
+    """
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        super().__init__(fun, nondiff_argnums)
+        self.rule: Rule | None = None
+
+    def defvjp(self, fwd: Function, bwd: Function) -> None:
+        """Say the derivative.
+
+        Parameters
+        ----------
+        fwd : callable
+            Takes the function's arguments; returns its result, and residuals: whatever `bwd` needs.
+        bwd : callable
+            Called as ``bwd(residuals, cotangent)``, with `nondiff_argnums` first; returns a tuple with the cotangent
+            of each other argument, or None where it is zero.
+        """
+        self.fwd, self.bwd = fwd, bwd
+        self.rule = Rule(self.name, self._value, "custom", needs=(ALL,), pull_all=self._pull)
+        self.inner = Rule(self.name, self._value, "custom", needs=(ALL,), pull_all=self._pull, push=self._push)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Call the function."""
+        rule = self.rule
+        if rule is not None and watchers:  # forward over reverse goes through the operations of `fwd`
+            started = [context.start for context in contexts.stack if isinstance(context, Follower)]
+            if started and pulling.starts and pulling.starts[-1] > started[-1]:
+                rule = self.inner
+        return self._applied(rule, f"{self.name}.defvjp(fwd, bwd)", args, options)
+
+    def _forward(self, call: _Call, values: Sequence[Any]) -> tuple[Any, Any]:
+        both = self.fwd(*call.all_arguments(values))
+        if type(both) is not tuple or len(both) != 2:
+            raise StructureError(f"fwd of {self.name} must return a pair (result, residuals), not {describe(both)}")
+        return both
+
+    def _value(self, *values_and_call: Any) -> Bundle:
+        *values, call = values_and_call
+        result, residuals = self._forward(call, values)
+        for leaf in flatten(residuals)[0]:
+            if isinstance(tensor_like(leaf), Tensor):
+                _plain(leaf, self.name)
+        return self._bundled(result, residuals)
+
+    def _push(self, node: Node, tangents: Sequence[Any]) -> Bundle:
+        assert node.params is not None
+        call: _Call = node.params[0][0]
+        values = [operand.value for operand in node.operands]
+
+        def floating(*values: Any) -> list[Any]:
+            leaves = flatten(self._forward(call, values)[0])[0]
+            return [leaf for leaf in leaves if _is_floating(tensor_like(leaf))]
+
+        whole = [np.zeros_like(v) if t is None else t for v, t in zip(values, tangents, strict=True)]
+        return Bundle(push_through(floating, values, whole)[1])
+
+    def _pull(self, ct: Bundle, node: Node) -> list[Any]:
+        assert node.params is not None
+        call: _Call = node.params[0][0]
+        values = [operand.value for operand in node.operands]
+        if any(isinstance(value, Tensor) for value in values):
+            bundle, residuals = node.value.data, self._forward(call, values)[1]
+        else:
+            bundle, residuals = node.value, node.value.kept[1]
+        parts = [np.zeros_like(p) if c is None else c for p, c in zip(bundle.parts, ct.parts, strict=True)]
+        found = self.bwd(*call.fixed, residuals, bundle.kept[0](Bundle(parts)))
+        if type(found) not in (tuple, list) or len(found) != len(call.flat):
+            raise StructureError(
+                f"bwd of {self.name} must return a tuple with the cotangents of {len(call.flat)} arguments, "
+                f"not {describe(found) if type(found) not in (tuple, list) else f'of {len(found)}'}"
+            )
+        leaves: list[Any] = []
+        for (part, _, structure), each in zip(call.flat, found, strict=True):
+            if each is None:
+                leaves += [None] * len(part)
+                continue
+            flat, _, other = flatten(each)
+            if other != structure:
+                raise StructureError(
+                    f"bwd of {self.name} returned the structure {other} for an argument of structure {structure}"
+                )
+            leaves += flat
+        cts = [leaves[place] for place in call.places]
+        plain = not any(isinstance(x, Tensor) for x in (*values, *parts))
+        return [self._fitting(x, operand, plain) for x, operand in zip(cts, node.operands, strict=True)]
+
+    def _fitting(self, x: Any, operand: Node, plain: bool) -> Any:
+        if x is None:
+            return None
+        x = _plain(x, f"bwd of {self.name}") if plain or not isinstance(tensor_like(x), Tensor) else tensor_like(x)
+        if x.shape != operand.shape:
+            raise GradientShapeError(
+                f"bwd of {self.name} returned a cotangent of shape {x.shape} for an argument of shape {operand.shape}"
+            )
+        return x
+
+
+class custom_jvp(_Replaced):
+    """Give a function a derivative of its own, in both modes, with JAX's interface.
+
+    Parameters
+    ----------
+    fun : callable
+        Takes and returns arrays, or containers of arrays.
+    nondiff_argnums : sequence of int, default ()
+        Positional arguments that the derivative receives as they are, ahead of the others; they may be anything.
+
+    Raises
+    ------
+    ConversionError
+        If the function uses a Tensor that is not among its arguments.
+    StructureError, GradientShapeError
+        If the tangent does not fit the result.
+
+    Notes
+    -----
+    Reverse mode transposes the function from tangents to tangents, which must be linear.
+
+    Examples
+    --------
+    >>> @custom_jvp
+    ... def log1pexp(x):
+    ...     return np.log(1 + np.exp(x))
+    >>> @log1pexp.defjvp
+    ... def log1pexp_jvp(primals, tangents):
+    ...     (x,), (t,) = primals, tangents
+    ...     return log1pexp(x), t * (1 - 1 / (1 + np.exp(x)))
+    >>> x = Tensor(100.0)
+    >>> log1pexp(x).backward()
+    >>> float(x.grad)
+    1.0
+    """
+
+    def __init__(self, fun: Function, nondiff_argnums: Sequence[int] = ()) -> None:
+        super().__init__(fun, nondiff_argnums)
+        self.rule: Rule | None = None
+
+    def defjvp(self, jvp: Function) -> Function:
+        """Say the derivative.
+
+        Parameters
+        ----------
+        jvp : callable
+            Called as ``jvp(primals, tangents)``, two tuples, with `nondiff_argnums` first; returns the function's
+            result and the tangent of it.
+        """
+        self.jvp = jvp
+        self.rule = Rule(self.name, self._value, "custom", needs=(EVERYTHING,), pull_all=self._pull, push=self._push)
+        return jvp
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Call the function."""
+        return self._applied(self.rule, f"{self.name}.defjvp(jvp)", args, options)
+
+    def _value(self, *values_and_call: Any) -> Bundle:
+        *values, call = values_and_call
+        return self._bundled(self.fun(*call.all_arguments(values)))
+
+    def _tangents(self, call: _Call, values: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+        """The tangents of the results that are floating or complex."""
+        others = [np.zeros_like(leaf, float)[()] if _is_number(leaf) else None for leaf in call.leaves]
+        both = self.jvp(*call.fixed, tuple(call.arguments(values)), tuple(call.arguments(tangents, others)))
+        if type(both) is not tuple or len(both) != 2:
+            raise StructureError(f"the jvp of {self.name} must return a pair (result, tangent), not {describe(both)}")
+        (results, _, structure), (changes, _, other) = flatten(both[0]), flatten(both[1])
+        if structure != other:
+            raise StructureError(f"the jvp of {self.name}: result of structure {structure}, tangent of {other}")
+        found = []
+        for result, change in zip(results, changes, strict=True):
+            if _is_floating(tensor_like(result)):
+                change = tensor_like(change)
+                if np.shape(change) != np.shape(result):
+                    raise GradientShapeError(
+                        f"the jvp of {self.name} returned a tangent of shape {np.shape(change)} for a result of shape "
+                        f"{np.shape(result)}"
+                    )
+                dtype = result.dtype if hasattr(result, "dtype") else np.asarray(result).dtype
+                change = change if isinstance(change, Tensor) else np.asarray(change)[()]
+                found.append(change if change.dtype == dtype else change.astype(dtype))
+        if not any(isinstance(x, Tensor) for x in (*values, *tangents)):
+            found = [_plain(x, f"the jvp of {self.name}") for x in found]
+        return found
+
+    def _push(self, node: Node, tangents: Sequence[Any]) -> Bundle:
+        assert node.params is not None
+        values = [operand.value for operand in node.operands]
+        whole = [np.zeros_like(v) if t is None else t for v, t in zip(values, tangents, strict=True)]
+        return Bundle(self._tangents(node.params[0][0], values, whole))
+
+    def _pull(self, ct: Bundle, node: Node) -> list[Any]:
+        assert node.params is not None
+        call = node.params[0][0]
+        values = [operand.value for operand in node.operands]
+        places = [i for i, part in enumerate(ct.parts) if part is not None]
+
+        def pushed(*tangents: Any) -> list[Any]:
+            found = self._tangents(call, values, tangents)
+            return [found[i] for i in places]
+
+        _, pullback = vjp(pushed, *(np.zeros(operand.shape, operand.value.dtype)[()] for operand in node.operands))
+        return list(pullback([ct.parts[i] for i in places]))
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float | complex) or (hasattr(x, "dtype") and x.dtype.kind in "iufcb")
