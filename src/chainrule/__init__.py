@@ -8,6 +8,7 @@ array([0., 1.])
 from . import course, data, errors, nn, numpy, optim, protocols, rules, testing  # noqa: F401 (some register themselves)
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
+from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity
 from .tensor import Tensor
 from .transforms import grad, jvp, value_and_grad, vjp
 from .walk.draw import draw
@@ -16,6 +17,7 @@ from .walk.singular import singular
 __version__ = "0.1.0"
 
 __all__ = [
+    "SparsityPlan",
     "Tensor",
     "custom_jvp",
     "custom_vjp",
@@ -33,6 +35,9 @@ __all__ = [
     "primitive",
     "register_derivative",
     "singular",
+    "sparse_hessian",
+    "sparse_jacobian",
+    "sparsity",
     "stop_gradient",
     "testing",
     "value_and_grad",

@@ -17,7 +17,9 @@ __all__ = [
     "InPlaceError",
     "MissingExtraError",
     "NoDerivativeError",
+    "NotSparseError",
     "OutputError",
+    "PlanError",
     "RecomputationError",
     "SingularError",
     "SingularWarning",
@@ -83,6 +85,20 @@ class ConcreteValueError(TypeError):
     """A traced value was needed as a concrete one: in `if`, `bool()`, `int()` or as a shape.
 
     Use `np.where` instead of a Python branch on a traced value.
+    """
+
+
+class PlanError(ValueError):
+    """A plan for sparse derivatives was made for the other derivative, or for arguments of another shape.
+
+    Make one for these: `sparsity(f, x)` for `sparse_jacobian`, `sparsity(f, x, order=2)` for `sparse_hessian`.
+    """
+
+
+class NotSparseError(MemoryError):
+    """A pattern of a derivative has so many entries that storing them would fill the memory.
+
+    Use `jvp`, `vjp` or `hvp`, which multiply by the derivative without storing it.
     """
 
 

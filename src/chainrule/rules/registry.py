@@ -72,6 +72,8 @@ class Rule:
     variant : `(rule, values, nodes) -> rule`: whose derivative to take for these operands; the value stays this rule's
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
+    reach, products, bends : which elements of the operands each element of the result depends on, and which of them
+        interact nonlinearly; see `rules/reach.py`
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
     pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
@@ -96,6 +98,9 @@ class Rule:
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
     domain: tuple[tuple[float, float], ...] = ()
     source: str = ""
+    reach: Function | None = field(default=None, init=False)
+    products: Function | None = field(default=None, init=False)
+    bends: bool = field(default=True, init=False)
     keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
     operator: Function | None = field(default=None, init=False)
     pull: Function | None = field(default=None, init=False)
@@ -211,6 +216,7 @@ def linear(
         return transpose(ct, node.operands[0], *rest, **options)
 
     rule = Rule(name or function.__name__, function, "linear", needs=(frozenset(),), pulls=(pull,), add_into=add_into)
+    rule.bends = False
     return _register(rule, [function, *also])
 
 
