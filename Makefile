@@ -32,8 +32,10 @@ check: $(VENV)/.check $(VENV)/.test
 bench: $(VENV)/.bench
 	$(VENV)/bin/python -m benchmarks
 
-docs: $(VENV)/.test
+docs: $(VENV)/.docs
 	$(VENV)/bin/python docs/coverage.py
+	$(VENV)/bin/python docs/pages.py
+	$(VENV)/bin/python -m mkdocs build
 
 clean:
 	rm -rf $(VENV) $(OLDEST) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

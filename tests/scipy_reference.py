@@ -1,13 +1,16 @@
 """SciPy's special functions at 50 digits, by mpmath, and how far our partial derivatives are from theirs.
 
-`python tests/scipy_reference.py` prints the table: per row and operand, the worst error in units in the last place,
-over 1 plus the condition number of that derivative.
+The error of a row in an operand is the worst in units in the last place, over 1 plus the condition number of that
+derivative.  `python tests/scipy_reference.py` writes docs/accuracy_scipy.json, which docs/coverage.py publishes; with
+names of rows it prints them.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mpmath as mp
@@ -18,6 +21,7 @@ import chainrule as cr
 from chainrule.rules import rules
 from chainrule.scipy import special_table  # noqa: F401 (registers the rows)
 
+PUBLISHED = Path(__file__).resolve().parent.parent / "docs" / "accuracy_scipy.json"
 Interval = tuple[float, float]
 half = mp.mpf(1) / 2
 
@@ -247,6 +251,18 @@ def _error(function: Callable[..., Any], at: list[Any], i: int, found: float) ->
         return float(abs(found - exact) / abs(exact) / (mp.mpf(2) ** -52) / (1 + condition))
 
 
+def published(name: str) -> dict[str, Any]:
+    """What docs/coverage.md says of a row: per operand, a bound of the error, or none where there is a reason."""
+    bounds = {
+        letter: next((bound for bound in (1, 2, 4, 8, 16) if error <= bound), None)
+        for letter, error in errors(name, 60).items()
+    }
+    return {"ulp": bounds} | ({"reason": REASONS[name][1]} if name in REASONS else {})
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:] or REFERENCES:
+    for name in sys.argv[1:]:
         print(f"{name:16}", *(f"{letter}: {error:8.1f}" for letter, error in errors(name).items()))
+    if not sys.argv[1:]:
+        text = json.dumps({name: published(name) for name in REFERENCES}, indent=1)
+        PUBLISHED.write_text(text + "\n", encoding="utf-8")

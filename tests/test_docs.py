@@ -18,7 +18,7 @@ import chainrule
 from chainrule.rules import functions, rules
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "reference")])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\":]+)\"")
 MODULES = ["chainrule", *(info.name for info in pkgutil.walk_packages(chainrule.__path__, "chainrule."))]
@@ -55,6 +55,13 @@ def test_links(page: Path) -> None:
     for match in LINK.finditer(page.read_text(encoding="utf-8")):
         target = match[1] or match[2]
         assert (page.parent / target).exists(), f"{page_name(page)} links to {target}, which does not exist"
+
+
+def test_every_page_is_on_the_site() -> None:
+    listed = set(re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
+    assert pages - listed == set()
+    assert {page for page in listed - pages if not page.startswith("reference/")} == set()
 
 
 @pytest.mark.parametrize("name", MODULES)
