@@ -155,6 +155,9 @@ def check(f: Any, args: list[Any], *, order: int = 2, tolerance: float = 1e-7, s
         assert tangent.dtype == np.asarray(desired).dtype
         assert np.shape(tangent) == np.shape(desired)
     np.testing.assert_allclose(dot(cts, tangents), dot(gradients, directions), rtol=1e-9, atol=1e-9)
+    _, pushforward = cr.linearize(lambda *xs: parts(f(*xs)), *args)  # a push over the finished graph, not beside it
+    for again, tangent in zip(pushforward(*directions), tangents, strict=True):
+        np.testing.assert_allclose(again, tangent, rtol=1e-12, atol=1e-12)
 
     if order > 1:
         second = [spaced(np.shape(arg), (seed, "second", i), dtype=arg.dtype)[()] for i, arg in enumerate(args)]

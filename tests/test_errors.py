@@ -146,7 +146,7 @@ def test_arguments_of_transforms():
         cr.jvp(np.sin, (x,), ([x],))
     with pytest.raises(errors.GradientShapeError, match=r"\(3,\).*\(2,\)"):
         cr.jvp(np.sin, (x,), (np.ones(3),))
-    with pytest.raises(errors.GradientShapeError, match="complex tangent"):
+    with pytest.raises(errors.GradientShapeError, match="complex128 for an argument of dtype float64"):
         cr.jvp(np.sin, (x,), (1j * x,))
     _, pullback = cr.vjp(np.sin, x)
     with pytest.raises(errors.GradientShapeError, match=r"\(3,\).*\(2,\)"):

@@ -32,6 +32,7 @@ LAYERS = (
     {"operators"},
     {"protocols", "record"},
     {"walk"},
+    {"arguments"},
     {"transforms"},
     {"own", "testing", "sparse"},
     {"nn", "numpy", "optim", "data", "scipy"},

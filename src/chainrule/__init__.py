@@ -10,7 +10,7 @@ from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, pr
 from .record import no_grad, stop_gradient
 from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity
 from .tensor import Tensor
-from .transforms import grad, jvp, value_and_grad, vjp
+from .transforms import grad, jvp, linearize, value_and_grad, vjp
 from .walk.draw import draw
 from .walk.singular import singular
 
@@ -29,6 +29,7 @@ __all__ = [
     "errors",
     "grad",
     "jvp",
+    "linearize",
     "nn",
     "no_grad",
     "optim",

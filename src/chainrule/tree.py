@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     kind: Any
     if isinstance(tree, dict):
         parts, kind = list(tree.values()), ("dict", tuple(tree))
-        make = functools.partial(_dict, list(tree))
+        make = functools.partial(_dict, tree)
     elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
         parts, kind = list(tree), type(tree)
         make = functools.partial(_named_tuple, type(tree))
@@ -54,8 +55,10 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     return [leaf for leaves, _, _ in flat for leaf in leaves], rebuild, (kind, tuple(part for _, _, part in flat))
 
 
-def _dict(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
-    return dict(zip(keys, values, strict=True))
+def _dict(like: dict[Any, Any], values: list[Any]) -> dict[Any, Any]:
+    new = copy.copy(like)  # of the same class: an OrderedDict, a defaultdict
+    new.update(zip(like, values, strict=True))
+    return new
 
 
 def _named_tuple(kind: Any, values: list[Any]) -> Any:
@@ -63,7 +66,10 @@ def _named_tuple(kind: Any, values: list[Any]) -> Any:
 
 
 def _dataclass(like: Any, fields: list[str], values: list[Any]) -> Any:
-    return dataclasses.replace(like, **dict(zip(fields, values, strict=True)))
+    new = copy.copy(like)  # not `replace`, which calls __init__: not every field is an argument of it
+    for name, value in zip(fields, values, strict=True):
+        object.__setattr__(new, name, value)  # also of a frozen one
+    return new
 
 
 def map_tree(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

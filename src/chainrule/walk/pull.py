@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import GradientShapeError, OutputError
-from ..graph import CLOSED, FREED, Node, by_index, contexts, ordered
+from ..graph import CLOSED, FREED, Node, by_index, contexts, ordered, watchers
 from ..memory import BIG, apply, owns
 from ..rules.registry import Rule
-from ..tensor import Tensor, as_value, describe, handle, plain, tensor_like
+from ..tensor import Tensor, as_value, describe, plain, tensor_like
 from . import functions
+from .shadows import from_outside, shadows
 from .singular import found_at, report
 
 __all__ = ["accumulate", "backward", "pull"]
@@ -123,9 +124,10 @@ def pull(
     else:
         of_a_point = all(target.rule is None for target in targets)
     outside = any(map(by_index, frontier))  # constants have index 0
+    varying: set[Node] | None = None  # all of them
     if differentiable is None:
-        followed = any(getattr(target, "tangents", None) for target in targets)
-        differentiable = outside or followed or any(isinstance(ct, Tensor) for ct in cotangents)
+        varying = from_outside(nodes, frontier, targets) if outside or watchers else set()
+        differentiable = bool(varying) or any(isinstance(ct, Tensor) for ct in cotangents)
     if outside:
         nodes = _leading_to(nodes, targets, frontier)
     if not differentiable and of_a_point and _slots.acquire(blocking=False):
@@ -134,13 +136,13 @@ def pull(
         finally:
             _slots.release()
     else:
-        shadows = _shadows(nodes, frontier, targets, differentiable)
+        seen = shadows(nodes, frontier, targets, varying if differentiable else set())
         results = _walk(
-            [shadows[node] for node in nodes],
-            [shadows[node] for node in frontier],
-            [shadows[root] for root in roots],
+            [seen[node] for node in nodes],
+            [seen[node] for node in frontier],
+            [seen[root] for root in roots],
             cotangents,
-            [shadows[target] for target in targets],
+            [seen[target] for target in targets],
         )
     if free:
         release(nodes)
@@ -157,24 +159,6 @@ def _leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node])
             else:
                 frontier.add(node)
     return [node for node in nodes if node in leading]
-
-
-def _shadows(nodes: list[Node], frontier: set[Node], targets: Sequence[Node], differentiable: bool) -> dict[Node, Node]:
-    """Copy the nodes, so that this walk has slots of its own, with Tensors for values if `differentiable`."""
-    shadows: dict[Node, Node] = {}
-    for node in [*frontier, *targets, *nodes]:
-        if node in shadows:
-            continue
-        shadow = shadows[node] = Node()
-        value = getattr(node, "value", None)
-        shadow.value = handle(node, value) if differentiable and node.index and value is not None else value
-        inner = node not in frontier and node not in targets
-        shadow.rule, shadow.params = (node.rule if inner else None), node.params
-        shadow.operands = tuple(shadows[operand] for operand in node.operands) if inner else ()
-        shadow.index, shadow.shape = node.index, node.shape
-        if node.index:
-            shadow.dtype = node.dtype
-    return shadows
 
 
 def _walk(

@@ -1,7 +1,8 @@
 """Forward mode (jvp, pushforward): tangents, pushed along with the values.
 
 A `Follower` watches the recorder and pushes each node as it is made, so that forward mode needs no graph: nodes that no
-reverse walk can reach hold no operands.  The rules are those of reverse mode, printed the other way round.
+reverse walk can reach hold no operands.  `push` walks a finished graph instead, once for each direction.  The rules are
+those of reverse mode, printed the other way round.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, contexts, next_index
+from ..graph import Node, contexts, next_index, ordered
 from ..record import Context
 from ..rules.registry import Rule
 from ..tensor import Tensor, handle
 from . import functions
 from .pull import has_nan, in_dtype, pull
+from .shadows import from_outside, shadows
 from .singular import report, zero_acts
 
-__all__ = ["Follower"]
+__all__ = ["Follower", "push"]
 
 Forward = Callable[[Node, Sequence[Any]], Any]
 
@@ -62,15 +64,9 @@ class Follower(Context):
                 for operand, made_operand, value in zip(nodes, node.operands, values, strict=True)
             )
             view.value = self._seen(node, node, node.value, outer).value
-            with np.errstate(all="ignore"):  # the function itself warned already
-                tangent = (node.rule.forward or compiled(node.rule, False))(view, tangents)
-                if tangent is not None and contexts.singular != "nan" and has_nan(tangent):
-                    plainly, tangent = tangent, (node.rule.careful_forward or compiled(node.rule, True))(view, tangents)
-                    if contexts.singular != "zero" and zero_acts(plainly, tangent):
-                        report([node])
+            tangent = pushed(view, tangents)
             if tangent is not None:
-                whole = tangent if tangent.shape == node.shape else np.broadcast_to(tangent, node.shape)
-                self.set_tangent(node, in_dtype(whole, node.dtype))
+                self.set_tangent(node, tangent)
                 if node.rule.asks is not None and node.rule.asks(view, tangents):
                     self.asked.append(node)
                     node.root = min(node.root, node.index)  # what follows is kept for `ask`
@@ -98,7 +94,7 @@ class Follower(Context):
             self.own.remove(base)
             del base.tangents[self]
         else:
-            total = np.zeros(node.shape, node.dtype) if total is None else np.copy(total, order="C")
+            total = _own(total, node)
         node.rule.push_in_place(total, t, node)
         self.set_tangent(node, total)
         self.own.add(node)
@@ -114,6 +110,72 @@ class Follower(Context):
                 value = handle(node, value)
         view.value = value
         return view
+
+
+def _own(total: Any, node: Node) -> Any:
+    """A tangent that may be written to, of the value before the write."""
+    return np.zeros(node.shape, node.dtype) if total is None else np.copy(total, order="C")
+
+
+def pushed(node: Node, tangents: Sequence[Any]) -> Any:
+    """The tangent of a node, of its shape and dtype, from those of its operands, or None where it is zero."""
+    rule = node.rule
+    with np.errstate(all="ignore"):  # the function itself warned already
+        tangent = (rule.forward or compiled(rule, False))(node, tangents)
+        if tangent is not None and contexts.singular != "nan" and has_nan(tangent):
+            plainly, tangent = tangent, (rule.careful_forward or compiled(rule, True))(node, tangents)
+            if contexts.singular != "zero" and zero_acts(plainly, tangent):
+                report([node])
+    return None if tangent is None else fitting(tangent, node)
+
+
+def fitting(tangent: Any, node: Node) -> Any:
+    """Bring a tangent to the shape and dtype of its node."""
+    return in_dtype(tangent if tangent.shape == node.shape else np.broadcast_to(tangent, node.shape), node.dtype)
+
+
+# -- over a finished graph -----------------------------------------------------------------------------------------
+def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequence[Any], oldest: int) -> list[Any]:
+    """Walk from `targets` forward to `roots`.
+
+    Parameters
+    ----------
+    roots : nodes; None, and what is older than `oldest`, does not depend on the targets
+    targets, tangents : nodes, and one array (or Tensor) of the node's shape and dtype for each
+    oldest : nodes with a smaller index are outside: constants of this walk
+
+    Returns
+    -------
+    list
+        Per root its tangent, or None where it is zero; Tensors if anything outside is involved.
+    """
+    nodes, frontier = ordered([root for root in roots if root is not None and root.index >= oldest], oldest)
+    varying = from_outside(nodes, frontier, targets)
+    differentiable = bool(varying) or any(isinstance(t, Tensor) for t in tangents)
+    seen = shadows(nodes, frontier, targets, varying) if differentiable else None
+    known: dict[Node | None, Any] = dict(zip(targets, tangents, strict=True))
+    own: set[Node] = set()  # results of writes whose tangent nothing else shares memory with
+    for node in nodes:
+        if node.rule is None or node in known:
+            continue
+        changes = [known.get(operand) for operand in node.operands]
+        if all(t is None for t in changes):
+            continue
+        if node.rule.push_in_place is not None and node.shape and seen is None:
+            base, (total, t) = node.operands[0], changes
+            if base in own:
+                own.remove(base)
+                del known[base]
+            else:
+                total = _own(total, node)
+            node.rule.push_in_place(total, t, node)
+            known[node] = total
+            own.add(node)
+            continue
+        if node.shape:  # may be a view
+            own.difference_update(node.operands)
+        known[node] = pushed(node if seen is None else seen[node], changes)
+    return [known.get(root) for root in roots]
 
 
 def outside(node: Node, start: int, outer: Sequence[Context]) -> bool:

@@ -1,0 +1,225 @@
+"""What every transform does around the function: which arguments, fresh nodes going in, plain values coming out.
+
+Transforms that take `argnums` go through `chosen`, so that all of them know positions, names and keyword arguments; the
+functions that they return are `Transformed`, so that all of them can be pickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from types import MethodType
+from typing import Any
+
+import numpy as np
+
+from .errors import GradientShapeError, StructureError
+from .graph import contexts, leaf, ordered, watchers
+from .rules.registry import rules
+from .tensor import Tensor, as_value, handle, record, tensor_like
+from .tree import flatten
+from .walk.push import outside
+
+__all__ = ["Argnums", "Transformed", "alongside", "chosen", "fresh", "name_of", "settled"]
+
+Argnums = int | str | Sequence[int | str]
+
+
+class Transformed:
+    """What a transform makes of a function: called like it, named like it, picklable if it is.
+
+    Parameters
+    ----------
+    call : callable
+        Of a module; called as `call(f, args, options, **settings)`.
+    f : callable
+        The function that was transformed.
+    settings
+        What the transform was asked for.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "call", "f", "settings")
+
+    def __init__(self, call: Callable[..., Any], f: Callable[..., Any], **settings: Any) -> None:
+        functools.update_wrapper(self, f)
+        self.call, self.f, self.settings = call, f, settings
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.call(self.f, args, options, **self.settings)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Be a method where a function would be one: transforms may decorate methods."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<{self.call.__name__.strip('_')} of {name_of(self.f)}>"
+
+
+def name_of(f: Any) -> str:
+    """What to call a function in a message."""
+    return getattr(f, "__name__", None) or "the function"
+
+
+# -- which arguments -------------------------------------------------------------------------------------------------
+def chosen(
+    f: Callable[..., Any], argnums: Argnums, args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Callable[..., Any], list[Any]]:
+    """Split a call `f(*args, **options)` into the arguments that `argnums` says, and a function of these alone.
+
+    All transforms with `argnums` share this: it says what positions and names mean.
+
+    Parameters
+    ----------
+    f : callable
+    argnums : int, str, or sequence of these
+        Positions, also negative ones, and names of arguments.  A name is found among the keyword arguments of the call,
+        among the positional ones, and among the defaults, in this order.
+    args, options : the positional and keyword arguments of the call
+
+    Returns
+    -------
+    function : callable
+        `function(*values)` is `f(*args, **options)` with the chosen arguments replaced.
+    values : list
+        The chosen arguments; a single one where `argnums` is not a sequence.
+    """
+    single = isinstance(argnums, str) or hasattr(argnums, "__index__")
+    wanted: Sequence[Any] = (argnums,) if single else tuple(argnums)  # type: ignore[arg-type]
+    places = [_place(f, each, args, options) for each in wanted]
+    if len(set(places)) < len(places):
+        raise StructureError(f"argnums={argnums!r} of {name_of(f)} says one argument twice")
+    values = [_given(f, place, args, options) for place in places]
+
+    def function(*values: Any) -> Any:
+        new_args, new_options = list(args), dict(options)
+        for place, value in zip(places, values, strict=True):
+            if isinstance(place, str):
+                new_options[place] = value
+            else:
+                new_args[place] = value
+        return f(*new_args, **new_options)
+
+    return function, values
+
+
+def _place(f: Callable[..., Any], wanted: Any, args: tuple[Any, ...], options: dict[str, Any]) -> int | str:
+    if not isinstance(wanted, str):
+        if not -len(args) <= wanted < len(args):
+            raise StructureError(
+                f"argnums={wanted}, but {name_of(f)} was called with {len(args)} positional arguments. "
+                "Arguments given by keyword are differentiated by name: argnums='name'"
+            )
+        return int(wanted) % len(args)
+    if wanted in options:
+        return wanted
+    parameters = _parameters(f)
+    parameter = parameters.get(wanted)
+    if parameter is not None and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        position = list(parameters).index(wanted)
+        if position < len(args) and parameter.kind is not parameter.KEYWORD_ONLY:
+            return position
+        if parameter.default is not parameter.empty and parameter.kind is not parameter.POSITIONAL_ONLY:
+            return wanted
+    known = f"; its parameters are {', '.join(parameters)}" if parameters else ""
+    raise StructureError(f"argnums={wanted!r}, but {name_of(f)} was called without an argument of that name{known}")
+
+
+def _parameters(f: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(f).parameters)
+    except (TypeError, ValueError):  # functions written in C do not say
+        return {}
+
+
+def _given(f: Callable[..., Any], place: int | str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if not isinstance(place, str):
+        return args[place]
+    return options[place] if place in options else _parameters(f)[place].default
+
+
+# -- in and out ------------------------------------------------------------------------------------------------------
+def fresh(x: Any) -> Tensor:
+    """A Tensor with a node of this call: a leaf, or, for a Tensor with history, a new node on top of it."""
+    x = tensor_like(x)
+    if isinstance(x, Tensor) and x.node is not None:
+        tensor: Tensor = record(rules["identity"], (x,))
+        if tensor.node is not None:
+            return tensor
+    value = as_value(x.data if isinstance(x, Tensor) else x, copy=False)
+    return handle(leaf(value), value)
+
+
+def settled(x: Any, start: int) -> Any:
+    """The plain value of a result, unless it depends on a Tensor made before `start`."""
+    x = tensor_like(x)
+    if not isinstance(x, Tensor):
+        return x
+    node = x.node
+    if node is None:
+        return x.data
+    if watchers and outside(node, start, contexts.stack):
+        return x
+    if node.index < start or any(operand.index for operand in ordered([node], start)[1]):
+        return x
+    return x.data
+
+
+def alongside(changes: Any, structure: Any, values: Sequence[Any], what: str, of: str) -> list[Any]:
+    """The leaves of tangents or cotangents, after checking that they match the values that they belong to.
+
+    Parameters
+    ----------
+    changes : the container that a user gave
+    structure, values : structure and leaves of the container that it must match
+    what, of : for messages: "tangent" and "argument", or "cotangent" and "result"
+
+    Raises
+    ------
+    StructureError
+        If the containers differ.
+    GradientShapeError
+        If a shape differs, or a real value is given a complex change.  Other dtypes are converted to the value's.
+    """
+    leaves, _, found = flatten(changes)
+    if found != structure:
+        raise StructureError(
+            f"the {what}s are {shown(found)}, but the {of}s they belong to are {shown(structure)}: "
+            "both must be the same container"
+        )
+    checked = []
+    for number, (change, value) in enumerate(zip(leaves, values, strict=True)):
+        change = tensor_like(change)
+        if not isinstance(change, Tensor):
+            change = as_value(change, copy=False)
+        where = f" ({what} {number} of {len(values)})" if len(values) > 1 else ""
+        shape = value.shape if hasattr(value, "shape") else np.shape(value)
+        if change.shape != shape:
+            raise GradientShapeError(f"a {what} of shape {change.shape} for {an(of)} of shape {shape}{where}")
+        dtype = getattr(value, "dtype", change.dtype)
+        if change.dtype.kind == "c" and dtype.kind != "c":
+            raise GradientShapeError(
+                f"a {what} of dtype {change.dtype} for {an(of)} of dtype {dtype}{where}: "
+                f"the {what} of what is real must be real"
+            )
+        checked.append(change.astype(dtype) if change.dtype != dtype and dtype.kind in "fc" else change)
+    return checked
+
+
+def an(noun: str) -> str:
+    """The noun with its article."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def shown(structure: Any) -> str:
+    """A structure as `flatten` returns it, in Python's notation; `*` is an array or number."""
+    if structure is None or structure == "leaf":
+        return "None" if structure is None else "*"
+    kind, parts = structure
+    inner = [shown(part) for part in parts]
+    if isinstance(kind, tuple):
+        return "{" + ", ".join(f"{key!r}: {part}" for key, part in zip(kind[1], inner, strict=True)) + "}"
+    if kind == "list":
+        return f"[{', '.join(inner)}]"
+    name = "" if kind == "tuple" else kind.__name__
+    return f"{name}({', '.join(inner)}{',' if kind == 'tuple' and len(inner) == 1 else ''})"
