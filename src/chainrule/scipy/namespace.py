@@ -144,7 +144,7 @@ class Namespace:
     def nondifferentiable(self, *names: str) -> None:
         """Declare functions whose result has no derivative: they run on the values."""
 
-        def of_values(function: Function) -> Function:
+        def of_values(function: Function, name: str) -> Function:
             def wrapper(*args: Any, **options: Any) -> Any:
                 return function(*plain_everywhere(args), **plain_everywhere(options))
 
@@ -155,10 +155,10 @@ class Namespace:
     def not_implemented(self, reason: str, *names: str) -> None:
         """Declare functions that raise when they meet a Tensor, and why."""
 
-        def refusing(function: Function) -> Function:
+        def refusing(function: Function, name: str) -> Function:
             def checked(args: Any, options: Any) -> None:
                 if holds_tensors((args, options)):
-                    raise self.unsupported(function.__name__, reason)
+                    raise self.unsupported(name, reason)
 
             if isinstance(function, type):
                 start: Any = getattr(function, "__init__")  # noqa: B009 (a type checker takes it for an instance's)
@@ -179,7 +179,7 @@ class Namespace:
 
     def as_they_are(self, *names: str) -> None:
         """Declare what takes no numbers that could be differentiated: constants, errors, properties."""
-        self._declared("as it is", lambda thing: thing, names)
+        self._declared("as it is", lambda thing, name: thing, names)
 
     def unsupported(self, name: str, reason: str) -> UnsupportedFunctionError:
         """The error of a call with Tensors that has no derivative here."""
@@ -188,13 +188,13 @@ class Namespace:
             "To use the Tensor as a constant, pass t.data."
         )
 
-    def _declared(self, kind: str, wrap: Callable[[Function], Function], names: tuple[str, ...]) -> None:
+    def _declared(self, kind: str, wrap: Callable[[Function, str], Function], names: tuple[str, ...]) -> None:
         for name in names:
             function = getattr(self.module, name, None)
             if function is None:  # another version of SciPy
                 continue
             self.kinds[name] = kind
-            member = wrap(function)
+            member = wrap(function, name)
             if member is not function:
                 if not isinstance(member, type):
                     update_wrapper(member, function)
