@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import test_generated as generated
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from oracle import close, seeded, spaced
+from oracle import close, parts, seeded, spaced
 
 import chainrule as cr
 from chainrule.colouring import columns_coloured, star_coloured
@@ -258,6 +262,7 @@ CONSERVATIVE_JACOBIANS = {
     "select": lambda x: np.select([x > 1, x > 0], [x, x[::-1]], 0.5 * x),
     "take_along_axis": lambda x: np.take_along_axis(x, np.argsort(x), 0),
     "complex": lambda x: np.abs(x[:3] + 1j * x[3:]),
+    "piecewise": lambda x: np.piecewise(x, [x < 0, x > 1], [np.square, lambda t: t[::-1], 2.0]),
     "polyval": lambda x: np.polyval(x[:3], x[3:]),
     "ufunc with where": lambda x: np.multiply(x, x[::-1], where=np.arange(6) > 2, out=x * 1.0),
     "loops": lambda x: np.stack([x[i] * x[i - 1] for i in range(6)]),
@@ -364,6 +369,78 @@ def test_drawn_programs(f):
         truth = dense_hessian(total, x)
         assert not np.any((np.abs(truth) > 1e-9 * np.abs(truth).max(initial=1)) & ~plan.pattern().toarray())
         close(cr.sparse_hessian(total, plan)(x).toarray(), truth, 1e-9)
+
+
+# -- calls that Hypothesis draws ---------------------------------------------------------------------------------------
+def units(args):
+    """Every direction along one element of one argument."""
+    for i, arg in enumerate(args):
+        for index in np.ndindex(arg.shape):
+            found = [np.zeros_like(each) for each in args]
+            found[i][index] = 1
+            yield [each[()] for each in found]
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(each) for each in tree]) if len(tree) else np.zeros(0)
+
+
+def check_call(call):
+    """The patterns of a call, in all its arguments together, miss nothing, and the values are those of dense ones."""
+    args = [np.array(np.real(arg), float, order="C") for arg in call.args]
+    assume(0 < sum(arg.size for arg in args) <= 48)
+
+    def f(xs):
+        return [part for part in parts(call.function(*xs)) if part.dtype.kind in "fc"]
+
+    def weighted(xs):
+        results = f(xs)
+        weights = [spaced(np.shape(result), ("weights", i)) for i, result in enumerate(results)]
+        return sum((np.sum(np.real(result) * w) for result, w in zip(results, weights, strict=True)), xs[0].sum() * 0)
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            results = f(args)
+        except (ValueError, TypeError, IndexError):
+            assume(False)
+        assume(results and all(np.all(np.isfinite(result)) and result.dtype.kind == "f" for result in results))
+        dense = np.stack([flat(cr.jvp(f, (args,), (unit,))[1]) for unit in units(args)], 1)
+        plan = cr.sparsity(f, args)
+        assert not np.any((np.abs(dense) > 1e-12) & ~plan.pattern().toarray())
+        np.testing.assert_allclose(cr.sparse_jacobian(f, plan)(args).toarray(), dense, rtol=1e-9, atol=1e-9)
+        if dense.shape[1] > 16:
+            return
+        dense = np.stack([flat(cr.jvp(cr.grad(weighted), (args,), (unit,))[1]) for unit in units(args)], 1)
+        plan = cr.sparsity(weighted, args, order=2)
+        assert not np.any((np.abs(dense) > 1e-8) & ~plan.pattern().toarray())
+        scale = max(1.0, float(np.max(np.abs(dense))))
+        found = cr.sparse_hessian(weighted, plan)(args).toarray()
+        np.testing.assert_allclose(found, dense, rtol=1e-6, atol=1e-8 * scale)
+
+
+CALLS = {
+    "elementwise": generated.rows_at_smooth_points(),
+    "reductions": generated.reductions(),
+    "shapes": generated.reshapings(),
+    "joining": generated.joinings(),
+    "splitting": generated.splittings(),
+    "reading": generated.readings(),
+    "writing": generated.writings(),
+    "products": generated.products(),
+    "along an axis": generated.along_an_axis(),
+    "selections": generated.selections(),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_patterns_of_drawn_calls(kind):
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(CALLS[kind])
+    def check(call):
+        check_call(call)
+
+    check()
 
 
 # -- colourings ------------------------------------------------------------------------------------------------------
@@ -597,6 +674,63 @@ def test_a_plan_of_another_function_is_noticed():
     plan = cr.sparsity(lambda x: x**2, np.ones(4))
     x = np.arange(1.0, 5.0)
     close(cr.sparse_jacobian(np.cumprod, plan)(x).toarray(), dense_jacobian(np.cumprod, x))
+
+
+def test_many_branches():
+    def f(x):
+        for i in range(len(x)):
+            if x[i] > 0:
+                x = x * x[i]
+        return x
+
+    jacobian = cr.sparse_jacobian(f)
+    for number in range(2**5):
+        x = np.where(number >> np.arange(5) & 1, 2.0, -1.0)
+        close(jacobian(x).toarray(), dense_jacobian(f, x))
+    assert len(jacobian.plans) < 12
+
+
+def test_plans_and_derivatives_are_pickled():
+    x = np.linspace(0.0, 1.0, 7)
+    plan = pickle.loads(pickle.dumps(cr.sparsity(rosenbrock, x, order=2)))
+    hessian = pickle.loads(pickle.dumps(cr.sparse_hessian(rosenbrock, plan)))
+    close(hessian(x).toarray(), dense_hessian(rosenbrock, x))
+    assert len(hessian.plans) == 1
+
+
+def test_operations_of_ones_own():
+    bell = cr.def_partials(
+        cr.primitive(lambda a, b: np.exp(-a * a) + 3 * b, name="bell_of_sparse"), "-2*a*exp(-a*a)", "3"
+    )
+
+    def f(x):
+        return bell(x[1:], x[:-1])
+
+    with registered("bell_of_sparse"):
+        check_jacobian(f, (6,), exact=True)
+        assert check_hessian(lambda x: np.sum(f(x)), (6,), exact=True).nnz == 5
+    every_other = cr.primitive(lambda x: x[::2], name="every_other_of_sparse")
+    with registered("every_other_of_sparse"):
+        cr.def_linear(every_other, lambda ct, x: np.stack([ct, 0 * ct], axis=1).ravel()[: x.shape[0]])
+        check_jacobian(lambda x: every_other(x) ** 2, (6,))
+        assert check_hessian(lambda x: np.sum(every_other(x)), (6,)).nnz == 0
+
+    @cr.custom_jvp
+    def g(x, y):
+        return x * y, np.sin(x)
+
+    g.defjvp(lambda primals, tangents: (g(*primals), (tangents[0] * primals[1], tangents[0] * np.cos(primals[0]))))
+    found = cr.sparsity(lambda x: g(x, 2.0)[1], np.ones(3))
+    assert found.nnz == 9  # nobody looks into it: everything
+    close(cr.sparse_jacobian(lambda x: g(x, 2.0)[1], found)(np.arange(3.0)).toarray(), np.diag(np.cos(np.arange(3.0))))
+
+
+@contextmanager
+def registered(name):
+    try:
+        yield
+    finally:
+        del rules[name]
 
 
 def test_a_plan_for_other_shapes_or_another_order_is_refused():

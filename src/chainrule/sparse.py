@@ -245,29 +245,33 @@ def sparsity(f: Callable[..., Any], x: Any, order: int = 1) -> SparsityPlan:
     return _Point(x).plan(f, order)
 
 
-def _sparse(f: Callable[..., Any], plan: SparsityPlan | None, order: int) -> Callable[[Any], Any]:
-    name = "sparse_jacobian" if order == 1 else "sparse_hessian"
-    if plan is not None and plan.order != order:
-        raise PlanError(f"{name} was given a plan for a {NAMES[plan.order]}: pass sparsity(f, x, order={order})")
-    plans = [] if plan is None else [plan]
+class _Derivative:
+    """What `sparse_jacobian` and `sparse_hessian` return: a function of the argument, with the plans it has met."""
 
-    def derivative(x: Any) -> Any:
-        point = _Point(x)
+    def __init__(self, f: Callable[..., Any], plan: SparsityPlan | None, order: int) -> None:
+        self.name = "sparse_jacobian" if order == 1 else "sparse_hessian"
+        if plan is not None and plan.order != order:
+            raise PlanError(f"{self.name} was given a plan for a {NAMES[plan.order]}: pass sparsity(f, x, {order=})")
+        self.f, self.plan, self.order = f, plan, order
+        self.plans = [] if plan is None else [plan]
+
+    def __call__(self, x: Any) -> Any:
+        point, plan = _Point(x), self.plan
         if plan is not None and (plan._structure, plan._shapes) != (point.structure, point.shapes):
             raise PlanError(
-                f"{name} was given a plan for arguments of shapes {plan._shapes} in {plan._structure}, and called "
+                f"{self.name} was given a plan for arguments of shapes {plan._shapes} in {plan._structure}, and called "
                 f"with shapes {point.shapes} in {point.structure}: make a plan for these"
             )
-        program = point.traced(f, order)
-        current = next((known for known in plans if known._fingerprint == program.fingerprint), None)
+        program = point.traced(self.f, self.order)
+        current = next((known for known in self.plans if known._fingerprint == program.fingerprint), None)
         if current is None:
-            current = SparsityPlan(program, order, point.structure, point.shapes)
-            plans.append(current)
-            del plans[1:-KEPT]
-        dtypes = [v.dtype for v in (program.values if order == 1 else point.leaves)]
-        return current._evaluate(f, point, np.result_type(*dtypes) if dtypes else float)
+            current = SparsityPlan(program, self.order, point.structure, point.shapes)
+            self.plans = [*self.plans[:1], *self.plans[1:][1 - KEPT :], current]
+        dtypes = [v.dtype for v in (program.values if self.order == 1 else point.leaves)]
+        return current._evaluate(self.f, point, np.result_type(*dtypes) if dtypes else float)
 
-    return derivative
+    def __repr__(self) -> str:
+        return f"<{self.name} of {getattr(self.f, '__name__', 'a function')}>"
 
 
 def sparse_jacobian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> Callable[[Any], Any]:
@@ -296,8 +300,8 @@ def sparse_jacobian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> 
 
     Notes
     -----
-    Cost: one evaluation of `f`, which checks that the plan holds, and a sweep for each colour: about three evaluations
-    with ``plan.mode == "columns"`` (`jvp`), about two with ``"rows"`` (`vjp`).
+    Cost: one evaluation of `f`, which checks that the plan holds, and ``plan.sweeps`` products with the Jacobian: two
+    to three evaluations each, by `jvp` with ``plan.mode == "columns"`` and by `vjp` with ``"rows"``.
 
     A plan holds wherever `f` does the same operations on the same elements.  Where it does others (a branch, another
     index, other constants that are zero), that is noticed and a plan is made for these.
@@ -309,7 +313,7 @@ def sparse_jacobian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> 
     [[2. 1. 0.]
      [0. 3. 2.]]
     """
-    return _sparse(f, plan, 1)
+    return _Derivative(f, plan, 1)
 
 
 def sparse_hessian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> Callable[[Any], Any]:
@@ -339,7 +343,7 @@ def sparse_hessian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> C
     Notes
     -----
     Cost: one evaluation of `f`, which checks that the plan holds as in `sparse_jacobian`, and for each colour one
-    product with the Hessian, forward over reverse: about ten evaluations of `f`.
+    product with the Hessian, by `jvp` of `grad`: ``plan.sweeps`` of them, in the memory of one.
 
     Examples
     --------
@@ -349,4 +353,4 @@ def sparse_hessian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> C
      [2. 6. 4.]
      [0. 4. 0.]]
     """
-    return _sparse(f, plan, 2)
+    return _Derivative(f, plan, 2)

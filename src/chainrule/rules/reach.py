@@ -97,17 +97,17 @@ def _aligned(node: Node) -> Links:
 
 def _by_formulas(node: Node) -> Links:
     """What is in the same place, but where the derivative is a constant operand that is zero, as in x * mask."""
-    constants = {letter: x.value for letter, x in zip(LETTERS, node.operands, strict=False) if is_constant(x)}
+    letters = dict(zip(LETTERS, node.operands, strict=False))
     found: list[Link | None] = []
     for operand, tree in zip(node.operands, partial_trees(node.rule), strict=True):
         if _is_zero(tree):
             found.append(None)
             continue
         out = _in_place(operand, node.shape)
-        factor = constants.get(str(tree.name), 1) if tree.rule is None and tree.value is None else 1
-        if not np.all(factor):
+        factor = letters.get(str(tree.name)) if tree.rule is None and tree.value is None else None
+        if factor is not None and is_constant(factor) and not np.all(factor.value):
             out = np.arange(prod(node.shape)) if out is None else out
-            out = np.where(np.ravel(np.broadcast_to(np.asarray(factor) != 0, node.shape)), out, -1)
+            out = np.where(np.ravel(np.broadcast_to(np.asarray(factor.value) != 0, node.shape)), out, -1)
         found.append(Link(prod(operand.shape), out=out))
     return found
 
@@ -126,10 +126,13 @@ def _chosen(node: Node) -> Links:
     return found
 
 
-@lru_cache(maxsize=4096)
 def bending(rule: Rule) -> frozenset[tuple[int, int]]:
     """Pairs of operands of an elementwise rule in which the mixed second derivative is not zero everywhere."""
-    trees = partial_trees(rule)
+    return _bending(partial_trees(rule))
+
+
+@lru_cache(maxsize=4096)
+def _bending(trees: tuple[Node, ...]) -> frozenset[tuple[int, int]]:
     moving = {letter for letter, tree in zip(LETTERS, trees, strict=False) if not _is_zero(tree)}
     return frozenset(
         (i, LETTERS.index(letter))
@@ -170,7 +173,7 @@ def _lanes(node: Node) -> Links:
     """Operations along one axis, which may change its length."""
     (operand,) = node.operands
     axis = _options(node).get("axis", -1)
-    if _rest(node) or axis is None or len(operand.shape) != len(node.shape):
+    if _rest(node) or axis is None or not node.shape or len(operand.shape) != len(node.shape):
         return _everything(node)
     axes = normalize_axis_tuple(axis, len(node.shape))
     n = prod(size for i, size in enumerate(node.shape) if i not in axes)

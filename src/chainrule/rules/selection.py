@@ -432,7 +432,10 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 @implements(np.piecewise)
 def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
-    one = np.isscalar(condlist) or (not isinstance(condlist[0], list | np.ndarray) and x.ndim != 0)
+    arrays = (
+        np.isscalar(condlist) or isinstance(condlist[0], list | np.ndarray) or hasattr(type(condlist[0]), "_record")
+    )
+    one = np.isscalar(condlist) or (not arrays and x.ndim != 0)
     masks = [np.asarray(deciding(mask, "np.piecewise"), bool) for mask in ([condlist] if one else condlist)]
     if len(funclist) == len(masks) + 1:
         masks.append(~np.any(masks, axis=0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Sets:
 
     def sizes(self) -> Any:
         """How many members each set has."""
-        return np.diff(self.starts)
+        return self.starts[1:] - self.starts[:-1]
 
 
 def _none(size: int) -> Sets:
@@ -128,7 +129,7 @@ class Program:
         ends = [end for end in self.ends if end is not None and end.index >= start]
         self.nodes, frontier = ordered(ends, start)
         self.outside = any(node.index for node in frontier)
-        self.inputs = sum(int(np.prod(leaf.shape)) for leaf in leaves)
+        self.inputs = sum(map(_size, leaves))
         self.fingerprint = _fingerprint(self)
 
 
@@ -203,7 +204,7 @@ def _last_uses(nodes: Sequence[Node], ends: Iterable[Node | None]) -> dict[Node,
 
 
 def _size(node: Node) -> int:
-    return int(np.prod(node.shape, dtype=int))
+    return prod(node.shape)
 
 
 def _of_leaves(program: Program) -> dict[Node, Sets]:
