@@ -15,7 +15,7 @@ from .colouring import columns_coloured, star_coloured
 from .errors import ConversionError, DataError, MissingExtraError, OutputError, PlanError
 from .graph import contexts
 from .tensor import Tensor, as_value, describe, plain, tensor_like
-from .transforms import grad, jvp, vjp
+from .transforms import grad, linearize, vjp
 from .tree import flatten
 from .walk.sparsity import Program, hessian_pattern, jacobian_pattern, traced
 
@@ -39,7 +39,7 @@ class SparsityPlan:
     rows, columns : arrays of int
         Where the entries are, in row-major order.
     mode : str
-        ``"columns"``: columns of one colour are found together, by `jvp`; ``"rows"``: rows, by `vjp`;
+        ``"columns"``: columns of one colour are found together, by `linearize`; ``"rows"``: rows, by `vjp`;
         ``"symmetric"``: columns of a Hessian, where one of each two equal entries is enough.
     colours : array of int
         The colour of each column, or of each row with ``mode="rows"``.
@@ -129,8 +129,8 @@ class SparsityPlan:
             value, pullback = vjp(f, point.x)
             outputs, rebuild, _ = flatten(value)
             return lambda weights: _joined(pullback(rebuild(_parts(weights, outputs))))
-        g = f if self.mode == "columns" else grad(f)
-        return lambda direction: _joined(jvp(g, (point.x,), (point.rebuild(_parts(direction, point.leaves)),))[1])
+        _, push = linearize(f if self.mode == "columns" else grad(f), point.x)
+        return lambda direction: _joined(push(point.rebuild(_parts(direction, point.leaves))))
 
 
 class _Point:
@@ -300,8 +300,9 @@ def sparse_jacobian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> 
 
     Notes
     -----
-    Cost: one evaluation of `f`, which checks that the plan holds, and ``plan.sweeps`` products with the Jacobian: two
-    to three evaluations each, by `jvp` with ``plan.mode == "columns"`` and by `vjp` with ``"rows"``.
+    Cost: one evaluation of `f`, which checks that the plan holds, one that is recorded, and ``plan.sweeps`` products
+    with the Jacobian, by `linearize` with ``plan.mode == "columns"`` and by `vjp` with ``"rows"``: about one and about
+    two evaluations each.  Memory grows with the number of operations.
 
     A plan holds wherever `f` does the same operations on the same elements.  Where it does others (a branch, another
     index, other constants that are zero), that is noticed and a plan is made for these.
@@ -342,8 +343,9 @@ def sparse_hessian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> C
 
     Notes
     -----
-    Cost: one evaluation of `f`, which checks that the plan holds as in `sparse_jacobian`, and for each colour one
-    product with the Hessian, by `jvp` of `grad`: ``plan.sweeps`` of them, in the memory of one.
+    Cost: one evaluation of `f`, which checks that the plan holds as in `sparse_jacobian`, one gradient that is
+    recorded, and ``plan.sweeps`` products with the Hessian, by `linearize` of `grad`: forward over reverse, a few
+    evaluations of `f` each.  Memory grows with the number of operations.
 
     Examples
     --------
