@@ -161,7 +161,8 @@ def test_errors_are_also_the_builtin_a_caller_would_catch():
         if issubclass(kind, Warning):
             assert issubclass(kind, UserWarning | RuntimeWarning)
             continue
-        assert issubclass(
-            kind, TypeError | ValueError | RuntimeError | ImportError | FloatingPointError | AssertionError
+        builtins = (
+            TypeError | ValueError | RuntimeError | ImportError | FloatingPointError | AssertionError | MemoryError
         )
+        assert issubclass(kind, builtins)
         assert inspect.getdoc(kind)

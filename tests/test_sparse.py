@@ -306,6 +306,8 @@ def test_what_does_not_bend_has_no_second_derivative(rule):
 
     step = 1e-3
     for j, unit in enumerate(np.eye(len(point)) * step):
+        if point[j] == np.floor(point[j]):  # of a distribution on the integers: a step, where it has no derivative
+            continue
         change = (slope(point + unit) - slope(point - unit)) / step
         for i, bend in enumerate(change):
             if (i, j) not in bending(rule):
