@@ -164,6 +164,7 @@ EXACT = {
     "containers": lambda x: {"a": x[0] * x[1], "b": (np.sum(x[2:]), None)},
     "scatter": lambda x: rules["scatter"](x, shape=(3,), index=np.array([0, 0, 2, 2, 1, 0])),
     "add.at": lambda x: added_at(x),
+    "interp in a table": lambda x: np.interp(x, [-9.0, 0.0, 9.0], [1.0, 2.0, -1.0]),
     "traced condition": lambda x: np.where(x > 0, x, -2 * x),
 }
 
@@ -224,13 +225,14 @@ HESSIANS = {
     "sort is linear": lambda x: np.sum(np.sort(x) * np.arange(6.0)),
     "written": lambda x: np.sum(filled(x)),
     "cumsum": lambda x: np.sum(np.cumsum(x[:3])) + np.sum(x[3:] ** 3),
+    "interp": lambda x: np.sum(np.interp(x[:2], [-9.0, -1.0, 0.5, 9.0], x[2:]) ** 2),
     "batched determinants": lambda x: np.sum(np.linalg.det(np.stack([x[:4], x[2:]]).reshape(2, 2, 2))),
     "complex inside": lambda x: np.sum(np.abs(np.exp(1j * x[:3]) + x[3:]) ** 2),
 }
 CONSERVATIVE = {
     "linear solve", "batched determinants",
     "prod",  # its diagonal is zero
-    "norms", "logsumexp",
+    "norms", "logsumexp", "interp",
 }  # fmt: skip
 
 
@@ -670,6 +672,44 @@ def test_a_plan_with_another_constant_is_noticed():
     close(jacobian(np.ones(4)).toarray(), 2 * matrix)
     matrix[2] = 0.0
     close(jacobian(np.ones(4)).toarray(), 2 * matrix)
+
+
+def test_plans_notice_what_changes_outside():
+    now = {"shift": 1, "scale": 0.0, "mask": np.array([0.0, 1, 1, 1]), "order": np.array([0, 1, 2, 3])}
+
+    def put(x):
+        y = x * 1.0
+        y[now["order"][:2]] = x[2:] ** 2
+        return y
+
+    functions = [
+        put,
+        lambda x: np.roll(x, now["shift"]) * x,
+        lambda x: x * now["scale"] + x[::-1],
+        lambda x: x ** now["scale"] + x[now["order"]],
+        lambda x: np.where(now["mask"], x, x[::-1] ** 2),
+        lambda x: np.einsum("i,ij->j", x, np.diag(now["mask"]) + np.outer(now["mask"], now["order"])) * x,
+        lambda x: np.tril(np.outer(x, x), now["shift"]) @ np.ones(4),
+        lambda x: np.convolve(x, now["mask"][:3], "same") ** 3,
+    ]
+    x = np.array([1.0, 2.0, 0.5, 3.0])
+
+    def total(f):
+        return lambda x: np.sum(f(x) * np.arange(1.0, 5.0))
+
+    jacobians = [cr.sparse_jacobian(f, cr.sparsity(f, x)) for f in functions]
+    hessians = [cr.sparse_hessian(total(f), cr.sparsity(total(f), x, order=2)) for f in functions]
+    for change in (
+        {"shift": 2},
+        {"scale": 2.0},
+        {"mask": np.array([1.0, 0, 3, 0])},
+        {"order": np.array([3, 1, 0, 2])},
+        {"shift": -1, "scale": 1.0},
+    ):
+        now.update(change)
+        for f, jacobian, hessian in zip(functions, jacobians, hessians, strict=True):
+            close(jacobian(x).toarray(), dense_jacobian(f, x), 1e-12)
+            close(hessian(x).toarray(), dense_hessian(total(f), x), 1e-12)
 
 
 def test_a_plan_of_another_function_is_noticed():

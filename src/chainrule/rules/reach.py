@@ -213,6 +213,11 @@ def _stacked(node: Node) -> Links:
     return [Link(prod(batch), into=ids(shape), out=ids(node.shape)) for shape in shapes]
 
 
+def _interpolated(node: Node) -> Links:
+    """np.interp: of the points, what is in the same place; of a table, everything."""
+    return [Link(prod(node.shape)), *_everything(node)[1:]]
+
+
 # -- operations that move elements --------------------------------------------------------------------------------
 def _moved(node: Node) -> Links:
     """What the operation does to the positions of the elements says where they went."""
@@ -448,6 +453,7 @@ _declare(_before, "cumsum", bends=False)
 _declare(_before, "cumprod", bends=True)
 _declare(_lanes, "fft ifft rfft irfft sort partition", bends=False)
 _declare(_lanes, "softmax log_softmax", bends=True)
+_declare(_interpolated, "interp", bends=True)
 _declare(_everything, "quantile percentile nanquantile nanpercentile unique", bends=False)
 _declare(_stacked, "inv solve det cholesky pinv eigh eigvalsh eig eigvals svd svdvals qr slogdet", bends=True)
 rules["solve"].products = lambda node: None if node.operands[0].index else []  # linear in the right-hand side
