@@ -405,8 +405,7 @@ def register_derivative(
     except ValueError:
         del rules[name]
         raise
-    if isinstance(function, np.ufunc):
-        numpy_functions[function] = op
+    numpy_functions[function] = op  # ufuncs, Numba's own kind included, ask what to do with a Tensor
     return op
 
 
@@ -568,7 +567,9 @@ class custom_vjp(_Replaced):
     Notes
     -----
     ``fwd`` runs once, on plain arrays, and again if the derivative is differentiated in turn: on Tensors then, so that
-    derivatives of higher order, in either mode, are those of the operations in `fwd` and `bwd`.
+    derivatives of higher order, in either mode, are those of the operations in `fwd` and `bwd`.  A reverse derivative
+    of a reverse derivative uses `bwd` for the result of the function wherever it meets it, JAX the operations in `fwd`:
+    no difference, unless the two contradict each other.
 
     Examples
     --------
