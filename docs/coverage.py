@@ -159,6 +159,22 @@ def of_scipy() -> list[str]:
     return lines
 
 
+def accuracy_of_scipy() -> list[str]:
+    """How exact the partial derivatives of special functions are, where mpmath has the function."""
+    lines = [
+        "### Accuracy of special",
+        "",
+        "The worst error that `tests/scipy_reference.py` found against mpmath: in ulp, over 1 plus the condition.",
+        "",
+        "| function | per operand | why more than 16 |",
+        "|---|---|---|",
+    ]
+    for name, found in json.loads((PAGE.parent / "accuracy_scipy.json").read_text(encoding="utf-8")).items():
+        bounds = (f"{letter} ≤ {bound}" if bound else f"{letter} > 16" for letter, bound in found["ulp"].items())
+        lines.append(f"| `{name}` | {', '.join(bounds)} | {found.get('reason', '')} |")
+    return [*lines, ""]
+
+
 def page() -> str:
     """The text of docs/coverage.md."""
     lines = [HEAD.format(version=f"NumPy {'.'.join(np.__version__.split('.')[:2])}")]
@@ -176,7 +192,7 @@ def page() -> str:
                 lines += [f"{text}:", ""] if text else []
                 lines += [", ".join(f"`{name}`" for name in names) + ".", ""]
         lines += ["", *(accuracy() if title == ELEMENTWISE else []), ""]
-    lines += of_scipy()
+    lines += of_scipy() + accuracy_of_scipy()
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
 
 

@@ -407,6 +407,12 @@ preprocessing.MinMaxScaler().fit_transform(x.reshape(3, 2))
 metrics.pairwise.rbf_kernel(x.reshape(3, 2), gamma=0.5)
 metrics.pairwise.cosine_similarity(x.reshape(3, 2))
 """
+LINES = [  # some ask for functions that came with NumPy 2.1 to 2.3
+    line
+    for line in PROGRAMS.strip().splitlines()
+    if (hasattr(np, "cumulative_sum") or "cumulative" not in line)
+    and (hasattr(np, "__array_namespace_info__") or not line.startswith(("preprocessing", "metrics")))
+]
 SCRIPT = f"""
 import sys
 sys.path[:0] = [{str(ROOT / "tests")!r}]
@@ -417,7 +423,7 @@ from sklearn import config_context, metrics, preprocessing
 
 wrong = []
 with config_context(array_api_dispatch=True):
-    for program in {PROGRAMS.strip().splitlines()!r}:
+    for program in {LINES!r}:
         try:
             check(eval("lambda x: " + program), [spaced(6, "scipy")], tolerance=1e-6)
         except Exception as error:

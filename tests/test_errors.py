@@ -38,11 +38,6 @@ CASES = {
     "string": (lambda x: x + "a", TypeError, "unsupported operand"),
     "none": (lambda x: x * None, TypeError, "unsupported operand"),
     "objects": (lambda x: x * np.array(["a", "b"], dtype=object), errors.DataError, r"astype\(float\)"),
-    "no rule": (
-        lambda x: np.strings.upper(x),
-        errors.UnsupportedFunctionError,
-        r"np\.strings\.upper was called.*works on strings.*docs/coverage",
-    ),
     "for integers": (lambda x: np.invert(x), TypeError, r"invert of Tensor .* not supported for the input types"),
     "float": (lambda x: float(x[0]), errors.ConversionError, r"t.item\(\).*np.sin for math.sin"),
     "int": (lambda x: int(x[0]), errors.ConversionError, r"int\(t\)"),
@@ -58,6 +53,12 @@ CASES = {
     "out of shape": (lambda x: np.add(x, 1.0, out=cr.Tensor(np.ones(3)) * 1), errors.InPlaceError, r"\(2,\).*\(3,\)"),
     "out array": (lambda x: np.add(x, 1.0, out=np.ones(2)), errors.InPlaceError, r"y = y \+ t"),
 }
+if isinstance(np.strings.upper, type(np.sum)):  # NumPy asks us since 2.1
+    CASES["no rule"] = (
+        lambda x: np.strings.upper(x),
+        errors.UnsupportedFunctionError,
+        r"np\.strings\.upper was called.*works on strings.*docs/coverage",
+    )
 
 
 @pytest.mark.parametrize(("call", "error", "message"), CASES.values(), ids=CASES)

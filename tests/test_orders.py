@@ -68,7 +68,7 @@ def test_elementwise_complex(rule: Any) -> None:
 
 ARRAYS = [
     *(("arrays", *case) for case in test_arrays.SMOOTH + test_arrays.ORDERED),
-    *(("signal", *case) for case in test_signal.SMOOTH + test_signal.REAL),
+    *(("signal", *case) for case in test_signal.there(test_signal.SMOOTH + test_signal.REAL)),
     *(("selection", *case) for case in test_selection.TAKEN),
 ]
 
