@@ -6,6 +6,7 @@ array([0., 1.])
 """
 
 from . import course, data, errors, nn, numpy, optim, protocols, rules, testing  # noqa: F401 (some register themselves)
+from .batching import vmap
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
 from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity
@@ -43,4 +44,5 @@ __all__ = [
     "testing",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]

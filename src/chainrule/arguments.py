@@ -10,10 +10,11 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from .batch import Batched, bottom, levels_of, lifted_to, wrapped
 from .errors import GradientShapeError, StructureError
 from .graph import contexts, leaf, ordered, watchers
 from .rules.registry import rules
@@ -142,6 +143,13 @@ def _given(f: Callable[..., Any], place: int | str, args: tuple[Any, ...], optio
 def fresh(x: Any) -> Tensor:
     """A Tensor with a node of this call: a leaf, or, for a Tensor with history, a new node on top of it."""
     x = tensor_like(x)
+    if contexts.levels or isinstance(x, Batched):  # every example has its own
+        examples = lifted_to(x if isinstance(x, Tensor) else as_value(x, copy=False), *contexts.levels)
+        return cast(Tensor, wrapped(_fresh_examples(bottom(examples)), levels_of(examples)))
+    return _fresh_examples(x)
+
+
+def _fresh_examples(x: Any) -> Tensor:
     if isinstance(x, Tensor) and x.node is not None:
         tensor: Tensor = record(rules["identity"], (x,))
         if tensor.node is not None:

@@ -5,6 +5,9 @@ Each class also derives from the builtin a caller would catch; its docstring say
 
 from __future__ import annotations
 
+import linecache
+import sys
+
 __all__ = [
     "ConcreteValueError",
     "ConversionError",
@@ -15,6 +18,7 @@ __all__ = [
     "FreedGraphError",
     "GradientShapeError",
     "InPlaceError",
+    "LeakedValueError",
     "MissingExtraError",
     "NoDerivativeError",
     "NotSparseError",
@@ -82,9 +86,17 @@ class FreedGraphError(RuntimeError):
 
 
 class ConcreteValueError(TypeError):
-    """A traced value was needed as a concrete one: in `if`, `bool()`, `int()` or as a shape.
+    """A batched or traced value was needed as a concrete one: in `if`, `bool()`, `int()` or as a shape.
 
-    Use `np.where` instead of a Python branch on a traced value.
+    There is no one value: the examples of `vmap` may differ.  Write `np.where(condition, a, b)` instead of a Python
+    branch; the message names the line of your program.
+    """
+
+
+class LeakedValueError(RuntimeError):
+    """A value that was batched by `vmap` is used after that call of `vmap` has returned, when it means nothing.
+
+    Return it from the function; do not store it in a list or an attribute that outlives the call.
     """
 
 
@@ -146,3 +158,17 @@ class SingularWarning(RuntimeWarning):
 
     What `SingularError` says about it holds here too.
     """
+
+
+def user_line() -> str:
+    """The place in the user's program that called chainrule, to begin an error message with."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(file, line).strip()
+    return f'File "{file}", line {line}' + (f", `{source}`: " if source else ": ")
+
+
+def _is_ours(module: str | None) -> bool:
+    return module is None or module.partition(".")[0] in ("chainrule", "numpy", "contextlib", "functools")

@@ -129,6 +129,7 @@ watchers: list[object] = []
 class _Contexts(threading.local):
     def __init__(self) -> None:
         self.stack: list[Any] = []
+        self.levels: list[Any] = []  # the batches that are being worked on (vmap), the outermost first
         self.singular = "zero"  # what a zero factor does to infinity and NaN; see walk/singular.py
 
 

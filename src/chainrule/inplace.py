@@ -22,9 +22,22 @@ from .memory import owns
 from .rules.indexing import Steps, is_basic, shown
 from .rules.linear import as_array
 from .rules.registry import Rule, implements, rules
-from .tensor import Tensor, describe, handle, made, named, plain, plain_index, record, tensor_like, watched
+from .tensor import (
+    Indirect,
+    Tensor,
+    batched_among,
+    describe,
+    handle,
+    made,
+    named,
+    plain,
+    plain_index,
+    record,
+    tensor_like,
+    watched,
+)
 
-__all__ = ["Written", "add_at", "overwrite"]
+__all__ = ["Written", "add_at", "overwrite", "setitem"]
 
 ndarray = np.ndarray
 REPLACED = Gone(
@@ -66,7 +79,7 @@ class Place:
         self.version = memory.version
 
 
-class Written(Tensor):
+class Written(Indirect):
     """A Tensor on memory that has been written to."""
 
     __slots__ = ()
@@ -86,10 +99,6 @@ class Written(Tensor):
                 with everything_visible():
                     _set_node(self, shown(whole, place.steps).node)
         return cast("Node | None", _get_node(self))
-
-    def __getitem__(self, index: Any) -> Tensor:
-        index = index if is_basic(index) else plain_index(index)
-        return cast(Tensor, record(rules["getitem"], (self,), (index,)))
 
     def _shows(self, view: Tensor, rule: Rule, params: Any) -> None:
         place = self.origin
@@ -200,7 +209,9 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if type(value) in (list, tuple):
         value = np.asarray(value)
     value = tensor_like(value)
-    if not self.ndim:
+    if contexts.levels and (batch := batched_among((self, where, value))) is not None:
+        batch.write(setitem, self, where, value)
+    elif not self.ndim:
         settle(self, record(rules["put"], (self, value), (), {"index": where}))
     elif not (value.__class__ is Written and _is_part(value, self, index)):
         advance(self, rules["write_put"], value, where, lambda data: data.__setitem__(where, plain(value)))
@@ -216,7 +227,9 @@ def _is_part(value: Tensor, whole: Tensor, index: Any) -> bool:
 
 def add_at(target: Tensor, index: Any, value: Any) -> None:
     """Add at an index, several times where a place is repeated, as `np.add.at` does."""
-    if target.ndim:
+    if contexts.levels and (batch := batched_among((target, index, value))) is not None:
+        batch.write(add_at, target, index, value)
+    elif target.ndim:
         advance(target, rules["write_add_at"], value, index, lambda data: np.add.at(data, index, plain(value)))
     else:
         settle(target, rules["add_at"](target, value, index=index))
@@ -240,6 +253,8 @@ def overwrite(target: Any, result: Any) -> Tensor:
         if not np.can_cast(result.dtype, target.dtype, "same_kind"):
             raise InPlaceError(f"cannot write {describe(result)} into {describe(target)}: the dtype would be narrowed")
         result = cast(Tensor, result.astype(target.dtype))
+    if contexts.levels and (batch := batched_among((target, result))) is not None:
+        return cast(Tensor, batch.overwrite(target, result))
     if not target.ndim or not (target.written or is_shared(target)):
         settle(target, result)
     elif (place := written(target)).steps:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from .graph import Node, constant, next_index, watchers
-from .inplace import Written, overwrite
+from .inplace import overwrite
 from .memory import BIG, apply, matmul
 from .rules.registry import LETTERS, Rule, kept, rules
-from .tensor import Tensor, binary, call, named, plain, record, unary
+from .tensor import Indirect, Tensor, binary, call, named, plain, record, unary
 
 __all__ = ["bind_operators"]
 
@@ -170,7 +170,7 @@ def _bind(template: str, method: str, rule: Rule, expression: str) -> Callable[.
 
 def _comparison(rule: Any, function: Any) -> Callable[[Tensor, Any], Any]:
     def compare(self: Tensor, other: Any) -> Any:
-        if watchers:
+        if watchers or self.written:
             return record(rule, (self, other))
         return function(self.data, plain(other))
 
@@ -265,7 +265,7 @@ def _publish(rule: Rule, functions: tuple[Callable[..., Any], ...], instead: tup
     for name, function in names.items():  # the methods are also what NumPy's loops over object arrays call
         if Tensor.__dict__.get(name) in (None, *instead):
             setattr(Tensor, name, function)
-            setattr(Written, name, _unprinted(rule, reflected=function is functions[-1] and len(functions) > 1))
+            setattr(Indirect, name, _unprinted(rule, reflected=function is functions[-1] and len(functions) > 1))
 
 
 def _unprinted(rule: Rule, reflected: bool) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import ConcreteValueError
+from .errors import ConcreteValueError, user_line
 from .graph import Node, contexts, leaf, next_index, watchers
 from .tensor import Tensor, as_value, describe, handle
 
@@ -120,7 +120,7 @@ class _Trace(Context):
     def concrete(self, tensor: Tensor, use: str) -> None:
         if self.strict:
             raise ConcreteValueError(
-                f"{use} of a traced value ({describe(tensor)}): the program would depend on this one example. "
+                f"{user_line()}{use} of a traced value ({describe(tensor)}): the program would depend on this one example. "
                 "Write np.where(condition, a, b) instead of `if condition:`"
             )
         self.guards.append((tensor, use, tensor.data))

@@ -74,7 +74,8 @@ class Tensor:
     origin: Any  # of a view: the Tensor whose memory it shows, the rule that made it, and the rule's parameters
     views: Views  # which views of it there are
 
-    written: bool = False  # whether it shows memory that has been written to, and so may change
+    written: bool = False  # whether it shows memory that has been written to, and so may change; also of a batch
+    batched: Callable[..., Any] | None = None  # of a batch of examples: what applies a rule to each; see batch.py
     empty: type[Tensor]  # the subclass that `Tensor()` makes; the course's names register themselves here
     namespace: ModuleType  # the array API's functions; chainrule.numpy registers itself here
 
@@ -89,6 +90,8 @@ class Tensor:
             if value.node is not None:
                 return value._copied(dtype, name)
             value = value.data
+        if contexts.levels:  # every example has its own
+            return cast(Tensor, contexts.levels[-1].leaf(value, dtype, name))
         self = object.__new__(cls)
         self.data = as_value(value, dtype, copy)
         self.leaf = self.node = leaf(self.data, name)
@@ -358,7 +361,7 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         a, u = self.node, self.data
         if a is None or watchers or u.__class__ is not ndarray or not is_basic(index):
-            return cast(Tensor, record(rules["getitem"], (self,), (plain_index(index),)))
+            return cast(Tensor, read(self, index))
         try:
             y = u[index]
         except IndexError as error:
@@ -392,6 +395,15 @@ class Tensor:
         def __setitem__(self, index: Any, value: Any) -> None: ...
         def backward(self, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None: ...
         def __getattr__(self, name: str) -> Any: ...
+
+
+class Indirect(Tensor):
+    """A Tensor that has to be asked what it is: its operators go through `record`, not through printed functions."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return cast(Tensor, read(self, index))
 
 
 class Views(list["ref[Tensor]"]):
@@ -472,6 +484,17 @@ def plain_everywhere(x: Any) -> Any:
     return x
 
 
+def batched_among(x: Any) -> Any:
+    """A batched Tensor in lists, tuples and dictionaries of arguments; None if there is none."""
+    if isinstance(x, Tensor):
+        return x if x.batched is not None else None
+    if isinstance(x, list | tuple | dict):
+        for part in x.values() if isinstance(x, dict) else x:
+            if (found := batched_among(part)) is not None:
+                return found
+    return None
+
+
 def is_basic(index: Any) -> bool:
     """Whether reading by this index gives a view (or a number), and copies nothing."""
     if index.__class__ is not tuple:
@@ -487,9 +510,20 @@ def plain_index(index: Any) -> Any:
     if isinstance(index, Tensor):
         if index.dtype.kind not in "biu":
             raise TypeError(f"{describe(index)} cannot be used as an index; take an integer or boolean array")
+        if index.batched is not None:
+            return index
         index._concrete("an index")
         return index.data
     return tuple([plain_index(i) for i in index]) if type(index) is tuple else index
+
+
+def read(x: Tensor, index: Any) -> Any:
+    """Read by any index."""
+    index = index if is_basic(index) else plain_index(index)
+    for part in index if index.__class__ is tuple else (index,):
+        if isinstance(part, Tensor):  # a batch of indices
+            return cast(Any, part).batched(rules["getitem"], (x,), (index,), NOTHING)
+    return record(rules["getitem"], (x,), (index,))
 
 
 def describe(x: Any) -> str:
@@ -574,6 +608,8 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
             if node is not None:
                 active += 1 << len(nodes)
             if operand.written:
+                if operand.batched is not None:
+                    return operand.batched(rule, operands, rest, options)
                 written += 1 << len(nodes)
             nodes.append(node)
             values.append(operand.data)
@@ -698,6 +734,8 @@ def call(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if not isinstance(rule, Rule):
         return rule(*args, **options)
     if rule.kind == "nondifferentiable":
+        if (batch := batched_among([args, options])) is not None:
+            return batch.batched(rule, args[:1], args[1:], options)
         value = function(*plain_everywhere(args), **plain_everywhere(options))
         if any(context.traces for context in contexts.stack) and args and isinstance(args[0], Tensor):
             if hasattr(value, "dtype"):

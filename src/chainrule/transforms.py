@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from .arguments import Argnums, Transformed, alongside, chosen, fresh, name_of, settled
+from .batch import levels_of, lowered, wrapped
 from .errors import OutputError, StructureError
 from .graph import NEVER, Node, next_index, watchers
 from .record import entered
+from .rules.linear import as_array
 from .tensor import Tensor, describe, tensor_like
 from .tree import flatten, map_tree
 from .walk.pull import pull, started
@@ -186,8 +188,8 @@ def _pulled(results: list[Any], cotangents: list[Any], targets: list[Node], star
 
 def _gradient(found: Any, tensor: Tensor, start: int, holomorphic: bool = False) -> Any:
     if found is None:
-        return np.zeros_like(tensor.data) if tensor.ndim else tensor.dtype.type(0)
-    return settled(np.conj(found) if holomorphic else found, start)
+        return np.zeros_like(tensor.data) if tensor.ndim or tensor.written else tensor.dtype.type(0)
+    return settled(wrapped(np.conj(found) if holomorphic else found, levels_of(tensor)), start)
 
 
 def grad(
@@ -276,15 +278,13 @@ class Recorded:
     def push(self, *tangents: Any) -> Any:
         """From tangents of the arguments to that of the result."""
         changes = alongside(tangents, self.structure, self.tensors, "tangent", "argument")
+        changes = [lowered(t, levels_of(x)) for t, x in zip(changes, self.tensors, strict=True)]
         inside = [y.node if isinstance(y, Tensor) else None for y in self.outputs]
         with under(self.singular):
             found = push(inside, self.targets, changes, self.start)
         start = self._start(changes)
         return self.rebuild_output(
-            [
-                np.zeros_like(np.asarray(getattr(y, "data", y)))[()] if change is None else settled(change, start)
-                for y, change in zip(self.outputs, found, strict=True)
-            ]
+            [_change(change, y, start) for y, change in zip(self.outputs, found, strict=True)]
         )
 
     def _start(self, changes: Sequence[Any]) -> int:
@@ -448,13 +448,17 @@ def jvp(
     values, changes = [], []
     for output in outputs:
         value = settled(output, start)
-        change = follower.tangent(output.node) if isinstance(output, Tensor) else None
         values.append(value)
-        if change is None:
-            change = np.zeros_like(np.asarray(getattr(output, "data", output)))[()]
-        changes.append(settled(change, start))
+        changes.append(_change(follower.tangent(output.node) if isinstance(output, Tensor) else None, output, start))
     pair = rebuild_output(values), rebuild_output(changes)
     return (*pair, map_tree(lambda x: settled(x, start), aux)) if has_aux else pair
+
+
+def _change(change: Any, output: Any, start: int) -> Any:
+    """The tangent of an output, from what a walk found at its node: None is zero."""
+    if change is None:
+        return np.zeros_like(as_array(getattr(output, "data", output)))[()]
+    return settled(wrapped(change, levels_of(output)), start)
 
 
 def follow(follower: Follower, tensor: Tensor, tangent: Any) -> None:
@@ -465,4 +469,4 @@ def follow(follower: Follower, tensor: Tensor, tangent: Any) -> None:
         node.root = NEVER
     elif not hasattr(node, "root"):
         node.root = node.operands[0].index
-    follower.set_tangent(node, tangent)
+    follower.set_tangent(node, lowered(tangent, levels_of(tensor)))

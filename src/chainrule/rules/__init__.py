@@ -2,6 +2,7 @@
 
 from . import (
     arrays,
+    batching,
     bundle,
     contractions,
     declared,
@@ -25,6 +26,7 @@ from .registry import Rule, functions, reasons, rules, undispatched
 __all__ = [
     "Rule",
     "arrays",
+    "batching",
     "bundle",
     "contractions",
     "declared",

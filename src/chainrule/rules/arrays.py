@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from .linear import as_array, plain, stored
+from .linear import as_array, batched, plain, read, stored
 from .registry import functions, implements, nondifferentiable, rules
 
 nondifferentiable(
@@ -150,11 +150,11 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     if axis is None or not a.ndim:
         a, axis = np.ravel(a), axis or 0
     axis = normalize_axis_index(axis, a.ndim)
-    indices = np.asarray(plain(indices))
+    indices = indices if batched(indices) else np.asarray(plain(indices))
     if mode != "raise":
         n = a.shape[axis]
         indices = indices % n if mode == "wrap" else np.clip(indices, 0, n - 1)
-    return stored(a[(slice(None),) * axis + (indices,)], out)
+    return stored(read((slice(None),) * axis + (indices,), a, indices), out)
 
 
 # -- joining and splitting ---------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     dtype = np.dtype(dtype)
     if dtype.kind not in "fc":
-        return getattr(x, "data", x).astype(dtype)
+        return rules["astype"](plain(x), dtype=dtype) if batched(x) else plain(x).astype(dtype)
     return rules["astype"](x, dtype=dtype)
 
 
@@ -316,14 +316,21 @@ def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
 
 def _constant(new: Any, like: Any) -> Any:
     """A new buffer: a Tensor to write into, without history; of an integer or boolean dtype, a plain array."""
+    if batched(like):
+        return like.buffer(new)
     return type(like)(new, copy=False).detach() if new.dtype.kind in "fc" else new
+
+
+def _one_value(x: Any) -> Any:
+    """A plain array like `x`: of a batch, like one of its examples."""
+    return np.empty(x.shape, x.dtype) if batched(x) else plain(x)
 
 
 def _constant_like(function: Any) -> Any:
     def like(
         prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **options: Any
     ) -> Any:
-        return _constant(function(plain(prototype), dtype=dtype, order=order, shape=shape), prototype)
+        return _constant(function(_one_value(prototype), dtype=dtype, order=order, shape=shape), prototype)
 
     return like
 
@@ -343,6 +350,6 @@ def full_like(
     shape: Any = None,
     **options: Any,
 ) -> Any:
-    if plain(fill_value) is fill_value:
-        return _constant(np.full_like(plain(a), fill_value, dtype=dtype, order=order, shape=shape), a)
+    if not hasattr(type(fill_value), "_record"):
+        return _constant(np.full_like(_one_value(a), fill_value, dtype=dtype, order=order, shape=shape), a)
     return np.copy(np.broadcast_to(fill_value.astype(dtype or a.dtype), np.shape(a) if shape is None else shape))

@@ -30,6 +30,28 @@ def plain(x: Any) -> Any:
     return x.data if hasattr(type(x), "_record") else x
 
 
+def batched(x: Any) -> bool:
+    """Whether `x` stands for many examples: its value is plain only example by example."""
+    return getattr(x, "batched", None) is not None
+
+
+def read(index: Any, x: Any, by: Any) -> Any:
+    """`x[index]`, also where `x` is a plain array and `by`, part of the index, is different for each example."""
+    return by.batched(rules["getitem"], (x,), (index,), {}) if batched(by) else x[index]
+
+
+def everything(x: Any) -> Any:
+    """The numbers of a Tensor; of a batch, those of all examples."""
+    while (payload := getattr(x, "payload", None)) is not None:
+        x = payload
+    return plain(x)
+
+
+def anywhere(condition: Any) -> bool:
+    """Whether a condition holds for any element, of any example: for what a program does if it is needed somewhere."""
+    return bool(np.any(everything(condition)))
+
+
 def conjugated(x: Any) -> Any:
     """Conjugate; a real array as it is."""
     return np.conj(x) if x.dtype.kind == "c" else x
@@ -42,7 +64,7 @@ def zero_wins(a: Any, b: Any) -> Any:
     """
     product = a * b
     broken = np.isnan(plain(product))
-    if not np.any(broken):
+    if not anywhere(broken):
         return product
     if product.dtype.kind == "c":
         return np.where(broken, _zero_wins_in_parts(plain(a), plain(b)), product)[()]

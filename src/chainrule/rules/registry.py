@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ from ..graph import Node
 
 __all__ = [
     "Rule",
+    "apply",
     "custom",
     "functions",
     "implements",
@@ -70,6 +72,7 @@ class Rule:
     conjugate : whether the partials are conjugated in reverse mode, as they are for complex operands
     complex_rule : the rule for complex operands, if it is another one
     variant : `(rule, values, nodes) -> rule`: whose derivative to take for these operands; the value stays this rule's
+    batch : how to apply it to many examples at once (see `rules/batching.py`); None: as its kind says, or one by one
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
     reach, products, bends : which elements of the operands each element of the result depends on, and which of them
@@ -96,6 +99,7 @@ class Rule:
     conjugate: bool = False
     complex_rule: Rule | None = None
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
+    batch: Function | None = None
     domain: tuple[tuple[float, float], ...] = ()
     source: str = ""
     reach: Function | None = field(default=None, init=False)
@@ -118,6 +122,15 @@ class Rule:
             if record is not None:
                 return record(self, operands, (), params)
         return self.value(*operands, **params)
+
+
+def apply(rule: Rule, operands: Sequence[Any], rest: tuple[Any, ...] = (), options: Any = MappingProxyType({})) -> Any:
+    """Apply a rule to arrays or Tensors, with further arguments by position and by name."""
+    for operand in operands:
+        record = getattr(type(operand), "_record", None)
+        if record is not None:
+            return record(rule, operands, rest, dict(options))
+    return rule.value(*operands, *rest, **options)
 
 
 rules: dict[str, Rule] = {}
@@ -194,6 +207,7 @@ def linear(
     *,
     name: str = "",
     add_into: Function | None = None,
+    batch: Function | None = None,
     also: Iterable[Any] = (),
 ) -> Rule:
     """Register an operation that is linear in its first argument.
@@ -207,6 +221,8 @@ def linear(
     add_into : callable, optional
         Called as `add_into(total, cotangent, *rest, **options)`: adds the transpose into an array in place, where that
         is cheaper, as for reading a few elements.
+    batch : callable, optional
+        How to apply it to many examples at once; one by one by default.
     also : iterable
         Other NumPy functions that are the same operation.
     """
@@ -217,6 +233,7 @@ def linear(
 
     rule = Rule(name or function.__name__, function, "linear", needs=(frozenset(),), pulls=(pull,), add_into=add_into)
     rule.bends = False
+    rule.batch = batch
     return _register(rule, [function, *also])
 
 
@@ -245,6 +262,7 @@ def custom(
     careful_pulls: tuple[Function | None, ...] = (),
     careful_push: Function | None = None,
     asks: Function | None = None,
+    batch: Function | None = None,
     source: str = "",
     also: Iterable[Any] = (),
 ) -> Rule:
@@ -262,6 +280,7 @@ def custom(
         careful_pulls=careful_pulls,
         careful_push=careful_push,
         asks=asks,
+        batch=batch,
         source=source,
     )
     return _register(rule, also)

@@ -11,10 +11,10 @@ from math import prod
 from typing import Any, cast
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..errors import UnsupportedFunctionError
-from .linear import Axes, as_array, grid, plain, stored
+from .linear import Axes, as_array, batched, grid, plain, read, stored
 from .reductions import by_products
 from .registry import Rule, custom, functions, implements, nondifferentiable, rules
 
@@ -365,6 +365,10 @@ def taken(x: Any, index: Any) -> Any:
 
 @implements(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    if batched(indices):
+        arr, axis = (np.ravel(arr), 0) if axis is None else (arr, normalize_axis_index(axis, arr.ndim))
+        places = np.ogrid[tuple(slice(n) for n in arr.shape)]
+        return read((*places[:axis], indices, *places[axis + 1 :]), arr, indices)
     return taken(arr, np.take_along_axis(grid(arr.shape), plain(indices), axis))
 
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..batch import bottom, levels_of, lowered
 from ..errors import GradientShapeError, OutputError
 from ..graph import CLOSED, FREED, Node, by_index, contexts, ordered, watchers
 from ..memory import BIG, apply, owns
+from ..rules.linear import anywhere
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, plain, tensor_like
 from . import functions
@@ -127,7 +129,7 @@ def pull(
     varying: set[Node] | None = None  # all of them
     if differentiable is None:
         varying = from_outside(nodes, frontier, targets) if outside or watchers else set()
-        differentiable = bool(varying) or any(isinstance(ct, Tensor) for ct in cotangents)
+        differentiable = bool(varying) or any(isinstance(ct, Tensor) and ct.node is not None for ct in cotangents)
     if outside:
         nodes = _leading_to(nodes, targets, frontier)
     if not differentiable and of_a_point and _slots.acquire(blocking=False):
@@ -224,7 +226,7 @@ def has_nan(x: Any) -> bool:
         return bool(x != x)
     elif x is None:
         return False
-    return bool(np.any(np.isnan(plain(x))))
+    return anywhere(np.isnan(plain(x)))
 
 
 def release(nodes: list[Node]) -> None:
@@ -291,7 +293,7 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
 def started(tensor: Tensor, gradient: Any) -> Any:
     """The cotangent that a walk starts from: `gradient`, checked and in the dtype of `tensor`; ones by default."""
     if gradient is None:
-        value = tensor.data
+        value = bottom(tensor).data
         return value.dtype.type(1) if isinstance(value, np.generic) else np.ones_like(value)
     gradient = tensor_like(gradient)
     ct = gradient if isinstance(gradient, Tensor) else as_value(gradient, copy=False)
@@ -301,7 +303,8 @@ def started(tensor: Tensor, gradient: Any) -> Any:
         )
     if ct.dtype.kind == "c" and tensor.dtype.kind != "c":
         raise GradientShapeError("the gradient of a real result must be real")
-    return ct.astype(tensor.dtype) if ct.dtype != tensor.dtype else ct
+    ct = ct.astype(tensor.dtype) if ct.dtype != tensor.dtype else ct
+    return lowered(ct, levels_of(tensor)) if tensor.written else ct
 
 
 setattr(Tensor, "backward", backward)

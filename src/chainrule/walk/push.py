@@ -151,7 +151,7 @@ def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequen
     """
     nodes, frontier = ordered([root for root in roots if root is not None and root.index >= oldest], oldest)
     varying = from_outside(nodes, frontier, targets)
-    differentiable = bool(varying) or any(isinstance(t, Tensor) for t in tangents)
+    differentiable = bool(varying) or any(isinstance(t, Tensor) and t.node is not None for t in tangents)
     seen = shadows(nodes, frontier, targets, varying) if differentiable else None
     known: dict[Node | None, Any] = dict(zip(targets, tangents, strict=True))
     own: set[Node] = set()  # results of writes whose tangent nothing else shares memory with
@@ -161,7 +161,8 @@ def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequen
         changes = [known.get(operand) for operand in node.operands]
         if all(t is None for t in changes):
             continue
-        if node.rule.push_in_place is not None and node.shape and seen is None:
+        plainly = seen is None and not any(isinstance(t, Tensor) for t in changes)
+        if node.rule.push_in_place is not None and node.shape and plainly:
             base, (total, t) = node.operands[0], changes
             if base in own:
                 own.remove(base)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import SingularError, SingularWarning
 from ..graph import CLOSED, Node, contexts
+from ..rules.linear import anywhere
 from ..tensor import plain
 
 __all__ = ["found_at", "report", "singular", "under", "zero_acts"]
@@ -74,7 +75,7 @@ def zero_acts(plainly: Any, carefully: Any) -> bool:
     """Whether a zero won somewhere: plain products are NaN where careful ones are not."""
     if plainly is None or carefully is None:
         return False
-    return bool(np.any(np.isnan(plain(plainly)) & ~np.isnan(plain(carefully))))
+    return anywhere(np.isnan(plain(plainly)) & ~np.isnan(plain(carefully)))
 
 
 def found_at(node: Node, ct: Any, pulls: Sequence[Callable[[Node, Any], None]]) -> bool:
