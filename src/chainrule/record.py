@@ -120,8 +120,8 @@ class _Trace(Context):
     def concrete(self, tensor: Tensor, use: str) -> None:
         if self.strict:
             raise ConcreteValueError(
-                f"{user_line()}{use} of a traced value ({describe(tensor)}): the program would depend on this one example. "
-                "Write np.where(condition, a, b) instead of `if condition:`"
+                f"{user_line()}{use} of a traced value ({describe(tensor)}): the program would depend on this one "
+                "example. Write np.where(condition, a, b) instead of `if condition:`"
             )
         self.guards.append((tensor, use, tensor.data))
 
