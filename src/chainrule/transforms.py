@@ -283,9 +283,7 @@ class Recorded:
         with under(self.singular):
             found = push(inside, self.targets, changes, self.start)
         start = self._start(changes)
-        return self.rebuild_output(
-            [_change(change, y, start) for y, change in zip(self.outputs, found, strict=True)]
-        )
+        return self.rebuild_output([_change(change, y, start) for y, change in zip(self.outputs, found, strict=True)])
 
     def _start(self, changes: Sequence[Any]) -> int:
         """What is older than this is outside of a walk: the changes, too, may be somebody's Tensors."""
