@@ -169,3 +169,16 @@ def test_unknown_modes_are_refused() -> None:
     for way in (reverse, forward, pulled):
         with pytest.raises(ValueError, match="choose one of"):
             way(lambda x: x, 1.0, singular="quiet")
+
+
+def test_operations_are_named_beside_writes() -> None:
+    def f(x: Any) -> Any:
+        y = x * 1.0
+        y[0] = np.sqrt(y[0]) ** 2
+        return np.sum(y)
+
+    x = np.array([0.0, 1.0])
+    with pytest.warns(SingularWarning, match="sqrt, whose result has shape"):
+        assert cr.grad(f, singular="warn")(x).tolist() == [0, 1]
+    with pytest.raises(SingularError, match="sqrt, whose result has shape"):
+        cr.grad(f, singular="raise")(x)

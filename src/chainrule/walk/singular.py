@@ -84,7 +84,7 @@ def found_at(node: Node, ct: Any, pulls: Sequence[Callable[[Node, Any], None]]) 
     for pull in pulls:
         view = Node()
         view.rule, view.params, view.shape = node.rule, node.params, node.shape
-        view.value = getattr(node, "value", None)
+        view.value, view.owned = getattr(node, "value", None), False
         view.operands = tuple(map(_with_empty_slot, node.operands))
         pull(view, ct)
         operands.append(view.operands)
