@@ -12,7 +12,9 @@ from .record import no_grad, stop_gradient
 from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity
 from .tensor import Tensor
 from .transforms import grad, jvp, linearize, value_and_grad, vjp
+from .walk.debug import debug
 from .walk.draw import draw
+from .walk.nans import explain_nan
 from .walk.singular import singular
 
 __version__ = "0.1.0"
@@ -23,11 +25,13 @@ __all__ = [
     "custom_jvp",
     "custom_vjp",
     "data",
+    "debug",
     "def_linear",
     "def_partials",
     "def_rules",
     "draw",
     "errors",
+    "explain_nan",
     "grad",
     "jvp",
     "linearize",

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import linecache
 import sys
+from types import FrameType
+from typing import Any
 
 __all__ = [
+    "ChangedArrayError",
     "ConcreteValueError",
     "ConversionError",
     "DataError",
@@ -21,6 +24,7 @@ __all__ = [
     "LeakedValueError",
     "MissingExtraError",
     "NoDerivativeError",
+    "NonFiniteError",
     "NotSparseError",
     "OutputError",
     "PlanError",
@@ -145,6 +149,23 @@ class DegenerateSpectrumWarning(UserWarning):
     """
 
 
+class NonFiniteError(FloatingPointError):
+    """Under `debug()`, an operation gave NaN or infinity: in the forward pass, or to a derivative.
+
+    The message says which, of what operands, where, and what to write instead; `finding` holds the same as fields.
+    """
+
+    finding: Any = None
+
+
+class ChangedArrayError(RuntimeError):
+    """Under `debug()`, an array that a derivative reads was changed after it was used in the computation.
+
+    Pass a copy, or change it after the backward pass.  Writes to a Tensor (`t[i] = v`) are followed; writes to a plain
+    array that was used as a constant, or to `t.data`, are not.
+    """
+
+
 class SingularError(FloatingPointError):
     """Under `singular="raise"`, a zero factor of the chain rule met infinity or NaN; the message names the operation.
 
@@ -160,11 +181,17 @@ class SingularWarning(RuntimeWarning):
     """
 
 
-def user_line() -> str:
-    """The place in the user's program that called chainrule, to begin an error message with."""
+def user_frame() -> FrameType:
+    """The innermost frame that is neither chainrule's nor NumPy's."""
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
         frame = frame.f_back
+    return frame
+
+
+def user_line() -> str:
+    """The place in the user's program that called chainrule, to begin an error message with."""
+    frame = user_frame()
     file, line = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(file, line).strip()
     return f'File "{file}", line {line}' + (f", `{source}`: " if source else ": ")

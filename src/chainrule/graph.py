@@ -24,6 +24,7 @@ __all__ = [
     "constant",
     "contexts",
     "leaf",
+    "made_at",
     "next_index",
     "ordered",
     "watchers",
@@ -52,6 +53,7 @@ class Node:
     tangents : `{follower: tangent}`, where forward mode follows the recorder; unset elsewhere
     root : smallest index of a leaf this node depends on; set only while something watches the recorder
     grad, name : of a leaf
+    origin : where the program made it, and what it kept; set only under `debug()`
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class Node:
         "index",
         "name",
         "operands",
+        "origin",
         "owned",
         "params",
         "root",
@@ -76,6 +79,7 @@ class Node:
     index: int
     name: str | None
     operands: tuple[Node, ...]
+    origin: Any
     owned: bool
     params: tuple[tuple[Any, ...], dict[str, Any]] | None
     root: float
@@ -131,6 +135,7 @@ class _Contexts(threading.local):
         self.stack: list[Any] = []
         self.levels: list[Any] = []  # the batches that are being worked on (vmap), the outermost first
         self.singular = "zero"  # what a zero factor does to infinity and NaN; see walk/singular.py
+        self.debug: Any = None  # what looks for NaN and infinity as they arise; see walk/debug.py
 
 
 contexts = _Contexts()
@@ -158,6 +163,12 @@ def constant(value: Any, keep: bool = True) -> Node:
     node.index = 0
     node.cotangent = CLOSED
     return node
+
+
+def made_at(node: Node) -> str:
+    """Say where the program made a node, if that is known: only under `debug()`."""
+    origin = getattr(node, "origin", None)
+    return f" (made at {origin})" if origin is not None else ""
 
 
 by_index = attrgetter("index")

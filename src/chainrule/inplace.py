@@ -180,7 +180,7 @@ def advance(tensor: Tensor, rule: Rule, value: Any, index: Any, change: Callable
     place = written(tensor)
     memory, node = place.memory, getattr(value, "node", None)
     before = memory.data
-    if watchers and any(context.traces for context in contexts.stack):
+    if watchers and (contexts.debug is not None or any(context.traces for context in contexts.stack)):
         before = np.copy(before, order="K")
     try:
         change(tensor.data)

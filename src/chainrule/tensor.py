@@ -692,7 +692,9 @@ def _copy_what_may_change(
 
 def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: Any, written: int = 0) -> Any:
     """Record while something watches: `no_grad` hides nodes, followers push tangents, a trace keeps everything."""
-    stack = contexts.stack
+    stack, debug = contexts.stack, contexts.debug
+    if debug is not None:
+        debug.computed(rule, nodes, values, value)
     oldest = max((context.oldest for context in stack), default=0)
     tracing = any(context.traces for context in stack)
     nodes = [node if node is not None and node.index >= oldest else None for node in nodes]
@@ -707,10 +709,15 @@ def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: 
         for operand, known in zip(nodes, values, strict=True):
             if operand is not None and operand.value is None:
                 operand.value = known
+    if debug is not None:
+        debug.made(node, values, value, written)
     node.root = min(getattr(operand, "root", operand.index) for operand in nodes if operand is not None)
     tensor = handle(node, value)
     for position, context in enumerate(stack):
-        context.made(node, nodes, values, stack[:position])
+        if debug is None:
+            context.made(node, nodes, values, stack[:position])
+        else:
+            debug.follow(context, node, nodes, values, stack[:position])
     if node.root == NEVER and not tracing:  # nothing will ever be pulled through here
         # so that forward mode needs constant memory; a reverse walk that comes by sees a leaf that it has not asked for
         node.rule, node.operands, node.params, node.value = None, (), None, None

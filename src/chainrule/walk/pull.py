@@ -18,7 +18,7 @@ import numpy as np
 
 from ..batch import bottom, levels_of, lowered
 from ..errors import GradientShapeError, OutputError
-from ..graph import CLOSED, FREED, Node, by_index, contexts, ordered, watchers
+from ..graph import CLOSED, FREED, Node, by_index, contexts, made_at, ordered, watchers
 from ..memory import BIG, apply, owns
 from ..rules.linear import anywhere
 from ..rules.registry import Rule
@@ -27,7 +27,7 @@ from . import functions
 from .shadows import from_outside, shadows
 from .singular import found_at, report
 
-__all__ = ["accumulate", "backward", "pull"]
+__all__ = ["accumulate", "backward", "compiled", "pull", "started", "sweep"]
 
 float64, ndarray, double, single = np.float64, np.ndarray, np.dtype("f8"), np.dtype("f4")
 _slots = threading.Lock()  # held by the one walk that may use the graph's own slots
@@ -132,14 +132,15 @@ def pull(
         differentiable = bool(varying) or any(isinstance(ct, Tensor) and ct.node is not None for ct in cotangents)
     if outside:
         nodes = _leading_to(nodes, targets, frontier)
+    walk = contexts.debug.walk if watchers and contexts.debug is not None else sweep
     if not differentiable and of_a_point and _slots.acquire(blocking=False):
         try:
-            results = _walk(nodes, frontier, roots, cotangents, targets)
+            results = walk(nodes, frontier, roots, cotangents, targets)
         finally:
             _slots.release()
     else:
         seen = shadows(nodes, frontier, targets, varying if differentiable else set())
-        results = _walk(
+        results = walk(
             [seen[node] for node in nodes],
             [seen[node] for node in frontier],
             [seen[root] for root in roots],
@@ -163,9 +164,10 @@ def _leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node])
     return [node for node in nodes if node in leading]
 
 
-def _walk(
+def sweep(
     nodes: list[Node], frontier: Any, roots: Sequence[Any], cotangents: Sequence[Any], targets: Sequence[Any]
 ) -> list[Any]:
+    """Walk once, and if a NaN arrives at a target, once more with careful products."""
     with np.errstate(all="ignore"):  # the forward pass warned already
         results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
         if contexts.singular != "nan" and any(map(has_nan, results)):
@@ -189,17 +191,22 @@ def _sweep(
         if root.cotangent is not CLOSED:
             accumulate(root, ct)
     noted: list[Node] | None = [] if careful and contexts.singular in ("warn", "raise") else None
-    for node in reversed(nodes):
-        rule, ct = node.rule, node.cotangent
-        if ct is not None and rule is not None:
-            if careful:
-                careful_pull = rule.careful_pull or compiled(rule, True)
-                if noted is not None and found_at(node, ct, (rule.pull or compiled(rule, False), careful_pull)):
-                    noted.append(node)
-                careful_pull(node, ct)
-            else:
-                (rule.pull or compiled(rule, False))(node, ct)
-            node.cotangent = None
+    try:
+        for node in reversed(nodes):
+            rule, ct = node.rule, node.cotangent
+            if ct is not None and rule is not None:
+                if careful:
+                    careful_pull = rule.careful_pull or compiled(rule, True)
+                    if noted is not None and found_at(node, ct, (rule.pull or compiled(rule, False), careful_pull)):
+                        noted.append(node)
+                    careful_pull(node, ct)
+                else:
+                    (rule.pull or compiled(rule, False))(node, ct)
+                node.cotangent = None
+    except Exception as error:
+        if made_at(node):
+            error.add_note(f"the operation: {node.rule.name}{made_at(node)}")
+        raise
     if noted:
         report(noted)
     results = []

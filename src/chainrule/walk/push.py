@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, contexts, next_index, ordered
+from ..graph import Node, contexts, next_index, ordered, watchers
 from ..record import Context
 from ..rules.registry import Rule
 from ..tensor import Tensor, handle
@@ -155,6 +155,7 @@ def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequen
     seen = shadows(nodes, frontier, targets, varying) if differentiable else None
     known: dict[Node | None, Any] = dict(zip(targets, tangents, strict=True))
     own: set[Node] = set()  # results of writes whose tangent nothing else shares memory with
+    push_one = contexts.debug.pushed if watchers and contexts.debug is not None else pushed
     for node in nodes:
         if node.rule is None or node in known:
             continue
@@ -175,7 +176,7 @@ def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequen
             continue
         if node.shape:  # may be a view
             own.difference_update(node.operands)
-        known[node] = pushed(node if seen is None else seen[node], changes)
+        known[node] = push_one(node if seen is None else seen[node], changes)
     return [known.get(root) for root in roots]
 
 

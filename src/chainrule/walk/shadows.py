@@ -51,4 +51,7 @@ def shadows(
         shadow.index, shadow.shape = node.index, node.shape
         if node.index:
             shadow.dtype = node.dtype
+    if watchers:  # debug() says where a node was made
+        for node, shadow in copies.items():
+            shadow.origin = getattr(node, "origin", None)
     return copies

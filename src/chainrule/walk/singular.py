@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SingularError, SingularWarning
-from ..graph import CLOSED, Node, contexts
+from ..graph import CLOSED, Node, contexts, made_at
 from ..rules.linear import anywhere
 from ..tensor import plain
 
@@ -107,7 +107,9 @@ def report(nodes: Sequence[Node]) -> None:
     """Warn or raise, as the mode says, that a zero won at these nodes."""
     if not nodes:
         return
-    places = list(dict.fromkeys(f"{node.rule.name}, whose result has shape {node.shape}" for node in nodes))
+    places = list(
+        dict.fromkeys(f"{node.rule.name}, whose result has shape {node.shape}{made_at(node)}" for node in nodes)
+    )
     message = "a zero factor met infinity or NaN in the derivative of " + "; of ".join(places)
     if contexts.singular == "raise":
         raise SingularError(

@@ -1,0 +1,624 @@
+"""explain_nan: which operation gave the first NaN or infinity, forward and backward, and what to write instead.
+
+Forward, values that were not kept are computed again from those that were; then the way back from the result leads,
+through what is not finite, to where it arose.  Backward, a careful walk notes which node handed what to which operand;
+then the way up from the leaves leads to where it arose.  What vanishes on the way (in `np.where`, by rule R4) is not
+blamed.  Both are loops over the ordered nodes: a graph of a million nodes takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from ..errors import FreedGraphError, OutputError
+from ..graph import CLOSED, Gone, Node, contexts, made_at, ordered
+from ..rules.registry import Rule
+from ..rules.rewrites import rewrite
+from ..tensor import Tensor, describe, plain
+from .pull import _slots, _sweep, accumulate, compiled, has_nan, started
+from .shadows import shadows
+from .singular import zero_acts
+
+__all__ = ["Explanation", "Finding", "all_finite", "explain_nan", "fresh", "in_backward"]
+
+GIVEN = ("leaf", "constant", "cotangent")
+ACTED = {
+    "R3": "the slope there is infinite, or too large for its dtype, and is given as infinity, not as NaN",
+    "R4": "some product with an exactly zero factor was taken as 0",
+}
+NO_LINE = "Lines and all values are recorded inside `with cr.debug(stop=False):`; this was computed outside."
+
+
+# -- what is found -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Operand:
+    """An operand of the operation that is blamed.
+
+    Attributes
+    ----------
+    name : the user's, or None
+    shape, dtype : of the whole; None where nothing is known
+    value : the number at the index in question; None if it was not kept, or no single number is in question
+    text : the same for people
+    """
+
+    name: str | None
+    shape: tuple[int, ...] | None
+    dtype: Any
+    value: Any
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One operation that gave NaN or infinity.
+
+    Attributes
+    ----------
+    phase : "forward", "forward-mode" (a tangent) or "backward"
+    operation : name of the rule; "leaf" or "constant" for a value that was given
+    value : the NaN or infinity
+    index : where in the array it is: of the result, backward of the operand's gradient; the first place of several
+    operands : tuple of Operand
+    line : file, line and code that made it; "" where unknown
+    certain : whether the operands are known to be finite; if not, it may have arisen earlier, in what was not kept
+    rules : of "R3" (an infinite slope) and "R4" (a zero factor won), those that acted at this operation; backward only
+    note : what else is known; may be ""
+    rewrite : what to write instead; "" where nothing is known
+    """
+
+    phase: str
+    operation: str
+    value: Any
+    index: tuple[int, ...]
+    operands: tuple[Operand, ...]
+    line: str
+    certain: bool = True
+    rules: tuple[str, ...] = ()
+    note: str = ""
+    rewrite: str = ""
+
+    @classmethod
+    def make(
+        cls,
+        phase: str,
+        rule: Rule | str,
+        value: Any,
+        bad: Any,
+        values: Sequence[Any],
+        nodes: Sequence[Node | None],
+        line: str,
+        result: Any = None,
+        **fields: Any,
+    ) -> Finding:
+        """Describe what a rule gave where the mask `bad` says, with its operands there."""
+        name = rule if isinstance(rule, str) else rule.name
+        index = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), np.shape(bad)))
+        at = np.shape(bad) if not isinstance(rule, str) and is_elementwise(rule) else None
+        operands = tuple(_operand(v, node, index, at) for v, node in zip(values, nodes, strict=True))
+        sources = [node.rule.name for node in nodes if node is not None and node.rule is not None]
+        here = np.asarray(value)[index][()]
+        result = here if phase == "forward" else _at(result, index, at)
+        with np.errstate(all="ignore"):
+            advice = rewrite(phase != "forward", name, sources, [operand.value for operand in operands], result)
+        return cls(phase, name, here, index, operands, line, rewrite=advice, **fields)
+
+    def __str__(self) -> str:
+        place = f" at index {self.index}" if self.index else ""
+        if self.operation == "cotangent":
+            lines = [f"the cotangent that was given holds {self.value}{place}"]
+        elif self.operation in GIVEN:
+            lines = [f"a {self.operation} that was given holds {self.value}{place}"]
+        elif self.phase == "forward":
+            lines = [f"{self.operation} gave {self.value}{place}"]
+        else:
+            what = "derivative" if self.phase == "backward" else "tangent"
+            lines = [f"the {what} of {self.operation} gave {self.value}{place}"]
+        lines += [f"  {operand.text}" for operand in self.operands]
+        if not self.certain:
+            lines.append("  what was not kept may have been infinite or NaN before")
+        lines += [f"  {self.note}"] * bool(self.note)
+        lines += [f"  rule {rule} acted here: {ACTED[rule]}" for rule in self.rules]
+        lines += [f"  made at {self.line}"] * bool(self.line)
+        lines += [f"  instead: {self.rewrite}"] * bool(self.rewrite)
+        return "\n".join(lines)
+
+
+def _at(value: Any, index: tuple[int, ...], shape: tuple[int, ...] | None) -> Any:
+    """The number of an operand that meets the result's element `index`, if one does."""
+    if value is None or (shape is None and np.shape(value)):
+        return None
+    if not np.shape(value):
+        return value
+    return np.broadcast_to(value, shape)[index] if shape is not None else None
+
+
+def _operand(value: Any, node: Node | None, index: tuple[int, ...], at: tuple[int, ...] | None) -> Operand:
+    name = getattr(node, "name", None)
+    shape = np.shape(value) if value is not None else getattr(node, "shape", None)
+    dtype = getattr(value, "dtype", getattr(node, "dtype", None))
+    here = _at(value, index, at)
+    which = f"operand {name!r}" if name else "operand"
+    if node is not None and node.rule is not None:
+        which += f" (from {node.rule.name})"
+    of = f" of shape {shape}" if shape else ""
+    if value is None:
+        text = f"{which}{of}: not kept"
+    elif here is not None:
+        text = f"{which}{of}: {here!s}" + (" there" if shape else "")
+    else:
+        text = f"{which}{of}: {_summary(value)}"
+    return Operand(name, shape, dtype, here, text)
+
+
+def _summary(value: Any) -> str:
+    x = np.asarray(value)
+    if not x.size:
+        return "empty"
+    if x.dtype.kind not in "fiu":
+        return f"dtype {x.dtype}"
+    bad = x.size - int(np.count_nonzero(np.isfinite(x)))
+    good = x[np.isfinite(x)]
+    within = f"between {good.min():.6g} and {good.max():.6g}" if good.size else "nothing finite"
+    return within + (f", {bad} of {x.size} not finite" if bad else "")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where NaN and infinity arose; `str()` says it in words.
+
+    Attributes
+    ----------
+    forward : Finding or None
+        The first operation that gave NaN or infinity which reached the result.
+    turned_nan : Finding or None
+        Where that infinity became the NaN of the result, if it did.
+    backward : Finding or None
+        The first operation whose derivative gave NaN or infinity which reached a leaf.
+    zero_won : tuple of str
+        The operations at which rule R4 acted in the backward pass, with their lines where known.
+    """
+
+    forward: Finding | None
+    turned_nan: Finding | None
+    backward: Finding | None
+    zero_won: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"Forward: {self.forward or 'the result is finite.'}"]
+        if self.turned_nan is not None:
+            lines.append(f"Later it became NaN: {self.turned_nan}")
+        lines.append(f"Backward: {self.backward or 'every gradient is finite.'}")
+        if self.zero_won:
+            shown = "\n  ".join(
+                [*self.zero_won[:10], *[f"... and {len(self.zero_won) - 10} more"][: len(self.zero_won) > 10]]
+            )
+            lines.append(f"Rule R4 (a zero factor wins over infinity and NaN) acted in the derivative of\n  {shown}")
+        found = [
+            each for each in (self.forward, self.turned_nan, self.backward) if each and each.operation not in GIVEN
+        ]
+        if found and not any(each.line for each in found):
+            lines.append(NO_LINE)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+# -- small questions -----------------------------------------------------------------------------------------------
+def all_finite(x: Any) -> bool:
+    """Whether a value holds neither NaN nor infinity."""
+    if x.__class__ is np.float64 or x.__class__ is float:
+        return isfinite(x)
+    return getattr(x, "dtype", np.dtype(int)).kind not in "fc" or bool(np.all(np.isfinite(x)))
+
+
+def is_elementwise(rule: Rule) -> bool:
+    """Whether an element of the result depends on the operands' elements there only."""
+    return bool(rule.partials) or rule.name == "where"
+
+
+def _bad(x: Any) -> Any:
+    return ~np.isfinite(x)
+
+
+def fresh(rule: Rule, values: Sequence[Any], value: Any) -> Any:
+    """Mask of the elements where `value` is not finite though the operands are, or NaN though none of them is.
+
+    None where there is no such element, and for a result that is finite.
+    """
+    known = [v for v in values if getattr(v, "dtype", None) is not None or isinstance(v, float | int | complex)]
+    found = np.zeros(np.shape(value), bool)
+    for test in (_bad, np.isnan):
+        new = test(value)
+        if is_elementwise(rule):
+            for v in known:
+                new = new & ~test(v)
+        elif any(np.any(test(v)) for v in known):
+            continue
+        found |= new
+    return found if found.any() else None
+
+
+# -- forward -------------------------------------------------------------------------------------------------------
+class _Forward:
+    """The values of a graph as far as they are known, and what is not finite among them.
+
+    Attributes
+    ----------
+    known : nodes whose value was kept or could be computed again
+    nonfinite : those whose value is not finite, and the value
+    wanted : the value of the node of that index
+    evidence : nodes where something new was not finite: the operands' values, None where unknown
+    """
+
+    def __init__(self, nodes: Sequence[Node], root: Node, result: Any, wanted: int = 0) -> None:
+        self.known: set[Node] = set()
+        self.nonfinite: dict[Node, Any] = {}
+        self.evidence: dict[Node, list[Any]] = {}
+        self.wanted: Any = None
+        uses: dict[Node, int] = {}
+        for node in nodes:
+            for operand in node.operands:
+                uses[operand] = uses.get(operand, 0) + 1
+        current: dict[Node, Any] = {}  # values, until their last use
+        for node in nodes:
+            operands = [current[o] if o.index else o.value for o in node.operands]
+            value = result if node is root else getattr(node, "value", None)
+            if value is None and node.rule is not None and not any(v is None for v in operands):
+                value = _again(node, operands)
+            current[node] = value
+            if node.index == wanted:
+                self.wanted = value
+                return
+            if value is not None:
+                self.known.add(node)
+                if not all_finite(value):
+                    self.nonfinite[node] = value
+                    if node.rule is not None:
+                        self.evidence[node] = operands
+            for operand in node.operands:
+                uses[operand] -= 1
+                if not uses[operand]:
+                    current.pop(operand, None)
+
+    def first(self, nodes: Sequence[Node], root: Node, test: Callable[[Any], Any]) -> Finding | None:
+        """Follow what fails the test from the result to where it arose."""
+        found: Finding | None = None
+        relevant: dict[Node, Any] = {root: test(self.nonfinite[root])}  # None: unknown, perhaps not finite
+        for node in reversed(nodes):
+            if node not in relevant:
+                continue
+            mask = relevant.pop(node)
+            if node.rule is None:
+                if mask is not None:
+                    found = Finding.make(
+                        "forward", "leaf", self.nonfinite[node], mask, [], [], _line(node), note=_named(node)
+                    )
+                continue
+            new = mask
+            certain = True
+            for i, operand in enumerate(node.operands):
+                value = operand.value if not operand.index else self.nonfinite.get(operand)
+                if value is None and operand not in self.known:
+                    certain = False
+                    if operand.index:
+                        relevant.setdefault(operand, None)
+                    continue
+                if value is None or all_finite(value) or not np.any(test(value)):
+                    continue
+                bad = test(value)
+                if mask is not None:
+                    new = new & ~bad if is_elementwise(node.rule) else np.zeros_like(new)
+                    bad = _blamed(node, i, mask, bad)
+                if not np.any(bad):
+                    continue
+                if operand.index:
+                    before = relevant.get(operand)
+                    relevant[operand] = bad if before is None else before | bad
+                else:
+                    note = f"it is an operand of {node.rule.name}"
+                    found = Finding.make("forward", "constant", value, bad, [], [], _line(node), note=note)
+            if mask is not None and np.any(new):
+                values = self.evidence[node]
+                found = Finding.make(
+                    "forward", node.rule, self.nonfinite[node], new, values, node.operands, _line(node), certain=certain
+                )
+        return found
+
+
+def _again(node: Node, operands: Sequence[Any]) -> Any:
+    """Compute a node's value from its operands'; None where that does not work."""
+    rest, options = node.params or ((), {})
+    try:
+        with np.errstate(all="ignore"):
+            value = node.rule.value(*operands, *rest, **options)
+    except Exception:  # noqa: BLE001 (whatever went wrong, the value is not known)
+        return None
+    return value if np.shape(value) == node.shape else None
+
+
+def _blamed(node: Node, i: int, mask: Any, bad: Any) -> Any:
+    """Of the bad elements of operand i, those that the result's elements `mask` may come from."""
+    rule = node.rule
+    if rule.name == "where" and i:
+        condition = np.broadcast_to(node.operands[0].value, mask.shape)
+        mask = mask & (condition if i == 1 else ~condition)
+    if is_elementwise(rule):
+        return bad & _reduced(mask, np.shape(bad))
+    if rule.kind == "linear" and len(node.operands) == 1 and len(rule.pulls) == 1:
+        try:
+            reached = np.asarray(plain(rule.pulls[0](mask.astype(float), node))) != 0
+        except Exception:  # noqa: BLE001 (a mask is no cotangent for every transpose)
+            return bad
+        if reached.shape == np.shape(bad) and np.any(bad & reached):
+            return bad & reached
+    return bad
+
+
+def _reduced(mask: Any, shape: tuple[int, ...]) -> Any:
+    """Undo broadcasting: whether any of the elements that an operand's element went to is set."""
+    mask = np.asarray(mask)
+    mask = mask.any(axis=tuple(range(mask.ndim - len(shape))))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and mask.shape[i] != 1)
+    return mask.any(axis=stretched, keepdims=True)
+
+
+def _named(leaf: Node) -> str:
+    return f"it is {leaf.name!r}, of shape {leaf.shape}" if leaf.name else f"it has the shape {leaf.shape}"
+
+
+def _line(node: Node) -> str:
+    origin = getattr(node, "origin", None)
+    return str(origin) if origin is not None else ""
+
+
+# -- backward ------------------------------------------------------------------------------------------------------
+def in_backward(
+    nodes: list[Node],
+    frontier: Iterable[Node],
+    roots: Sequence[Node],
+    cotangents: Sequence[Any],
+    targets: Sequence[Node],
+    recall: Callable[[Node], Any] | None = None,
+) -> tuple[Finding | None, list[Node]]:
+    """Find where in a walk back NaN or infinity arose that arrives at a target.
+
+    Parameters
+    ----------
+    nodes, frontier, roots, cotangents, targets : as the walk takes them; their slots are used
+    recall : what computes the value of a node that kept none
+
+    Returns
+    -------
+    finding : Finding or None
+    zero_won : list of Node
+        The nodes at which rule R4 acted.
+    """
+    walk = nodes, frontier, roots, cotangents, targets
+    with np.errstate(all="ignore"):
+        results = _sweep(*walk, careful=False)
+        if all(x is None or all_finite(x) for x in results):
+            return None, []
+        noted = _Backward(*walk, careful=contexts.singular != "nan" and any(map(has_nan, results)))
+        found = noted.first(nodes)
+        if found is not None:
+            values = [node.value for node in found.operands]
+            if recall is not None and any(value is None for value in values):
+                values = [v if v is not None else recall(o) for v, o in zip(values, found.operands, strict=True)]
+            return noted.finding(found, values), noted.zero_won
+    given = [_first_bad(ct) for ct in cotangents if not all_finite(ct)]
+    return (Finding("backward", "cotangent", given[0], (), (), "") if given else None), noted.zero_won
+
+
+class _Backward:
+    """A walk that notes which node handed on what is not finite.
+
+    Attributes
+    ----------
+    tainted : nodes whose cotangent is not finite
+    givers : per tainted node, those that handed it on
+    makers : nodes that gave something not finite of a finite cotangent, and that cotangent
+    zero_won : nodes at which rule R4 acted
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], frontier: Any, roots: Any, cotangents: Any, targets: Any, careful: bool
+    ) -> None:
+        self.careful = careful
+        self.tainted: set[Node] = set()
+        self.givers: dict[Node, list[Node]] = {}
+        self.makers: dict[Node, Any] = {}
+        self.zero_won: list[Node] = []
+        for node in frontier:
+            node.cotangent = CLOSED
+        for node in (*nodes, *targets):
+            node.cotangent = None
+            node.owned = False
+        for root, ct in zip(roots, cotangents, strict=True):
+            if root.cotangent is not CLOSED:
+                accumulate(root, ct)
+                if not all_finite(ct):
+                    self.tainted.add(root)
+        for node in reversed(nodes):
+            if node.rule is not None and node.cotangent is not None:
+                self._hand_on(node, node.cotangent)
+                node.cotangent = None
+        self.targets = {t for t in targets if t.cotangent is not None and not all_finite(t.cotangent)}
+        for target in targets:
+            target.cotangent = None
+
+    def _hand_on(self, node: Node, ct: Any) -> None:
+        rule = node.rule
+        operands: Sequence[Node] = node.operands
+        if len(operands) > 1 or operands[0].cotangent is CLOSED:
+            operands = [operand for operand in dict.fromkeys(operands) if operand.cotangent is not CLOSED]
+        pull = rule.pull or compiled(rule, False)
+        if (
+            rule.add_into is not None or rule.pull_in_place is not None
+        ):  # only moves; looking would cost the whole array
+            node.owned = False
+            pull(node, ct)
+            if node in self.tainted:
+                for operand in operands:
+                    self._taint(operand, node)
+            return
+        before = [operand.cotangent for operand in operands]
+        shares = self._shares(node, ct, operands, pull)
+        if self.careful and any(map(has_nan, shares)):
+            plainly, shares = shares, self._shares(node, ct, operands, rule.careful_pull or compiled(rule, True))
+            if any(map(zero_acts, plainly, shares)):
+                self.zero_won.append(node)
+        for operand, total, share in zip(operands, before, shares, strict=True):
+            if total is not None:
+                operand.cotangent, operand.owned = total, False
+                if share is not None:
+                    accumulate(operand, share)
+            if share is not None and not all_finite(share):
+                self._taint(operand, node)
+                if node not in self.tainted or (
+                    is_elementwise(rule) and np.shape(share) == np.shape(ct) and np.any(_bad(share) & ~_bad(ct))
+                ):
+                    self.makers[node] = ct
+
+    def _shares(self, node: Node, ct: Any, operands: Sequence[Node], pull: Callable[..., Any]) -> list[Any]:
+        for operand in operands:
+            operand.cotangent, operand.owned = None, False
+        pull(node, ct)
+        return [operand.cotangent for operand in operands]
+
+    def _taint(self, operand: Node, giver: Node) -> None:
+        self.tainted.add(operand)
+        self.givers.setdefault(operand, []).append(giver)
+
+    def first(self, nodes: Sequence[Node]) -> Node | None:
+        """The newest node that gave something not finite which arrives at a target."""
+        reached, found = set(self.targets), None
+        for node in sorted({*nodes, *reached}, key=lambda node: node.index):
+            if node in reached:
+                for giver in self.givers.get(node, ()):
+                    if giver in self.makers and (found is None or giver.index > found.index):
+                        found = giver
+                    if giver in self.tainted:
+                        reached.add(giver)
+        return found
+
+    def finding(self, node: Node, values: Sequence[Any]) -> Finding:
+        """Describe what a node gave, before broadcasting was undone."""
+        ct = self.makers[node]
+        position, share = next((i, share) for i, share in self._broadcast(node, ct) if not all_finite(share))
+        bad = _bad(share)
+        if np.shape(bad) == np.shape(ct) and np.any(bad & ~_bad(ct)):
+            bad = bad & ~_bad(ct)
+        note, acted = "", ("R4",) if node in self.zero_won else ()
+        if np.shape(ct) == np.shape(bad):
+            index = np.unravel_index(int(np.argmax(bad)), np.shape(bad))
+            note = f"the cotangent {'there ' if index else ''}is {ct[index]}"
+        if not all(v is None or all_finite(v) for v in (*values, node.value)):
+            note += ("; " if note else "") + "it reads values that are not finite already: see the forward pass"
+        elif is_elementwise(node.rule) and np.isinf(dict(self._broadcast(node, np.ones_like(ct)))[position][index]):
+            acted = ("R3", *acted)
+        return Finding.make(
+            "backward", node.rule, share, bad, values, node.operands, _line(node),
+            result=node.value, note=note, rules=acted,
+        )  # fmt: skip
+
+    def _broadcast(self, node: Node, ct: Any) -> list[tuple[int, Any]]:
+        """What the pull of a node gives to its operands, before broadcasting is undone, with their positions."""
+        rule, view = node.rule, Node()
+        view.rule, view.params, view.shape, view.value, view.owned = rule, node.params, node.shape, node.value, False
+        operands = []
+        for operand in node.operands:
+            part = Node()
+            part.index, part.value, part.dtype = operand.index, operand.value, getattr(operand, "dtype", None)
+            part.shape = node.shape if is_elementwise(rule) else operand.shape
+            part.cotangent = CLOSED if operand.cotangent is CLOSED else None
+            part.rule = part.params = None
+            part.operands = ()
+            operands.append(part)
+        view.operands = tuple(operands)
+        pull = (rule.careful_pull or compiled(rule, True)) if self.careful else rule.pull
+        pull(view, ct)
+        shares = [(i, part.cotangent) for i, part in enumerate(operands)]
+        return [(i, share) for i, share in shares if share is not None and share is not CLOSED]
+
+
+def _first_bad(x: Any) -> Any:
+    return np.ravel(x)[int(np.argmax(_bad(np.ravel(x))))]
+
+
+# -- both ----------------------------------------------------------------------------------------------------------
+def explain_nan(y: Tensor) -> Explanation:
+    """Say which operation gave the first NaN or infinity of a result, and of its gradients, and what to write instead.
+
+    Parameters
+    ----------
+    y : Tensor
+        A result that depends on a leaf, whose graph was not freed.
+
+    Returns
+    -------
+    Explanation
+        With the fields `forward`, `turned_nan`, `backward` and `zero_won`; print it for the words.  If nothing is NaN
+        or infinite, it says so.
+
+    Raises
+    ------
+    OutputError
+        If `y` is no Tensor, or has no graph.
+    FreedGraphError
+        If a backward pass has freed the graph.
+
+    Notes
+    -----
+    The backward pass is that of ``y.backward()``, from ones to all leaves; no gradient is changed.  Values that no
+    derivative needs are not kept by the graph: they are computed again where their operands are known, else it says
+    that they were not kept.  Lines of the program, and all values, are recorded inside ``with debug(stop=False):``.
+    Cost: a few forward and backward passes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = Tensor([1.0, 0.0], name="x")
+    >>> with np.errstate(divide="ignore"):
+    ...     y = np.sum(np.log(x))
+    >>> print(explain_nan(y).forward.operation, explain_nan(y).forward.index)
+    log (1,)
+    """
+    if not isinstance(y, Tensor) or y.node is None:
+        raise OutputError(f"explain_nan() of {describe(y)}, which has no graph: pass a Tensor computed from a leaf")
+    root = y.node
+    nodes, frontier = ordered([root])
+    for node in nodes:
+        if isinstance(node.rule, Gone):
+            raise FreedGraphError(
+                f"explain_nan: {node.rule.reason} explain_nan runs the backward pass itself, so call it before."
+            )
+    forward = turned = None
+    if not all_finite(y.data):
+        values = _Forward(nodes, root, y.data)
+        forward = values.first(nodes, root, _bad)
+        if forward is not None and not np.isnan(forward.value) and np.any(np.isnan(y.data)):
+            turned = values.first(nodes, root, np.isnan)
+
+    def recall(node: Node) -> Any:
+        return _Forward(nodes, root, y.data, node.index).wanted if node.index else node.value
+
+    leaves = [node for node in nodes if node.rule is None]
+    start = [started(y, None)]
+    if _slots.acquire(blocking=False):
+        try:
+            backward, zero_won = in_backward(nodes, frontier, [root], start, leaves, recall)
+        finally:
+            _slots.release()
+    else:
+        of = shadows(nodes, frontier, leaves, set())
+        for node, shadow in of.items():
+            shadow.origin = getattr(node, "origin", None)
+        inner, outside, ends = ([of[node] for node in each] for each in (nodes, frontier, leaves))
+        backward, zero_won = in_backward(inner, outside, [of[root]], start, ends, recall)
+    return Explanation(forward, turned, backward, tuple(f"{node.rule.name}{made_at(node)}" for node in zero_won))
