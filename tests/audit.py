@@ -5,7 +5,7 @@ formulas, conjugation, what is kept, transposes and pushes, arguments that a tra
 rule R4.  A first pass notes which tests use which function of which rule; each mutant is then given to those tests,
 those that mention the rule first, until one fails.  Printed is what survives; of rows and linear rules nothing may.
 
-    python tests/audit.py [name of a rule ...] [-- files with tests]
+    python tests/audit.py [name of a rule, or of a kind of rules ...] [-- files with tests]
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, settings
 
 import chainrule as cr
 from chainrule import operators, tensor
@@ -409,6 +408,12 @@ class Audit:
         self.options: dict[str, set[str]] = defaultdict(set)  # that operations were called with
         self.rules = named_rules()  # before tests are collected, which register some of their own
 
+    def pytest_configure(self) -> None:
+        from hypothesis import Phase, settings  # not before pytest has seen it
+
+        settings.register_profile("audit", phases=[Phase.explicit, Phase.generate])  # a failure need not be made small
+        settings.load_profile("audit")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.items = session.items
@@ -419,7 +424,7 @@ class Audit:
         todo = [
             mutant
             for name, rule in self.rules.items()
-            if not self.wanted or name.split(" (")[0] in self.wanted
+            if not self.wanted or {name.split(" (")[0], rule.kind} & set(self.wanted)
             for mutant in mutants(name, rule, self.options[name])
             if not is_equivalent(mutant)
         ]
@@ -552,8 +557,6 @@ def main() -> int:
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     audit = Audit(words[:split])
-    settings.register_profile("audit", phases=[Phase.explicit, Phase.generate])  # a failure need not be made small
-    settings.load_profile("audit")
     files = [str(HERE / f"test_{name}.py") for name in ABOUT_RULES]
     status = pytest.main(["-q", "-s", "-p", "no:cacheprovider", *(words[split + 1 :] or files)], plugins=[audit])
     return int(status) or int(audit.survivors > 0)

@@ -275,7 +275,7 @@ def test_information() -> None:
         assert info.capabilities()["boolean indexing"]
         assert info.capabilities()["data-dependent shapes"]
         assert info.default_device() == t.device
-        assert info.devices() == [t.device]
+        assert list(info.devices()) == [t.device]
         assert info.default_dtypes()["real floating"] == cnp.zeros(1).dtype
         assert info.default_dtypes()["integral"] == cnp.arange(1).dtype
         assert set(info.dtypes(kind="real floating")) == {"float32", "float64"}
@@ -395,7 +395,7 @@ stats.quantile(x, 0.3)
 stats.circmean(x)
 stats.sem(x)
 integrate.trapezoid(x, dx=0.5)
-integrate.simpson(x, dx=0.5)
+integrate.simpson(x[1:], dx=0.5)
 integrate.cumulative_trapezoid(x, initial=0)
 integrate.cumulative_simpson(x, dx=0.5)
 vq.whiten(x.reshape(3, 2))

@@ -7,6 +7,7 @@ arrays of 0-d Tensors, where NumPy's memory does the writing and chainrule only 
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -417,6 +418,8 @@ WRITERS: dict[str, Any] = {
     "nan_to_num": lambda y, v: np.nan_to_num(y, copy=False),
     "concatenate out": lambda y, v: np.concatenate([v[None], y[:1] * 2], out=y[1:]),
 }
+if "descending" in inspect.signature(np.sort).parameters:  # since NumPy 2.5
+    WRITERS["sort descending"] = lambda y, v: y.sort(axis=0, descending=True)
 
 
 @pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)

@@ -19,6 +19,8 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.rules import rules
 
+pytestmark = test_arrays.pytestmark
+
 
 def real_sum(weights: Any, results: Any) -> Any:
     """Re<weights, results>, recorded."""

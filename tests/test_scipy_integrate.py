@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from oracle import check, check_dtypes, close, spaced
+import scipy.integrate
+from oracle import check, check_dtypes, close, same, spaced
 
 import chainrule as cr
 from chainrule.errors import UnsupportedFunctionError
@@ -56,6 +59,21 @@ def test_fixed_quad_in_limits_and_parameters() -> None:
     check(integral, [np.float64(0.2), np.float64(1.5), np.float64(-0.7)])
     slope = cr.grad(lambda b: integral(0.2, b, -0.7))(1.5)
     close(slope, np.exp(-0.7 * 1.5), 1e-9)  # the fundamental theorem
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fixed_quad_computes_as_scipy_does(dtype: type) -> None:
+    a, b, k = dtype(0.2), dtype(1.5), dtype(-0.7)
+
+    def f(x: Any, k: Any) -> Any:
+        return np.exp(k * x)
+
+    expected = scipy.integrate.fixed_quad(f, a, b, (k,), 7)[0]
+    same(integrate.fixed_quad(f, cr.Tensor(a), b, (k,), 7)[0].data, expected)
+    same(integrate.fixed_quad(f, a, b, (cr.Tensor(k),), 7)[0].data, expected)
+    same(integrate.fixed_quad(lambda x: f(x, cr.Tensor(k)), a, b, (), 7)[0].data, expected)
+    with pytest.raises(ValueError, match="finite"):
+        integrate.fixed_quad(f, cr.Tensor(a), np.inf, (k,))
 
 
 def test_adaptive_methods_raise() -> None:

@@ -5,6 +5,7 @@ The tables hold (name, function of arrays, shapes of its arguments), as in test_
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,13 @@ ORDERED: list[tuple[Any, ...]] = [
     *((f"quantile {m} of two", lambda x, m=m: np.quantile(x, 0.6, method=m), (2,)) for m in METHODS),
     *((f"nanquantile {m}", lambda x, m=m: np.nanquantile(with_nan(x, 2), 0.6, method=m), (6,)) for m in METHODS),
 ]  # fmt: skip
+
+if "descending" in inspect.signature(np.sort).parameters:  # since NumPy 2.5
+    ORDERED += [
+        ("sort descending", lambda x: np.sort(x, axis=0, descending=True), (4, 2)),
+        ("sort descending None", lambda x: np.sort(x, None, descending=True, stable=True), (2, 3)),
+        ("argsort descending", lambda x: x[np.argsort(x, descending=True)], (5,)),
+    ]
 
 EMPTY: list[tuple[Any, ...]] = [
     ("sort", lambda x: np.sort(x, axis=0), (0, 3)),

@@ -400,9 +400,9 @@ def _fill(self: Tensor, value: Any) -> None:
     setitem(self, ..., value)
 
 
-def _sort(self: Tensor, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
+def _sort(self: Tensor, axis: int = -1, kind: Any = None, order: Any = None, **options: Any) -> None:
     """Sort in place, as ndarray's `sort` does."""
-    overwrite(self, np.sort(cast(Any, self), axis, kind, order, **({} if stable is None else {"stable": stable})))
+    overwrite(self, np.sort(cast(Any, self), axis, kind, order, **options))
 
 
 def _partition(self: Tensor, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None) -> None:

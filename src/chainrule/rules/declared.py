@@ -115,7 +115,7 @@ for _module, (_short, _class) in POLYNOMIALS.items():
     _full = f"np.polynomial.{_module}"
     for _names, _outcome in (
         ("line add sub mulx mul div pow der int fromroots vander", FLOWS),
-        ("val val2d val3d grid2d grid3d", EVALUATES),
+        ("val val2d val3d valnd grid2d grid3d", EVALUATES),
         ("vander2d vander3d companion trim weight interpolate", FLOWS),
         ("fit roots", FACTORISED),
         ("gauss pts1 pts2", MAKES),

@@ -105,8 +105,9 @@ partition_rule = selection("partition", np.partition, _reordered(_partition_orde
 
 
 @implements(np.sort)
-def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    return sort_rule(a, axis=axis, **{k: v for k, v in (("kind", kind), ("stable", stable)) if v is not None})
+def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, **options: Any) -> Any:
+    options |= {"kind": kind}  # `stable`, and `descending` since NumPy 2.5
+    return sort_rule(a, axis=axis, **{name: x for name, x in options.items() if x is not None})
 
 
 @implements(np.partition)

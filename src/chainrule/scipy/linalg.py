@@ -523,10 +523,15 @@ def cholesky(a: Any, lower: bool = False, check_finite: bool = True) -> Any:
     return cholesky_rule(array(a), upper=not lower, check_finite=check_finite)
 
 
+# The other triangle stays as it was, or is zero since SciPy 1.18.
+KEEPS_TRIANGLE = bool(scipy.linalg.cho_factor(np.array([[1.0, 0.5], [0.5, 1.0]]))[0][1, 0])
+
+
 @here.derived("a")
 def cho_factor(a: Any, lower: bool = False) -> Any:
-    a = array(a)  # the other triangle stays as it was
-    return cholesky_rule(a, upper=not lower) + (np.triu(a, 1) if lower else np.tril(a, -1)), lower
+    a = array(a)
+    factor = cholesky_rule(a, upper=not lower)
+    return factor + KEEPS_TRIANGLE * (np.triu(a, 1) if lower else np.tril(a, -1)), lower
 
 
 def _lu_shapes(shape: tuple[int, ...]) -> Sequence[tuple[int, ...]]:

@@ -60,6 +60,11 @@ here.not_implemented(
     "its transform is an object; use the functions czt, zoom_fft and stft", "CZT", "ShortTimeFFT", "ZoomFFT"
 )
 here.not_implemented("use np.abs(hilbert(x))", "envelope")
+here.not_implemented(
+    "with D = np.diff(np.eye(len(y)), order, axis=0) and weights w it is "
+    "np.linalg.solve(np.diag(w) + lamb * D.T @ D, w * y), which is differentiated",
+    "whittaker_henderson",
+)
 here.not_implemented("use fft, or sums of sines and cosines", "lombscargle", "vectorstrength")
 
 
