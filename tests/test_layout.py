@@ -24,7 +24,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Bottom to top: a module imports from layers below its own, and from its own package; never across, never up.
 LAYERS = (
     {"errors"},
-    {"graph", "memory", "tree", "colouring"},
+    {"graph", "memory", "randomness", "tree", "colouring"},
     {"formula"},
     {"rules"},
     {"tensor"},
@@ -35,6 +35,7 @@ LAYERS = (
     {"arguments"},
     {"transforms"},
     {"batching", "jacobians", "own", "testing", "sparse"},
+    {"checkpointing"},
     {"nn", "numpy", "optim", "data", "scipy"},
     {"course"},
     {"__init__"},
@@ -48,6 +49,7 @@ BEYOND_PUBLIC = {
     "tensor.describe": "names a Tensor in an error message",
     "tensor.handle": "course: Tensor() without a value is a Tensor without a node",
     "tensor.plain": "the array of what may be a Tensor or an array",
+    "randomness.generator": "random numbers that a checkpoint can draw again",
     "rules.registry.rules": "operations that NumPy has no function for (sigmoid, logsumexp, ...)",
 }
 

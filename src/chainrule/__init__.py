@@ -7,6 +7,7 @@ array([0., 1.])
 
 from . import course, data, errors, nn, numpy, optim, protocols, rules, testing  # noqa: F401 (some register themselves)
 from .batching import vmap
+from .checkpointing import checkpoint, checkpoint_chain
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
 from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity
@@ -22,6 +23,8 @@ __version__ = "0.1.0"
 __all__ = [
     "SparsityPlan",
     "Tensor",
+    "checkpoint",
+    "checkpoint_chain",
     "custom_jvp",
     "custom_vjp",
     "data",

@@ -95,12 +95,12 @@ def _on_arrays(name: str, function: Function) -> Function:
 
     @functools.wraps(function)
     def value(*args: Any, **options: Any) -> Any:
-        return _plain(function(*args, **options), name)
+        return plain_result(function(*args, **options), name)
 
     return value
 
 
-def _plain(x: Any, name: str) -> Any:
+def plain_result(x: Any, name: str) -> Any:
     """The array of a result that was computed from arrays."""
     x = tensor_like(x)
     if isinstance(x, Tensor):
@@ -460,7 +460,7 @@ def _by_jvp(derivative: Any) -> Function:
 
 
 # -- functions with a derivative of their own ------------------------------------------------------------------------
-class _Call:
+class Call:
     """What one call of a function is about, besides its operands: how to make its arguments of their values."""
 
     def __init__(self, args: Sequence[Any], nondiff: Sequence[int]) -> None:
@@ -490,7 +490,7 @@ class _Call:
         return [fixed[i] if i in fixed else next(rest) for i in range(len(fixed) + len(self.flat))]
 
 
-def _is_floating(x: Any) -> bool:
+def is_floating(x: Any) -> bool:
     return isinstance(x, float | complex) or (hasattr(x, "dtype") and x.dtype.kind in "fc")
 
 
@@ -518,7 +518,7 @@ class _Replaced:
         for number in nondiff:
             if any(isinstance(tensor_like(leaf), Tensor) for leaf in flatten(args[number])[0]):
                 raise NoDerivativeError(f"{self.name}: argument {number} is in nondiff_argnums, but holds a Tensor")
-        call = _Call(args, nondiff)
+        call = Call(args, nondiff)
         if not call.tensors:
             result = self.fun(*args)
             self._bundled(result)  # raises if it depends on a Tensor
@@ -529,8 +529,8 @@ class _Replaced:
     def _bundled(self, result: Any, kept: Any = None) -> Bundle:
         """Bundle the arrays of a result; of the rest, `kept[0]` makes the result again."""
         leaves, rebuild, _ = flatten(result)
-        leaves = [_plain(leaf, self.name) if isinstance(tensor_like(leaf), Tensor) else leaf for leaf in leaves]
-        places = [i for i, leaf in enumerate(leaves) if _is_floating(leaf)]
+        leaves = [plain_result(leaf, self.name) if isinstance(tensor_like(leaf), Tensor) else leaf for leaf in leaves]
+        places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
         bundle = Bundle([np.asarray(leaves[i])[()] for i in places])
 
         others = [None if i in places else leaf for i, leaf in enumerate(leaves)]
@@ -611,7 +611,7 @@ class custom_vjp(_Replaced):
                 rule = self.inner
         return self._applied(rule, f"{self.name}.defvjp(fwd, bwd)", args, options)
 
-    def _forward(self, call: _Call, values: Sequence[Any]) -> tuple[Any, Any]:
+    def _forward(self, call: Call, values: Sequence[Any]) -> tuple[Any, Any]:
         both = self.fwd(*call.all_arguments(values))
         if type(both) is not tuple or len(both) != 2:
             raise StructureError(f"fwd of {self.name} must return a pair (result, residuals), not {describe(both)}")
@@ -622,24 +622,24 @@ class custom_vjp(_Replaced):
         result, residuals = self._forward(call, values)
         for leaf in flatten(residuals)[0]:
             if isinstance(tensor_like(leaf), Tensor):
-                _plain(leaf, self.name)
+                plain_result(leaf, self.name)
         return self._bundled(result, residuals)
 
     def _push(self, node: Node, tangents: Sequence[Any]) -> Bundle:
         assert node.params is not None
-        call: _Call = node.params[0][0]
+        call: Call = node.params[0][0]
         values = [operand.value for operand in node.operands]
 
         def floating(*values: Any) -> list[Any]:
             leaves = flatten(self._forward(call, values)[0])[0]
-            return [leaf for leaf in leaves if _is_floating(tensor_like(leaf))]
+            return [leaf for leaf in leaves if is_floating(tensor_like(leaf))]
 
         whole = [np.zeros_like(v) if t is None else t for v, t in zip(values, tangents, strict=True)]
         return Bundle(push_through(floating, values, whole)[1])
 
     def _pull(self, ct: Bundle, node: Node) -> list[Any]:
         assert node.params is not None
-        call: _Call = node.params[0][0]
+        call: Call = node.params[0][0]
         values = [operand.value for operand in node.operands]
         if any(isinstance(value, Tensor) for value in values):
             bundle, residuals = node.value.data, self._forward(call, values)[1]
@@ -670,7 +670,11 @@ class custom_vjp(_Replaced):
     def _fitting(self, x: Any, operand: Node, plain: bool) -> Any:
         if x is None:
             return None
-        x = _plain(x, f"bwd of {self.name}") if plain or not isinstance(tensor_like(x), Tensor) else tensor_like(x)
+        x = (
+            plain_result(x, f"bwd of {self.name}")
+            if plain or not isinstance(tensor_like(x), Tensor)
+            else tensor_like(x)
+        )
         if x.shape != operand.shape:
             raise GradientShapeError(
                 f"bwd of {self.name} returned a cotangent of shape {x.shape} for an argument of shape {operand.shape}"
@@ -739,7 +743,7 @@ class custom_jvp(_Replaced):
         *values, call = values_and_call
         return self._bundled(self.fun(*call.all_arguments(values)))
 
-    def _tangents(self, call: _Call, values: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    def _tangents(self, call: Call, values: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """The tangents of the results that are floating or complex."""
         others = [np.zeros_like(leaf, float)[()] if _is_number(leaf) else None for leaf in call.leaves]
         both = self.jvp(*call.fixed, tuple(call.arguments(values)), tuple(call.arguments(tangents, others)))
@@ -750,7 +754,7 @@ class custom_jvp(_Replaced):
             raise StructureError(f"the jvp of {self.name}: result of structure {structure}, tangent of {other}")
         found = []
         for result, change in zip(results, changes, strict=True):
-            if _is_floating(tensor_like(result)):
+            if is_floating(tensor_like(result)):
                 change = tensor_like(change)
                 if np.shape(change) != np.shape(result):
                     raise GradientShapeError(
@@ -761,7 +765,7 @@ class custom_jvp(_Replaced):
                 change = change if isinstance(change, Tensor) else np.asarray(change)[()]
                 found.append(change if change.dtype == dtype else change.astype(dtype))
         if not any(isinstance(x, Tensor) for x in (*values, *tangents)):
-            found = [_plain(x, f"the jvp of {self.name}") for x in found]
+            found = [plain_result(x, f"the jvp of {self.name}") for x in found]
         return found
 
     def _push(self, node: Node, tangents: Sequence[Any]) -> Bundle:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..randomness import generator
 from ..rules.registry import rules
 from ..tensor import plain
 from .init import Random
@@ -135,7 +136,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Random = None) -
         raise ValueError(f"dropout: p={p} is not a probability; expected 0 <= p <= 1")
     if not training or not p:
         return x
-    stay = np.random.default_rng(rng).random(x.shape) >= p
+    stay = generator(rng).random(x.shape) >= p
     return x * (stay.astype(x.dtype) * (1 / (1 - p) if p < 1 else 0.0))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
+from .linear import anywhere, plain
 from .registry import custom
 
 __all__ = ["Bundle", "take"]
@@ -47,8 +48,7 @@ class Bundle:
         """Walks look for NaN in tangents; nothing else is asked of a bundle."""
         if ufunc is not np.isnan:
             return NotImplemented
-        plain = [getattr(part, "data", part) if hasattr(type(part), "_record") else part for part in self.parts]
-        return np.array([part is not None and bool(np.any(np.isnan(part))) for part in plain])
+        return np.array([part is not None and anywhere(np.isnan(plain(part))) for part in self.parts])
 
 
 def _take(bundle: Bundle, position: int) -> Any:
