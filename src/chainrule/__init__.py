@@ -15,6 +15,7 @@ from .tensor import Tensor
 from .transforms import grad, jvp, linearize, value_and_grad, vjp
 from .walk.debug import debug
 from .walk.draw import draw
+from .walk.explain import explain
 from .walk.nans import explain_nan
 from .walk.singular import singular
 
@@ -34,6 +35,7 @@ __all__ = [
     "def_rules",
     "draw",
     "errors",
+    "explain",
     "explain_nan",
     "grad",
     "jvp",

@@ -18,7 +18,20 @@ from typing import Any, NamedTuple
 from .errors import FormulaError
 from .graph import Node, constant
 
-__all__ = ["Builder", "in_place", "latex", "names", "statements"]
+__all__ = [
+    "Builder",
+    "Notation",
+    "by_its_own_name",
+    "escaped",
+    "in_place",
+    "index_of",
+    "latex",
+    "latex_shown",
+    "names",
+    "parameters",
+    "statements",
+    "text_shown",
+]
 
 
 class Infix(NamedTuple):
@@ -258,44 +271,173 @@ def _python(node: Node, text: Callable[[Node], tuple[str, int]]) -> tuple[str, i
     return f"{_grouped(left, at_left, text)} {symbol} {_grouped(right, at_right, text)}", precedence
 
 
+class Notation(NamedTuple):
+    """How mathematics writes an operation, where that is not a call by its name.
+
+    Attributes
+    ----------
+    form : "function" of its operands, "infix" between two, "postfix" after one, "around" one (two signs, with a space
+        between), "power" (the second operand raised), or "index" (its parameter in brackets)
+    text, latex : the sign
+    """
+
+    form: str
+    text: str
+    latex: str
+
+
+Shown = tuple[str, int]  # what is printed, and its precedence
+Leaf = Callable[[Node], Shown | None]  # how a node is written if it is written by a name
+
 _LATEX_CALLS = {
-    "absolute": r"\left|{}\right|",
     "sqrt": r"\sqrt{{{}}}",
     "exp": r"e^{{{}}}",
-    "square": r"\left({}\right)^{{2}}",
     "where": r"\begin{{cases}}{1}&{0}\\{2}&\text{{else}}\end{{cases}}",
 }
 _LATEX_FUNCTIONS = frozenset(["sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"])
 _BRACKETS = (r"\left(", r"\right)")
 _LATEX_SYMBOLS = {">=": r"\ge", "<=": r"\le", "==": "=", "!=": r"\ne"}
+_TEXT_SYMBOLS = {"*": "·", "-": "−", ">=": "≥", "<=": "≤", "==": "=", "!=": "≠"}
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_POWER = Notation("power", "^", "^")
 
 
-def latex(node: Node) -> str:
-    """Print a formula as LaTeX."""
-    return _latex(node)[0]
+def by_its_own_name(node: Node) -> Shown | None:
+    """A number or symbol of a formula."""
+    if node.rule is not None:
+        return None
+    if not is_number(node):
+        return str(node.name), ATOM
+    return f"{node.value:.6g}", UNARY if node.value < 0 else ATOM
 
 
-def _latex(node: Node) -> tuple[str, int]:
-    if node.rule is None:
-        if not is_number(node):
-            return str(node.name), ATOM
-        return f"{node.value:.6g}", UNARY if node.value < 0 else ATOM
-    name, operands = node.rule.name, node.operands
-    match name:
-        case "divide":
-            return rf"\frac{{{latex(operands[0])}}}{{{latex(operands[1])}}}", ATOM
-        case "power":
-            base = _grouped(operands[0], ATOM, _latex, _BRACKETS)
-            return f"{base}^{{{latex(operands[1])}}}", POWER
-        case "negative":
-            return "-" + _grouped(operands[0], UNARY, _latex, _BRACKETS), UNARY
-    if name in INFIX:
+def latex(node: Node, leaf: Leaf = by_its_own_name) -> str:
+    """Print a formula, or a graph whose leaves `leaf` can name, as LaTeX."""
+    return latex_shown(node, leaf)[0]
+
+
+def latex_shown(node: Node, leaf: Leaf = by_its_own_name) -> Shown:
+    """The same with its precedence."""
+
+    def show(node: Node) -> Shown:
+        return leaf(node) or _latex(node, show)
+
+    return show(node)
+
+
+def text_shown(node: Node, leaf: Leaf = by_its_own_name) -> Shown:
+    """Print a formula, or a graph whose leaves `leaf` can name, as mathematical text, with its precedence."""
+
+    def show(node: Node) -> Shown:
+        return leaf(node) or _text(node, show)
+
+    return show(node)
+
+
+def parameters(node: Node) -> list[str]:
+    """The arguments of a node that are no operands, as they would be written in a call."""
+    rest, options = node.params or ((), {})
+    return [_brief(x) for x in rest] + [f"{key}={_brief(x)}" for key, x in options.items()]
+
+
+def _brief(x: Any) -> str:
+    if isinstance(x, slice):
+        ends = ["" if end is None else _brief(end) for end in (x.start, x.stop, x.step)]
+        return ":".join(ends if x.step is not None else ends[:2])
+    if x is Ellipsis:
+        return "..."
+    if isinstance(x, tuple):
+        return f"({', '.join(_brief(item) for item in x)}{',' if len(x) == 1 else ''})"
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"[{'×'.join(map(str, x.shape))}]" if x.shape else f"{x}"
+    return f"{x!r:.40}"
+
+
+def _notation(node: Node) -> Notation | None:
+    """The notation of a node; with parameters that it does not show, a call is clearer."""
+    if node.rule.name in ("power", "float_power", "power_by_constant"):
+        return _POWER
+    found: Notation | None = node.rule.notation
+    return found if found is None or found.form in ("index", "power") or not parameters(node) else None
+
+
+def index_of(node: Node) -> str:
+    """The index of a `getitem`, as it stands between brackets."""
+    index = parameters(node)[0]
+    return index[1:-1].rstrip(",") if index.startswith("(") else index
+
+
+def _text(node: Node, show: Callable[[Node], Shown]) -> Shown:
+    operands, notation = node.operands, _notation(node)
+    if notation is not None:
+        first = operands[0]
+        match notation.form:
+            case "infix":
+                left, right = _grouped(first, PRODUCT, show), _grouped(operands[1], PRODUCT + 1, show)
+                return f"{left}{notation.text}{right}", PRODUCT
+            case "postfix":
+                base = _grouped(first, ATOM, show)
+                return base + notation.text, ATOM
+            case "around":
+                left, right = notation.text.split()
+                return f"{left}{show(first)[0]}{right}", ATOM
+            case "power":
+                base, exponent = _grouped(first, ATOM, show), show(operands[1])[0]
+                if exponent.strip("-").isdigit():
+                    return base + exponent.translate(_RAISED), POWER
+                return f"{base}^{_grouped(operands[1], ATOM, show)}", POWER
+            case "index":
+                return f"{_grouped(first, ATOM, show)}[{index_of(node)}]", ATOM
+    name = node.rule.name
+    if notation is None and name == "negative":
+        return f"−{_grouped(operands[0], UNARY, show)}", UNARY
+    if notation is None and name in INFIX:
         symbol, precedence, _ = INFIX[name]
-        left = _grouped(operands[0], precedence, _latex, _BRACKETS)
-        right = _grouped(operands[1], precedence + 1, _latex, _BRACKETS)
+        symbol = _TEXT_SYMBOLS.get(symbol, symbol)
+        left, right = _grouped(operands[0], precedence, show), _grouped(operands[1], precedence + 1, show)
+        return (f"{left}{symbol}{right}" if precedence == PRODUCT else f"{left} {symbol} {right}"), precedence
+    head = notation.text if notation is not None else name
+    return f"{head}({', '.join([*(show(o)[0] for o in operands), *parameters(node)])})", ATOM
+
+
+def _latex(node: Node, show: Callable[[Node], Shown]) -> Shown:
+    name, operands, notation = node.rule.name, node.operands, _notation(node)
+    if notation is not None:
+        first = operands[0]
+        match notation.form:
+            case "infix":
+                left = _grouped(first, PRODUCT, show, _BRACKETS)
+                return f"{left} {notation.latex} {_grouped(operands[1], PRODUCT + 1, show, _BRACKETS)}", PRODUCT
+            case "postfix":
+                return _grouped(first, ATOM, show, _BRACKETS) + notation.latex, ATOM
+            case "around":
+                left, right = notation.latex.split()
+                return f"{left}{show(first)[0]}{right}", ATOM
+            case "power":
+                return f"{_grouped(first, ATOM, show, _BRACKETS)}^{{{show(operands[1])[0]}}}", POWER
+            case "index":
+                return rf"{_grouped(first, ATOM, show, _BRACKETS)}\left[{escaped(index_of(node))}\right]", ATOM
+    elif name == "divide":
+        return rf"\frac{{{show(operands[0])[0]}}}{{{show(operands[1])[0]}}}", ATOM
+    elif name == "negative":
+        return "-" + _grouped(operands[0], UNARY, show, _BRACKETS), UNARY
+    elif name in INFIX:
+        symbol, precedence, _ = INFIX[name]
+        left = _grouped(operands[0], precedence, show, _BRACKETS)
+        right = _grouped(operands[1], precedence + 1, show, _BRACKETS)
         glue = r" \cdot " if name == "multiply" else f" {_LATEX_SYMBOLS.get(symbol, symbol)} "
         return left + glue + right, precedence
-    if name in _LATEX_CALLS:
-        return _LATEX_CALLS[name].format(*(latex(o) for o in operands)), ATOM
+    given = [rf"\text{{{escaped(parameter)}}}" for parameter in parameters(node)]
+    arguments = [*(show(o)[0] for o in operands), *given]
+    if name in _LATEX_CALLS and not given:
+        return _LATEX_CALLS[name].format(*arguments), ATOM
     head = rf"\{name}" if name in _LATEX_FUNCTIONS else rf"\operatorname{{{name.replace('_', ' ')}}}"
-    return rf"{head}\left({', '.join(latex(o) for o in operands)}\right)", ATOM
+    if notation is not None:
+        head = notation.latex
+    return rf"{head}\left({', '.join(arguments)}\right)", ATOM
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX's text mode takes it."""
+    special = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    return "".join(special.get(c, "\\" + c if c in "{}_$&#%" else c) for c in text)

@@ -156,8 +156,13 @@ def leaf(value: Any, name: str | None = None) -> Node:
 def constant(value: Any, keep: bool = True) -> Node:
     """Wrap a value that has no derivative, so that rules find every operand in the same place."""
     node = Node()
-    node.value = value if keep else None
-    node.shape = getattr(value, "shape", ())
+    kind = value.__class__
+    if kind is float or kind is int:
+        node.value = value  # costs nothing, and a reader of the graph can show it
+        node.shape = ()
+    else:
+        node.value = value if keep else None
+        node.shape = getattr(value, "shape", ())
     node.rule = node.params = None
     node.operands = ()
     node.index = 0

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
+from math import inf
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import UnsupportedFunctionError
-from ..formula import Builder, names
+from ..formula import Builder, Notation, names
 from ..graph import Node
 
 __all__ = [
@@ -77,6 +78,10 @@ class Rule:
     source : paper or page that the derivative comes from
     reach, products, bends : which elements of the operands each element of the result depends on, and which of them
         interact nonlinearly; see `rules/reach.py`
+    notation : how mathematics writes it, if that is no call by its name
+    factors : of a rule without formulas: per operand, its factor in the chain rule as one would write it by hand, in
+        the operands `a b c`, the output `y` and the cotangent `□`; ᵀ transposes (see rules/notation.py)
+    factor_rank : the highest rank of an operand for which `factors` say it right
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
     pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
@@ -105,6 +110,9 @@ class Rule:
     reach: Function | None = field(default=None, init=False)
     products: Function | None = field(default=None, init=False)
     bends: bool = field(default=True, init=False)
+    notation: Notation | None = None
+    factors: tuple[str, ...] = ()
+    factor_rank: float = inf
     keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
     operator: Function | None = field(default=None, init=False)
     pull: Function | None = field(default=None, init=False)
