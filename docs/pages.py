@@ -16,7 +16,10 @@ DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What of the package has a page of its own, and what the first page is called.
-MODULES = {"chainrule": chainrule, **{name: getattr(chainrule, name) for name in ("nn", "optim", "data", "errors")}}
+MODULES = {
+    "chainrule": chainrule,
+    **{name: getattr(chainrule, name) for name in ("nn", "optim", "data", "training", "errors")},
+}
 
 
 def reference(module: ModuleType) -> str:

@@ -37,19 +37,20 @@ LAYERS = (
     {"batching", "jacobians", "own", "testing", "sparse"},
     {"checkpointing"},
     {"nn", "numpy", "optim", "data", "scipy"},
-    {"course"},
+    {"course", "training"},
     {"__init__"},
 )
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 
 # What is written with the public names only, as a user would write it, and what it needs beyond them.
-APPLICATIONS = {"nn", "optim", "data", "course"}
+APPLICATIONS = {"nn", "optim", "data", "course", "training"}
 BEYOND_PUBLIC = {
     "tensor.as_value": "makes a value for a Tensor that exists, with the same checks as Tensor(...)",
     "tensor.describe": "names a Tensor in an error message",
     "tensor.handle": "course: Tensor() without a value is a Tensor without a node",
     "tensor.plain": "the array of what may be a Tensor or an array",
     "randomness.generator": "random numbers that a checkpoint can draw again",
+    "own.Primitive": "training: an operation that is in no table",
     "rules.registry.rules": "operations that NumPy has no function for (sigmoid, logsumexp, ...)",
 }
 

@@ -5,7 +5,7 @@
 array([0., 1.])
 """
 
-from . import course, data, errors, nn, numpy, optim, protocols, rules, testing  # noqa: F401 (some register themselves)
+from . import course, data, errors, nn, numpy, optim, protocols, rules, testing, training  # noqa: F401 (some register themselves)
 from .batching import vmap
 from .checkpointing import checkpoint, checkpoint_chain
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
@@ -51,6 +51,7 @@ __all__ = [
     "sparsity",
     "stop_gradient",
     "testing",
+    "training",
     "value_and_grad",
     "vjp",
     "vmap",

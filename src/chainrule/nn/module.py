@@ -70,9 +70,17 @@ class Module(metaclass=_Named):
         """List the parameters, as an optimiser takes them."""
         return [parameter for _, parameter in self.named_parameters()]
 
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over names and modules: this one, named "", and every one inside it; a shared one comes once."""
+        seen = set()
+        for name, module in _found("", self, ()):
+            if isinstance(module, Module) and module not in seen:
+                seen.add(module)
+                yield name, module
+
     def modules(self) -> list[Module]:
         """List this module and every one inside it, each once."""
-        return list(dict.fromkeys(value for _, value in _found("", self, ()) if isinstance(value, Module)))
+        return [module for _, module in self.named_modules()]
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         for name, value in _found("", self, ()):
