@@ -8,6 +8,7 @@ array([0., 1.])
 from . import course, data, errors, nn, numpy, optim, protocols, rules, testing, training  # noqa: F401 (some register themselves)
 from .batching import vmap
 from .checkpointing import checkpoint, checkpoint_chain
+from .jacobians import elementwise_grad, ggn_vp, hessian, hvp, jacobian
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
 from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity
@@ -34,10 +35,15 @@ __all__ = [
     "def_partials",
     "def_rules",
     "draw",
+    "elementwise_grad",
     "errors",
     "explain",
     "explain_nan",
+    "ggn_vp",
     "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
     "jvp",
     "linearize",
     "nn",

@@ -11,7 +11,7 @@ first axes are the examples of all levels, the oldest first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from .rules.batching import Index, Spread, batch_function, in_turn, of_an_exampl
 from .rules.registry import Rule, rules
 from .tensor import Indirect, Tensor, as_value, describe, handle, tensor_like
 
-__all__ = ["Batched", "Level", "bottom", "entered", "levels_of", "lifted_to", "lowered", "wrapped"]
+__all__ = ["Batched", "Level", "bottom", "entered", "levels_of", "lifted_to", "lowered", "together", "wrapped"]
 
 _get_payload, _set_payload = (getattr(Tensor.__dict__["data"], name) for name in ("__get__", "__set__"))
 _get_level, _set_level = (getattr(Tensor.__dict__["origin"], name) for name in ("__get__", "__set__"))
@@ -345,7 +345,13 @@ def bottom(x: Any) -> Any:
 
 
 def wrapped(x: Any, levels: Sequence[Level]) -> Any:
-    """The inverse of `bottom`."""
+    """The inverse of `lowered`: the first axes are the examples of these levels, the oldest first."""
+    own = levels_of(x) if levels else []
+    if own:  # the outermost batch must be of the newest level
+        both = [*own, *levels]
+        order = sorted(range(len(both)), key=lambda i: both[i].index)
+        x, levels = bottom(x), [both[i] for i in order]
+        x = np.transpose(x, [*order, *range(len(order), x.ndim)])
     x = tensor_of(x) if levels else x
     for level in levels:
         x = batch_of(level, x)
@@ -380,6 +386,13 @@ def lowered(x: Any, levels: Sequence[Level]) -> Any:
     if order != sorted(order):
         x = np.transpose(x, [*order, *range(len(order), x.ndim)])
     return wrapped(x, extra) if extra else x if x.node is not None else x.data
+
+
+def together(function: Callable[[list[Any]], list[Any]], arrays: Sequence[Any]) -> list[Any]:
+    """Call a function from arrays to arrays for many examples, along an axis in front of each array, all at once."""
+    with entered(Level(len(arrays[0]))) as level:
+        found = function([wrapped(x, [level]) for x in arrays])
+        return [x.payload if level in levels_of(x) else np.copy(lifted_to(x, level).payload) for x in found]
 
 
 def become_batched(tensor: Tensor, level: Level) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from .arguments import Argnums, Transformed, alongside, chosen, fresh, name_of, settled
-from .batch import levels_of, lowered, wrapped
+from .batch import levels_of, lowered, together, wrapped
 from .errors import OutputError, StructureError
-from .graph import NEVER, Node, next_index, watchers
+from .graph import NEVER, Node, next_index, ordered, watchers
 from .record import entered
 from .rules.linear import as_array
 from .tensor import Tensor, describe, tensor_like
@@ -284,6 +285,21 @@ class Recorded:
             found = push(inside, self.targets, changes, self.start)
         start = self._start(changes)
         return self.rebuild_output([_change(change, y, start) for y, change in zip(self.outputs, found, strict=True)])
+
+    def pull_each(self, cotangents: Sequence[Any]) -> list[Any]:
+        """`pull` of many at once: arrays with one more axis in front, one per output, to as many of each input."""
+        found = together(lambda seeds: flatten(self.pull(self.rebuild_output(seeds)))[0], cotangents)
+        return [settled(x, self.start) for x in found]
+
+    def push_each(self, tangents: Sequence[Any]) -> list[Any]:
+        """`push` of many at once: arrays with one more axis in front, one per input, to as many of each output."""
+        found = together(lambda seeds: flatten(self.push(*self.rebuild(seeds)))[0], tangents)
+        return [settled(x, self.start) for x in found]
+
+    def largest(self) -> int:
+        """The number of elements of the largest array that a walk meets."""
+        nodes = [y.node for y in self.outputs if isinstance(y, Tensor) and y.node is not None]
+        return max((prod(node.shape) for node in (*self.targets, *ordered(nodes, self.start)[0])), default=1) or 1
 
     def _start(self, changes: Sequence[Any]) -> int:
         """What is older than this is outside of a walk: the changes, too, may be somebody's Tensors."""

@@ -26,7 +26,7 @@ import numpy as np
 from ..errors import DegenerateSpectrumWarning, UnsupportedFunctionError
 from .contractions import adjoint
 from .linalg import adjugate, from_triangle, half, negligible, onto_triangle, real_dtype, warn_of_deficient_rank
-from .linear import as_array, conjugated, plain, zero_wins
+from .linear import anywhere, as_array, conjugated, everything, plain, zero_wins
 from .registry import custom, implements, linear
 
 Function = Callable[..., Any]
@@ -49,7 +49,7 @@ def _part_transpose(ct: Any, x: Any, start: int, shape: tuple[int, ...], real: b
 
 def _used(ct: Any) -> bool:
     """Whether anything was computed from a result: if nothing was, its cotangent is -0.0 still."""
-    ct = np.real(plain(ct))
+    ct = np.real(everything(ct))
     return bool(np.any((ct != 0) | ~np.signbit(ct)))
 
 
@@ -132,8 +132,8 @@ def several(
 # -- equal values ------------------------------------------------------------------------------------------------
 def _warn_where(matters: Any, what: str, *beside: Any) -> None:
     """Warn if what ought to vanish does not, by far more than rounding errors of what it was computed from."""
-    matters = np.abs(plain(matters))
-    scale = max(np.max(np.abs(plain(x)), initial=0) for x in beside)
+    matters = np.abs(everything(matters))
+    scale = max(np.max(np.abs(everything(x)), initial=0) for x in beside)
     if np.max(matters, initial=0) > np.sqrt(np.finfo(matters.dtype).eps) * scale:
         _warn(what)
 
@@ -159,7 +159,7 @@ def _splits(tied: Any, inner: Any) -> bool:
     """Whether a change, in the basis of the vectors, is any but a multiple of the identity within equal values."""
     if not np.any(tied & ~np.eye(tied.shape[-1], dtype=bool)):
         return False
-    inner = plain(inner)
+    inner = everything(inner)
     rest = np.where(tied, inner, 0) - _on_diagonal(_averaged(_diagonal(inner), tied))
     size = np.max(np.abs(inner), initial=0)
     return bool(np.max(np.abs(rest), initial=0) > np.sqrt(np.finfo(inner.dtype).eps) * size)
@@ -174,8 +174,8 @@ def _averaged(x: Any, tied: Any) -> Any:
 def _checked_average(x: Any, tied: Any, what: str) -> Any:
     """The average over equal values, with a warning, unless x is even there: then x, whose own derivative is not."""
     average = _averaged(x, tied)
-    apart = np.abs(plain(x) - plain(average))
-    if np.max(apart, initial=0) <= np.sqrt(np.finfo(apart.dtype).eps) * np.max(np.abs(plain(x)), initial=0):
+    apart = np.abs(everything(x - average))
+    if np.max(apart, initial=0) <= np.sqrt(np.finfo(apart.dtype).eps) * np.max(np.abs(everything(x)), initial=0):
         return x
     _warn(what)
     return average
@@ -217,10 +217,10 @@ def _within_ties(ct: Any, of_vectors: Any, tied: Any, used: bool, what: tuple[st
     slope = quotient(ct - mean, size - mean_size, ~flat)
     explained_with_mean = ~flat & negligible_in_ties(ct - mean - slope * (size - mean_size), ct)
     factor = np.where(explained, factor, np.where(explained_with_mean, slope, 0))
-    if np.any(~even & ~explained & ~explained_with_mean):
+    if anywhere(~even & ~explained & ~explained_with_mean):
         _warn(what[1])
     turned = ~negligible_in_ties(factor * np.max(np.abs(plain(of_vectors)), -1), ct)
-    if np.any(~aligned & (turned | (flat & used))):
+    if anywhere(~aligned & (turned | (flat & used))):
         _warn(what[0])
     remainder = np.where(explained, 0, np.where(even, ct, mean) - factor * mean_size)
     return _on_diagonal(remainder) + np.expand_dims(factor, -1) * np.where(tied, of_vectors, 0)
@@ -770,7 +770,7 @@ def _lstsq_pull(ct: Any, node: Any) -> list[Any]:
     if ct_squares.size:
         ct_b = ct_b + 2 * rest * ct_squares
     total = total - ct_b @ adjoint(x)
-    if np.any(plain(ct_s)):
+    if anywhere(ct_s):
         u, s, vh = np.linalg.svd(a, full_matrices=False)
         total = total + (u * np.expand_dims(_checked_average(ct_s, _tied(s), SINGULAR_VALUES), -2)) @ vh
     return [total, np.reshape(ct_b, node.operands[1].shape)]

@@ -18,11 +18,11 @@ import numpy as np
 
 from ..errors import InPlaceError
 from ..graph import Node, contexts, next_index
+from ..jacobians import jacobian
 from ..record import Context, entered, no_grad
 from ..rules.linear import conjugated
 from ..rules.registry import custom
 from ..tensor import Tensor, handle, plain, record, tensor_like
-from ..transforms import jvp, vjp
 from ..walk.pull import pull
 from ..walk.push import Follower
 
@@ -143,15 +143,6 @@ def wanted(*values: Any) -> bool:
     return any(isinstance(value, Tensor) for value in values) and not any(c.oldest for c in contexts.stack)
 
 
-def jacobian(function: Function, x: Any) -> Any:
-    """The matrix of derivatives of a function from vectors to vectors, by whichever mode takes fewer passes."""
-    n = x.shape[0]
-    value, pullback = vjp(function, x)
-    if value.size < n and x.dtype.kind != "c":
-        return np.stack([pullback(row)[0] for row in np.eye(value.size, dtype=value.dtype)])
-    return np.stack([jvp(function, (x,), (column,))[1] for column in np.eye(n, dtype=x.dtype)], axis=-1)
-
-
 class Problem:
     """What x solves: F(x) = 0.
 
@@ -166,7 +157,7 @@ class Problem:
         self.solve = solve or self._dense
 
     def _dense(self, x: Any, rhs: Any, transposed: bool) -> Any:
-        matrix = jacobian(self.closure, x)
+        matrix = jacobian(self.closure, holomorphic=x.dtype.kind == "c")(x)
         try:
             return np.linalg.solve(conjugated(matrix.T) if transposed else matrix, rhs)
         except np.linalg.LinAlgError:

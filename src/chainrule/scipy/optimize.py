@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
+from ..jacobians import jacobian
 from ..record import no_grad
 from ..tensor import Tensor, plain, plain_everywhere, tensor_like
 from ..transforms import grad, jvp, value_and_grad
 from ..tree import flatten
-from .implicit import depends, jacobian, solution
+from .implicit import depends, solution
 from .namespace import Namespace, array, exactly, holds_tensors
 
 Function = Callable[..., Any]
@@ -134,7 +135,7 @@ def _tuple(args: Any) -> tuple[Any, ...]:
 
 
 def _jacobian_of(function: Function) -> Function:
-    return _constant(lambda x, *rest: jacobian(lambda x: function(x, *rest), np.asarray(x, dtype=float)))
+    return _constant(lambda x, *rest: jacobian(lambda x: function(x, *rest))(np.asarray(x, dtype=float)))
 
 
 # -- minimize ----------------------------------------------------------------------------------------------------------
@@ -632,7 +633,7 @@ def least_squares(fun: Function, x0: Any, *positional: Any, **options: Any) -> A
     if isinstance(x, Tensor):
         result.fun, result.cost = exactly(result.fun, residuals(x)), exactly(result.cost, cost(x))
         if loss == "linear" and isinstance(result.jac, np.ndarray):
-            result.jac = exactly(result.jac, jacobian(residuals, x))
+            result.jac = exactly(result.jac, jacobian(residuals)(x))
     result.x = point.make(x)
     return result
 
@@ -696,7 +697,7 @@ def curve_fit(f: Function, xdata: Any, ydata: Any, *positional: Any, **options: 
 
     if given.get("jac") is None:
         given["jac"] = _constant(
-            lambda x, *p: jacobian(lambda p: np.ravel(tensor_like(f(x, *p))), np.asarray(p, dtype=float))
+            lambda x, *p: jacobian(lambda p: np.ravel(tensor_like(f(x, *p))))(np.asarray(p, dtype=float))
         )
     elif callable(given["jac"]):
         given["jac"] = _constant(given["jac"])
@@ -716,7 +717,7 @@ def curve_fit(f: Function, xdata: Any, ydata: Any, *positional: Any, **options: 
     if given.get("nan_policy") == "omit":
         raise here.unsupported("curve_fit", 'what nan_policy="omit" leaves out is not known here')
     if np.isfinite(pcov).all():
-        J = jacobian(residuals, p)
+        J = jacobian(residuals)(p)
         covariance = np.linalg.inv(J.T @ J)
         if not given.get("absolute_sigma", False):
             covariance = covariance * (2 * cost(p) / (np.size(values) - p.size))

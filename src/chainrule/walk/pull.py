@@ -22,7 +22,7 @@ from ..graph import CLOSED, FREED, Node, by_index, contexts, made_at, ordered, w
 from ..memory import BIG, apply, owns
 from ..rules.linear import anywhere
 from ..rules.registry import Rule
-from ..tensor import Tensor, as_value, describe, plain, tensor_like
+from ..tensor import Tensor, as_value, describe, tensor_like
 from . import functions
 from .shadows import from_outside, shadows
 from .singular import found_at, report
@@ -233,7 +233,9 @@ def has_nan(x: Any) -> bool:
         return bool(x != x)
     elif x is None:
         return False
-    return anywhere(np.isnan(plain(x)))
+    elif isinstance(x, Tensor):
+        return has_nan(bottom(x).data)
+    return anywhere(np.isnan(x))
 
 
 def release(nodes: list[Node]) -> None:
