@@ -128,6 +128,8 @@ def test_words() -> None:
 ADVICE: dict[str, tuple[Any, Any, str]] = {
     "log of softmax": (lambda x: np.log(nn.softmax(x)), [0.0, 1000.0], "nn.log_softmax"),
     "log of sigmoid": (lambda x: np.log(nn.sigmoid(x)), [-1000.0], "np.logaddexp(0, -x)"),
+    "log of 1 - p": (lambda x: np.log(1 - nn.sigmoid(x)), [40.0], "is -np.logaddexp(0, x)"),
+    "log of a quotient": (lambda x: np.log(np.sum(x) / 1e300 / 1e300), [1.0], "log(a) - log(b)"),
     "log of a sum": (lambda x: np.log(np.sum(np.exp(x))), [-1000.0, -1001.0], "nn.logsumexp"),
     "exp": (lambda x: np.exp(x * 2), [1000.0], "nn.logsumexp"),
     "log of a determinant": (lambda x: np.log(np.linalg.det(x)), [[1.0, 2.0], [2.0, 4.0]], "np.linalg.slogdet"),
@@ -208,6 +210,10 @@ def test_rule_r3() -> None:
         assert "rule R3 acted here: the slope there is infinite" in str(found(f, x))
     big = np.array([1e200])
     assert found(lambda x: np.sum(big * (big * x)), [1.0]).rules == ()  # the product overflows, no slope is infinite
+    outside = cr.explain_nan(np.log(Tensor([1.0]) - 1.0)).backward  # neither operand nor result was kept
+    assert outside is not None
+    assert outside.rules == ()
+    assert "it reads values that are not finite already" in outside.note
     assert found(lambda x: 1 / x, [0.0]).rules == ()  # the value is not finite either
     assert found(lambda x: np.linalg.inv(x), np.diag([1e-200, 1.0])).rules == ()
 

@@ -58,6 +58,19 @@ FORWARD = (
     Row(LOGS, "prod", _always, "log(prod(x)) is sum(log(x)), which does not underflow"),
     Row(
         LOGS,
+        "subtract",
+        _zero,
+        "log(1 - p) where p was rounded to 1: log(1 - sigmoid(x)) is -np.logaddexp(0, x), and a loss of "
+        "probabilities is better one of logits, nn.cross_entropy",
+    ),
+    Row(
+        LOGS,
+        "divide quotient",
+        _zero,
+        "log(a/b) is log(a) - log(b), which does not underflow; log(1/(1 + exp(-x))) is -np.logaddexp(0, -x)",
+    ),
+    Row(
+        LOGS,
         "",
         _zero,
         "a logarithm of 0: choose the operand before it, np.log(np.where(x > 0, x, 1)), or bound it, "

@@ -514,17 +514,22 @@ class _Backward:
         bad = _bad(share)
         if np.shape(bad) == np.shape(ct) and np.any(bad & ~_bad(ct)):
             bad = bad & ~_bad(ct)
+        result = _again(node, values) if node.value is None and not any(v is None for v in values) else node.value
         note, acted = "", ("R4",) if node in self.zero_won else ()
         if np.shape(ct) == np.shape(bad):
             index = np.unravel_index(int(np.argmax(bad)), np.shape(bad))
             note = f"the cotangent {'there ' if index else ''}is {ct[index]}"
-        if not all(v is None or all_finite(v) for v in (*values, node.value)):
+        if not all(v is None or all_finite(v) for v in (*values, result)):
             note += ("; " if note else "") + "it reads values that are not finite already: see the forward pass"
-        elif is_elementwise(node.rule) and np.isinf(dict(self._broadcast(node, np.ones_like(ct)))[position][index]):
+        elif (
+            is_elementwise(node.rule)
+            and result is not None
+            and np.isinf(dict(self._broadcast(node, np.ones_like(ct)))[position][index])
+        ):
             acted = ("R3", *acted)
         return Finding.make(
             "backward", node.rule, share, bad, values, node.operands, _line(node),
-            result=node.value, note=note, rules=acted,
+            result=result, note=note, rules=acted,
         )  # fmt: skip
 
     def _broadcast(self, node: Node, ct: Any) -> list[tuple[int, Any]]:
