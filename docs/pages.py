@@ -41,11 +41,13 @@ def make_pictures() -> None:
     mpl.rcParams["svg.hashsalt"] = "chainrule"  # the same picture gives the same file
     os.environ["SOURCE_DATE_EPOCH"] = "0"
     for page in sorted(DOCS.rglob("*.md")):
-        blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
+        blocks = list(BLOCK.finditer(text))
         namespace = {"__name__": "__main__"}
         with contextlib.chdir(page.parent):
-            for block in blocks:
-                exec(block, namespace)
+            for block in blocks:  # with the page's own lines, which errors and explain_nan() then show
+                lines = "\n" * text.count("\n", 0, block.start(1))
+                exec(compile(lines + block[1], page, "exec"), namespace)
         print(f"{page.relative_to(DOCS)}: {len(blocks)} blocks")
 
 

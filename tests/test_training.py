@@ -394,7 +394,7 @@ def test_svg(tmp_path: Path) -> None:
     history.save(tmp_path / "run.svg")
     root, (loss, noise, accuracy), words = drawn((tmp_path / "run.svg").read_text(encoding="utf-8"))
     assert history._repr_html_() == (tmp_path / "run.svg").read_text(encoding="utf-8")
-    assert root.get("viewBox") == f"0 0 {3 * 372} 228"
+    assert root.get("viewBox") == f"0 0 {2 * 372} {2 * 228}"
     assert {"loss", "noise", "accuracy", "1 value is NaN or infinite", "step", "0.01", "0.2"} <= set(words)
     x, y = np.array(loss).T
     np.testing.assert_allclose(x, np.linspace(0, 300, 100), atol=0.06)
@@ -480,10 +480,22 @@ def test_monitor_files(tmp_path: Path) -> None:
     root, lines, words = drawn((tmp_path / "layers.svg").read_text(encoding="utf-8"))
     assert [len(line) for line in lines] == [3] * len(lines)
     assert root.get("viewBox", "").split()[2] == str(2 * 372)  # two by two
+    assert "results: share of zeros" in words
     assert "layers.0 Linear" in words
     assert "layers.15 ReLU" in words
     assert "layers.7 ReLU" not in words  # the legend holds twelve
     assert layers._repr_html_().endswith((tmp_path / "layers.svg").read_text(encoding="utf-8"))
+
+
+def test_a_monitor_without_zeros_shows_none(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Tanh())
+    with monitor(net) as layers:
+        np.mean(net(rng.normal(size=(5, 4)))).backward()
+        layers.step()
+    layers.save(tmp_path / "layers.svg")
+    _, lines, words = drawn((tmp_path / "layers.svg").read_text(encoding="utf-8"))
+    assert len(lines) == 2 + 2 + 1
+    assert "results: share of zeros" not in words
 
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ..tensor import describe, plain
 __all__ = ["History", "Line", "Panel", "number", "save", "svg"]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300.0, 160.0, 58.0, 14.0, 30.0, 38.0  # of one panel, and around its axes
-IN_A_ROW = 3
+IN_A_ROW = 2
 LOGARITHMIC = 50.0  # from this ratio of largest to smallest on, if all are positive
 NAMED = 12  # lines in the legend; of more, the first and the last
 COLOURS = ((0x44, 0x77, 0xAA), (0x22, 0x88, 0x33), (0xBB, 0x99, 0x22), (0xEE, 0x66, 0x77))  # first line to last

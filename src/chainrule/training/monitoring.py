@@ -217,7 +217,7 @@ class Monitor:
                 known = [(i, getattr(step[name], field)) for i, step in enumerate(self.steps, 1)]
                 if not all(np.isnan(value) for _, value in known):
                     lines.append(Line(f"{name or 'model'} {type(module).__name__}", *zip(*known, strict=True)))
-            if lines:
+            if any(value for line in lines for value in line.y):  # not the zeros, where there are none
                 panels.append(Panel(title, lines))
         return panels
 
