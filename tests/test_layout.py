@@ -35,7 +35,7 @@ LAYERS = (
     {"arguments"},
     {"transforms"},
     {"batching", "jacobians", "own", "testing", "sparse"},
-    {"checkpointing"},
+    {"checkpointing", "control"},
     {"nn", "numpy", "optim", "data", "scipy"},
     {"course", "training"},
     {"__init__"},

@@ -8,6 +8,7 @@ array([0., 1.])
 from . import course, data, errors, nn, numpy, optim, protocols, rules, testing, training  # noqa: F401 (some register themselves)
 from .batching import vmap
 from .checkpointing import checkpoint, checkpoint_chain
+from .control import cond, fori_loop, scan, while_loop
 from .jacobians import elementwise_grad, ggn_vp, hessian, hvp, jacobian
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
@@ -27,6 +28,7 @@ __all__ = [
     "Tensor",
     "checkpoint",
     "checkpoint_chain",
+    "cond",
     "custom_jvp",
     "custom_vjp",
     "data",
@@ -39,6 +41,7 @@ __all__ = [
     "errors",
     "explain",
     "explain_nan",
+    "fori_loop",
     "ggn_vp",
     "grad",
     "hessian",
@@ -51,6 +54,7 @@ __all__ = [
     "optim",
     "primitive",
     "register_derivative",
+    "scan",
     "singular",
     "sparse_hessian",
     "sparse_jacobian",
@@ -61,4 +65,5 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
