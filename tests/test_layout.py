@@ -37,8 +37,9 @@ LAYERS = (
     {"batching", "jacobians", "own", "testing", "sparse"},
     {"checkpointing", "control"},
     {"nn", "numpy", "optim", "data", "scipy"},
-    {"course", "training"},
+    {"course", "expression", "training"},
     {"__init__"},
+    {"__main__"},
 )
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 

@@ -294,7 +294,7 @@ _LATEX_CALLS = {
     "exp": r"e^{{{}}}",
     "where": r"\begin{{cases}}{1}&{0}\\{2}&\text{{else}}\end{{cases}}",
 }
-_LATEX_FUNCTIONS = frozenset(["sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"])
+_LATEX_FUNCTIONS = frozenset(["sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "log"])
 _BRACKETS = (r"\left(", r"\right)")
 _LATEX_SYMBOLS = {">=": r"\ge", "<=": r"\le", "==": "=", "!=": r"\ne"}
 _TEXT_SYMBOLS = {"*": "·", "-": "−", ">=": "≥", "<=": "≤", "==": "=", "!=": "≠"}

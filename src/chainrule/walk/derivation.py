@@ -346,7 +346,7 @@ def _number(value: Any) -> Written:
     text = brief(value)
     if np.ndim(value):
         text = f"{text}  {_shape(np.shape(value))}"
-    return Written(text, text if _is_number(value) else rf"\text{{{escaped(text)}}}")
+    return Written(text, _tex(text))
 
 
 def _line(path: Product, write: Callable[[Factor], Written]) -> list[Written]:
@@ -378,13 +378,24 @@ def _numbers(path: Product) -> list[Written]:
 
 def _bracketed(number: str) -> Written:
     text = f"({number})" if number.startswith("-") else number
-    return Written(text, text if number[:1] in "-.0123456789" else rf"\text{{{escaped(text)}}}")
+    return Written(text, rf"\left({_tex(number)}\right)" if number.startswith("-") else _tex(number))
+
+
+def _tex(value: str) -> str:
+    """A value as LaTeX."""
+    found = re.fullmatch(r"(-?)(?:(inf)|(nan)|([\d.]+)(?:e([-+]\d+))?)", value)
+    if found is None:
+        return rf"\text{{{escaped(value)}}}"
+    sign, infinite, nan, digits, exponent = found.groups()
+    if exponent:
+        digits += rf" \cdot 10^{{{int(exponent)}}}"
+    return sign + (r"\infty" if infinite else r"\text{nan}" if nan else digits)
 
 
 # -- steps ---------------------------------------------------------------------------------------------------------
 def _steps(derivative: Derivative) -> Iterator[tuple[str, list[Sequence[str | Written]]]]:
     """Tables of the factors of each path: what each of them is, and the product so far."""
-    for number, path in enumerate(derivative.paths, 1):
+    for number, path in enumerate(derivative.paths if derivative.of != derivative.by else (), 1):
         rows: list[Sequence[str | Written]] = []
         for part in path.parts:
             if isinstance(part, Omitted):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice, pairwise
 from math import prod
 from types import FrameType
@@ -18,7 +19,7 @@ import numpy as np
 
 from .. import formula
 from ..errors import FreedGraphError, OutputError
-from ..formula import ATOM, PRODUCT, Shown
+from ..formula import ATOM, PRODUCT, Builder, Shown
 from ..graph import CLOSED, Gone, Node, by_index, ordered
 from ..rules.registry import LETTERS, Rule, formulas, partial_trees
 from ..tensor import Tensor, describe
@@ -44,7 +45,7 @@ __all__ = ["explain", "explained"]
 
 SHOWN = 12  # factors in a row; more are folded
 ENDS = 4  # factors at either end of a product whose middle is left out
-PATHS = 4  # kinds of paths that are written out
+PATHS = 6  # kinds of paths that are written out
 LOOKED_AT = 200  # paths that are looked at, the shortest first
 WALKED = 20_000  # nodes of the largest graph whose factors are computed one by one
 COMPUTED = 2_000  # nodes of the largest graph whose values are computed again if they were not kept
@@ -186,6 +187,7 @@ class _Derivation:
         self.products: dict[Node, Any] = {graph.root: ct}  # of all factors down to a node: its cotangent
         self.numeric = len(graph.order) <= WALKED
         self.careful = False
+        self.builder = Builder(formulas.operations)
         if self.numeric:
             self._walk(ct)
             if has_nan(self.products[graph.target]) and not has_nan(self.total):
@@ -292,6 +294,8 @@ class _Derivation:
                 return self._by_hand(node, rule.factors[slots[0]])
             return _Local(self._primed(node, _called(rule, slots), False), None, None, "rule")
         trees = [_conjugated(rule, partial_trees(rule)[slot]) for slot in slots]
+        with suppress(ArithmeticError):  # 1/0: then it says 1/0
+            trees = [self._with_numbers(tree, node) for tree in trees]
         plain, full = (
             _sum([[self._tree(node, tree, style, f) for style in (0, 1)] for tree in trees]) for f in (False, True)
         )
@@ -303,6 +307,20 @@ class _Derivation:
         if len(plain.text) > LONG:
             return _Local(self._primed(node, _called(rule, slots), False), plain, None, "elementwise")
         return _Local(plain, None, _unbroken(full), "elementwise")
+
+    def _with_numbers(self, tree: Node, node: Node) -> Node:
+        """A partial derivative with constant operands put in: of x³ it is 3·x²."""
+        if tree.rule is not None:
+            parts = [self._with_numbers(operand, node) for operand in tree.operands]
+            terms = [part for part in parts if not formula.is_number(part, 0)]
+            if tree.rule.name == "add" and len(terms) == 1:
+                return terms[0]
+            return self.builder.make(tree.rule.name, *parts)
+        if not formula.is_number(tree) and tree.name in LETTERS:
+            operand = node.operands[LETTERS.index(tree.name)]
+            if not operand.index and isinstance(operand.value, int | float):
+                return self.builder.number(operand.value)
+        return tree
 
     def _tree(self, node: Node, tree: Node, style: int, full: bool) -> Shown:
         """Print a partial derivative with the names of this node's operands in place of a, b, c and y."""

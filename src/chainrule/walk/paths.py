@@ -33,7 +33,8 @@ class Between:
     """The nodes on the paths from `root` to `target`.
 
     An intermediate result that was given no name, and to which its only user passes the derivative on unchanged, is
-    merged with that user: of ``w*x + b``, the derivative in `w` is ``x``, one factor.
+    merged with that user: of ``w*x + b``, the derivative in `w` is ``x``, one factor.  So are the parts of a sum of
+    several terms.
 
     Attributes
     ----------
@@ -61,15 +62,17 @@ class Between:
                         slots[operand] = (*slots[operand], i) if operand in slots else (i,)
             for operand, positions in slots.items():
                 links = ((node, positions),)
-                merged = (
-                    len(slots) == len(positions) == users[operand] == 1
+                further = self.edges[operand]
+                if (
+                    len(positions) == users[operand] == 1
                     and operand is not target
                     and operand not in named
                     and is_one(node, positions[0])
-                    and all(len(more) < MERGED for _, more in self.edges[operand])
-                )
-                if merged:
-                    edges += [(further, links + more) for further, more in self.edges.pop(operand)]
+                    and (len(slots) == 1 or all(is_one(n, at[0]) for _, more in further for n, at in more))
+                    and sum(len(more) for _, more in further) < MERGED
+                ):
+                    del self.edges[operand]
+                    edges += [(below, links + more) for below, more in further]
                 else:
                     edges.append((operand, links))
             self.edges[node] = edges
