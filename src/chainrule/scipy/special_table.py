@@ -76,7 +76,15 @@ known(
 known("dawsn", "a", "dawson_slope(a)", complex_partials=("1 - 2*a*y",))
 known("wofz", "a", f"times_i({SLOPE}) - 2*a*y", complex_result=True)
 known("erfinv", "a", f"{sqrt(pi) / 2!r}*exp_square(y)", domain=((-0.9, 0.9),))
-known("erfcinv", "a", f"-{sqrt(pi) / 2!r}*exp_square(y)", domain=((0.1, 1.9),))
+# exp(y**2) is erfcx(y)/erfc(y), of which erfc(y) is the operand: no rounding of y is magnified.
+TAIL = "where(a < {0}, a, 2*{0} - a)"
+INVERSE = f"where({TAIL} < 1e-150, {{1}}, {{2}}/where({TAIL} < 1e-150, 1, {TAIL}))"  # below, its slope overflows
+known(
+    "erfcinv",
+    "a",
+    f"-{sqrt(pi) / 2!r}*{INVERSE.format(1, 'exp_square(y)', 'erfcx(absolute(y))')}",
+    domain=((0.1, 1.9),),
+)
 known("fresnel_s", "a", "sin_half_pi_square(a)", value=part("fresnel", 0))
 known("fresnel_c", "a", "cos_half_pi_square(a)", value=part("fresnel", 1))
 parts("fresnel", "fresnel_s", "fresnel_c")
@@ -92,7 +100,12 @@ known(
     MILLS.format("a"),
     complex_partials=(f"{NORMAL}*exp_minus_half_square(a)/ndtr(a)",),
 )
-known("ndtri", "a", f"{sqrt(2 * pi)!r}*exp_half_square(y)", domain=(UNIT,))
+known(
+    "ndtri",
+    "a",
+    f"{sqrt(2 * pi)!r}*{INVERSE.format(0.5, 'exp_half_square(y)', f'0.5*erfcx({sqrt(0.5)!r}*absolute(y))')}",
+    domain=(UNIT,),
+)
 known(
     "ndtri_exp",
     "a",

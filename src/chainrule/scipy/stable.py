@@ -342,8 +342,8 @@ row(
 def _incomplete(complete: Function, last: Function) -> Function:
     def slope(phi: Any, m: Any) -> Any:
         turns = np.rint(phi / pi)
-        sine = np.sin(phi - turns * pi)
-        return 2 * turns * complete(m) + sine**3 * last(1 - sine * sine, 1 - m * sine * sine) / 6
+        sine, cosine = np.sin(phi - turns * pi), np.cos(phi - turns * pi)
+        return 2 * turns * complete(m) + sine**3 * last(cosine**2, cosine**2 + (1 - m) * sine**2) / 6
 
     return _in_doubles(slope)
 
@@ -410,7 +410,18 @@ def gammainc_slope(a: Any, x: Any) -> Any:
     t = x * np.exp(side * DISTANCES)
     terms = gamma_density(a, t) * t * (np.log(x) - mean + side * DISTANCES)
     terms = np.where(np.isfinite(t) & (t > 0), terms, 0.0)
-    return np.sum(-side * WEIGHTS * np.where(np.isfinite(terms), terms, 0.0), axis=-1)
+    integral = np.sum(-side * WEIGHTS * np.where(np.isfinite(terms), terms, 0.0), axis=-1)
+    return np.where((x > 0) & (x < 0.2), _gammainc_slope_near_zero(a, x), integral[..., np.newaxis])[..., 0]
+
+
+def _gammainc_slope_near_zero(a: Any, x: Any) -> Any:
+    """By the power series of gammainc(a, x)*x**-a: the density has a long tail there, which no quadrature resolves."""
+    total = np.log(x) - special.psi(a + 1)
+    power = np.ones_like(x)
+    for k in range(1, 15):
+        power = power * -x / k
+        total = total + power * a / (a + k) * (np.log(x) - special.psi(a) - 1 / (a + k))
+    return gamma_density(a + 1, x) * np.exp(x) * total
 
 
 @_in_doubles
