@@ -17,6 +17,7 @@ from chainrule import nn
 from chainrule.rules import rules
 
 INF, NAN = np.inf, np.nan
+THIRDS = np.array([0, 1, 1, 0, 1]) / 3
 MASK = np.array([True, False, True])
 logsumexp, softmax, log_softmax = rules["logsumexp"], rules["softmax"], rules["log_softmax"]
 
@@ -143,6 +144,16 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
     ("ptp const", lambda x: np.ptp(x), [2.0, 2.0], 1, [0, 0]),
     ("max initial ties", lambda x: np.max(x, initial=2.0), [1.0, 2.0], 1, [0, 0.5]),
     ("max where NaN is left out", lambda x: np.max(x, initial=0.0, where=MASK), [5.0, NAN, 5.0], 1, [0.5, 0, 0.5]),
+    ("norm of an infinity", lambda x: np.linalg.norm(x), [3.0, -INF, 4.0], 1, [0, -1, 0]),
+    ("norm of two infinities", lambda x: np.linalg.norm(x), [INF, -INF, 4.0], 1, [1, -1, 0]),  # as hypot
+    ("norm 3 of an infinity", lambda x: np.linalg.norm(x, 3), [3.0, INF, 4.0], 1, [0, 1, 0]),
+    ("norm ½ of an infinity", lambda x: np.linalg.norm(x, 0.5), [3.0, -INF, 0.0], 1, [INF, -1, 0]),
+    ("norm -1 of an infinity", lambda x: np.linalg.norm(x, -1), [1.0, INF, 1.0], 1, [0.25, 0, 0.25]),
+    ("running maximum, ties", lambda x: np.maximum.accumulate(x)[3], [1.0, 3.0, 3.0, 3.0], 1, [0, *3 * [1 / 3]]),
+    ("running minimum, ties", lambda x: np.minimum.accumulate(x)[4], [2.0, 1.0, 1.0, 5.0, 1.0], 1, THIRDS),
+    ("running maximum, infinities", lambda x: np.maximum.accumulate(x)[2], [INF, INF, 1.0], 1, [0.5, 0.5, 0]),
+    ("running maximum, NaN", lambda x: np.maximum.accumulate(x)[2], [1.0, NAN, 2.0], 1, [0, 1, 0]),
+    ("running fmax, NaN", lambda x: np.fmax.accumulate(x)[2], [2.0, NAN, 2.0], 1, [0.5, 0, 0.5]),
     ("clip between equal bounds", lambda x: np.clip(x, 1.0, 1.0), 1.0, 1, 0),
     ("clip above its bounds", lambda x: np.clip(x, 2.0, 1.0), 1.5, 1, 0),
     ("clip NaN", lambda x: np.clip(x, 0.0, 1.0), NAN, 1, 1),

@@ -16,6 +16,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from .errors import InPlaceError, UnsupportedFunctionError
 from .inplace import add_at, overwrite
 from .operators import bind_operators
+from .rules.helpers import share, share_of_numbers
 from .rules.linear import as_array, grid
 from .rules.registry import functions, rules
 from .tensor import Tensor, call, describe, handle, plain, plain_everywhere, tensor_like, ufunc_methods
@@ -148,14 +149,30 @@ def _reduce(
     return _written(_exactly(value, np.reshape(result, np.shape(value))), out)
 
 
+SHARES: dict[np.ufunc, Callable[..., Any]] = {
+    np.maximum: share,
+    np.minimum: lambda a, b: share(-a, -b),
+    np.fmax: share_of_numbers,
+    np.fmin: lambda a, b: share_of_numbers(-a, -b),
+}
+
+
 def _accumulate(ufunc: np.ufunc, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
     array = tensor_like(array)
     if ufunc in ACCUMULATIONS:
         return _written(ACCUMULATIONS[ufunc](array, axis, dtype=dtype), out)
     value = ufunc.accumulate(plain(array), axis, dtype)
     rows = list(np.moveaxis(array if dtype is None else array.astype(dtype), axis, 0))
+    ties: Any = 1  # that so far share the extreme
     for k in range(1, len(rows)):
-        rows[k] = ufunc(rows[k - 1], rows[k])
+        if ufunc not in SHARES:
+            rows[k] = ufunc(rows[k - 1], rows[k])
+            continue
+        won = SHARES[ufunc](plain(rows[k]), np.moveaxis(value, axis, 0)[k - 1])
+        ties = np.where(won == 0.5, ties + 1, np.where(won == 1, 1, ties))
+        part = (1 / ties).astype(value.real.dtype)  # each gets the same: halving pair by pair, the last would get most
+        tied = rows[k - 1] * (1 - part) + rows[k] * part
+        rows[k] = np.where(won == 1, rows[k], np.where(won == 0, rows[k - 1], tied))
     return _written(_exactly(value, np.stack(rows, axis) if rows else array), out)
 
 

@@ -256,10 +256,18 @@ pinv_rule = custom(
 # -- norms -------------------------------------------------------------------------------------------------------
 def _direction(x: Any) -> Any:
     """x / |x|, and 0 at 0."""
-    if x.dtype.kind != "c":
-        return np.sign(x)
-    size = np.abs(x)
-    return x / np.where(size == 0, 1, size)
+    return _over(x, np.abs(x)) if x.dtype.kind == "c" else np.sign(x)
+
+
+def _over(x: Any, y: Any) -> Any:
+    """x / y, of an x and its norm: 0 where both are 0, and where both are infinite the direction of x, as in hypot."""
+    ratio = np.where(y == 0, 0, x / np.where(y == 0, 1, y))
+    far = np.isinf(plain(x)) & np.isinf(plain(y))
+    if not np.any(far):
+        return ratio
+    parts = [np.where(np.isinf(part), np.sign(part), 0) for part in (np.real(plain(x)), np.imag(plain(x)))]
+    direction = parts[0] + 1j * parts[1] if x.dtype.kind == "c" else parts[0]
+    return np.where(far, direction / np.where(far, np.abs(direction), 1), ratio)
 
 
 def _share(best: Any, axis: Any) -> Any:
@@ -276,7 +284,7 @@ def _vector_norm_gradient(x: Any, y: Any, ord: Any, axis: int) -> Any:
         return _direction(x)
     if abs(ord) == inf:
         return _direction(x) * _share(plain(size) == plain(y), axis).astype(real_dtype(x))
-    ratio = np.where(size == 0, 1, size / np.where(y == 0, 1, y))
+    ratio = np.where(size == 0, 1, _over(size, y))
     # A norm of negative order is 0 as soon as one element is, and the others do not matter then.
     return np.where(y == 0, 0, _direction(x) * ratio ** (ord - 1))
 
@@ -303,7 +311,7 @@ def _norm_gradient(node: Any) -> Any:
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
     y = raised(node.value, node)
     if ord in (None, "fro", "f") or (ord == 2 and len(axes) == 1):
-        return np.where(y == 0, 0, x / np.where(y == 0, 1, y))
+        return _over(x, y)
     if len(axes) == 1:
         return _vector_norm_gradient(x, y, ord, axes[0])
     return np.moveaxis(_matrix_norm_gradient(np.moveaxis(x, axes, (-2, -1)), ord), (-2, -1), axes)
