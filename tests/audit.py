@@ -64,6 +64,12 @@ class Mutant:
 
 # Mutants that mean the same as the rule: which rules, what was corrupted, and why nothing changes.
 EQUIVALENT: dict[str, tuple[str, str]] = {
+    r"(weight2?|bell) \(complex\)": ("", "only formulas of functions of real numbers call these"),
+    r"arccosh \(complex\)": (
+        r"> absolute\(sqrt\(a (- 2|\+ 1)\) \* sqrt\(a \+ 1\) \+ sinh",
+        "this side decides only where the root has lost its sign: left of -1, and there both are near enough to it",
+    ),
+    "arctan2": (r"b, 2\)|-a, 1\)|-a, -2\)", "a finite number over infinity is 0, and over NaN is NaN, whichever it is"),
     "copysign": (r"sign\(a\) / copysign", "to divide by 1 or -1 is to multiply by it"),
     "power|float_power": (r"where\(b == 0, 2,", "0 times 0, to whatever power"),
     "power_by_.*": ("d/db: 1", "taken only where the exponent has no derivative"),
@@ -82,8 +88,11 @@ EQUIVALENT: dict[str, tuple[str, str]] = {
 
 
 def is_equivalent(mutant: Mutant) -> bool:
-    rule = mutant.rule.split(" (")[0]
-    return any(re.fullmatch(r, rule) and re.search(what, mutant.what) for r, (what, _) in EQUIVALENT.items())
+    names = mutant.rule, mutant.rule.split(" (")[0]
+    return any(
+        any(re.fullmatch(rule, name) for name in names) and re.search(what, mutant.what)
+        for rule, (what, _) in EQUIVALENT.items()
+    )
 
 
 # -- the rules, by name ------------------------------------------------------------------------------------------
@@ -195,12 +204,14 @@ def may_be_infinite(rule: Rule, position: int) -> bool:
 
 def of_formulas(name: str, rule: Rule) -> Iterator[Mutant]:
     needs = [printing.formula.names(tree) for tree in partial_trees(rule)]
+    # Operators and ufuncs of two operands keep what the rule for real operands reads.
+    own_needs = len(needs) != 2 or not rule.conjugate
     for i, partial in enumerate(rule.partials):
         which = f"d/d{LETTERS[i]}"
         for what, text in rewritten(partial):
             texts = (*rule.partials[:i], text, *rule.partials[i + 1 :])
             yield Mutant(name, "elementwise", f"{which}: {what}", FIELDS, set_fields(rule, partials=texts))
-        for letter in sorted(needs[i]):
+        for letter in sorted(needs[i]) if own_needs else ():
             less = (*needs[:i], needs[i] - {letter}, *needs[i + 1 :])
             yield Mutant(name, "elementwise", f"{which}: {letter} not kept", FIELDS, set_fields(rule, needs=less))
     if any(may_be_infinite(rule, i) for i in range(len(rule.partials)) if needs[i]):

@@ -26,18 +26,21 @@ TORCH = {
     "real": torch.real, "imag": torch.imag, "angle": torch.angle,
 }  # fmt: skip
 EVERYWHERE = [0.3 + 0.4j, -0.7 + 0.2j, -1.3 - 0.6j, 2.0 - 1.1j]
-# On a cut: the point, and a direction along the cut.  The sign of a zero says on which side NumPy is.
+# On a cut, where the sign of a zero says on which side NumPy is, and near its end.
+ENDS = [
+    complex(sign * x, sign * y) for sign in (1, -1) for x, y in [(1.02, 0.0), (1.02, -0.0), (1.0, 0.02), (0.97, -0.02)]
+]
 CUTS: dict[str, list[complex]] = {
     "log": [-0.8 + 0j, complex(-0.8, -0.0)],
     "log2": [-0.8 + 0j],
     "log10": [-0.8 + 0j],
     "log1p": [-1.7 + 0j, complex(-1.7, -0.0)],
     "sqrt": [-0.8 + 0j, complex(-0.8, -0.0)],
-    "arcsin": [1.5 + 0j, complex(1.5, -0.0), -1.7 + 0j, complex(-1.7, -0.0)],
-    "arccos": [1.5 + 0j, complex(1.5, -0.0), -1.7 + 0j, complex(-1.7, -0.0)],
+    "arcsin": [1.5 + 0j, complex(1.5, -0.0), -1.7 + 0j, complex(-1.7, -0.0), *ENDS],
+    "arccos": [1.5 + 0j, complex(1.5, -0.0), -1.7 + 0j, complex(-1.7, -0.0), *ENDS],
     "arctan": [2j, complex(-0.0, 2), -2j, complex(0.0, -2)],
-    "arcsinh": [2j, complex(-0.0, 2), -2j, complex(0.0, -2)],
-    "arccosh": [0.5 + 0j, complex(0.5, -0.0), -0.8 + 0j, -1.7 + 0j, complex(-1.7, -0.0)],
+    "arcsinh": [2j, complex(-0.0, 2), -2j, complex(0.0, -2), *(complex(-z.imag, z.real) for z in ENDS)],
+    "arccosh": [0.5 + 0j, complex(0.5, -0.0), -0.8 + 0j, -1.7 + 0j, complex(-1.7, -0.0), *ENDS],
     "arctanh": [1.5 + 0j, complex(1.5, -0.0), -1.7 + 0j, complex(-1.7, -0.0)],
 }
 
@@ -105,7 +108,7 @@ def test_on_a_branch_cut_the_slope_is_that_of_the_side_where_the_value_is(name: 
             """A step along the cut, which keeps the sign of zero."""
             return f(complex(z.real, z.imag + t) if along == 1j else complex(z.real + t, z.imag))
 
-        desired = (8 * (moved(5e-4) - moved(-5e-4)) - (moved(1e-3) - moved(-1e-3))) / 6e-3
+        desired = (8 * (moved(5e-5) - moved(-5e-5)) - (moved(1e-4) - moved(-1e-4))) / 6e-4
         one, i = pushed(f, z)
         close(i if along == 1j else one, desired, 1e-9)
         close(i, 1j * one, 1e-14)
@@ -123,6 +126,7 @@ POLES: dict[str, tuple[Any, complex, complex]] = {
     "arctan": (np.arctan, 1j, INF),
     "arctanh": (np.arctanh, 1 + 0j, INF),
     "arccosh": (np.arccosh, 1 + 0j, INF),
+    "arcsinh": (np.arcsinh, 1j, INF),
     "1/z": (lambda z: 1 / z, 0j, -INF),
 }
 

@@ -117,6 +117,17 @@ SHAPES = {
 }
 
 
+@rows([rules[name] for name in sorted(INNER)])
+def test_rows_that_only_formulas_call(rule: Rule) -> None:
+    """Of these users see derivatives of higher order only, and not all of what the rows say."""
+    args = sample(rule, [(5,)] * len(rule.domain))
+    check(rule, args, seed=rule.name)
+    for i, x in enumerate(args):
+        check(lambda x, i=i: rule(*args[:i], x, *args[i + 1 :]), [x], seed=rule.name, order=1)
+    if rule.name in ("quotient", "power_with_poles"):
+        check(rule, sample(rule, [(5,)] * 2, complex), seed=rule.name)
+
+
 @rows(PUBLIC)
 def test_broadcasting(rule: Rule) -> None:
     for shapes in SHAPES[len(rule.domain)]:
@@ -184,10 +195,13 @@ def test_results_without_derivative_are_plain(f: np.ufunc) -> None:
 
 
 # -- rules that are functions ----------------------------------------------------------------------------------------
+LOW, HIGH = np.array([-19.0 + 2j, -19.0, -29.0 - 1j]), np.array([-9.0 + 1j, 9.0, -18.0 + 3j])
+BELOW_INSIDE_ABOVE = np.array([-30.0, 0.0, 0.0])
 OTHERS: dict[str, tuple[Any, list[Any]]] = {
     "where": (lambda x, y: np.where(np.array([True, False, True]), x, y), [(3,), (3,)]),
     "absolute": (lambda z: np.abs(z), [(3,)]),
     "sign": (lambda z: np.sign(z), [(3,)]),
+    "clip": (lambda z, low, high: np.clip(z + BELOW_INSIDE_ABOVE, LOW + low, HIGH + high), [(3,)] * 3),
     "conjugate": (lambda z: np.conjugate(z), [(3,)]),
     "real absolute": (lambda z: np.abs(np.exp(z) * z) ** 2, [(2, 2)]),
     "angle": (lambda z: np.angle(z), [(3,)]),
@@ -264,7 +278,10 @@ def slopes(f: Any, *args: float) -> list[float]:
     return [float(g) for g in cr.vjp(f, *args)[1](1.0)]
 
 
-@pytest.mark.parametrize("power", [lambda a, b: a**b, np.power, np.float_power], ids=["**", "power", "float_power"])
+POWERS = [lambda a, b: a**b, np.power, np.float_power, rules["power_with_poles"]]
+
+
+@pytest.mark.parametrize("power", POWERS, ids=["**", "power", "float_power", "power_with_poles"])
 def test_powers_where_the_usual_formulas_fail(power: Any) -> None:
     for point, expected in [
         ((0.0, 0.0), [0, 0]),
@@ -282,6 +299,7 @@ def test_powers_where_the_usual_formulas_fail(power: Any) -> None:
     np.testing.assert_allclose(hessian(2.0, 0.0), [[0, 0.5], [0.5, np.log(2) ** 2]])
     np.testing.assert_allclose(hessian(1.0, 3.0), [[6, 1], [1, 0]])
     np.testing.assert_allclose(hessian(0.0, 3.0), [[0, 0], [0, 0]])
+    np.testing.assert_allclose(cr.vjp(power, 2 + 1j, 0j)[1](1 + 0j)[1], np.conj(np.log(2 + 1j)))
     mixed = cr.jvp(lambda b: cr.jvp(lambda a: power(a, b), (2 + 1j,), (1 + 0j,))[1], (0j,), (1 + 0j,))[1]
     np.testing.assert_allclose(mixed, 1 / (2 + 1j))
     with np.errstate(all="ignore"):
@@ -303,6 +321,8 @@ def test_at_the_kink() -> None:
     assert slopes(np.heaviside, 1.0, 0.3) == [0, 0]
     assert cr.jvp(np.heaviside, (0.0, 0.3), (2.0, 3.0))[1] == 3
     assert cr.grad(cr.grad(lambda x: np.hypot(x, 0.0)))(0.0) == 0
+    assert slopes(np.hypot, -np.inf, 1.0) == [-1, 0]
+    assert slopes(np.hypot, 1.0, -np.inf) == [0, -1]
     relu = rules["relu"]
     assert slopes(relu, 0.0) == [0]
     assert cr.vjp(relu, np.array([0j, 1 + 1j]))[1](np.ones(2, complex))[0].tolist() == [0, 1]

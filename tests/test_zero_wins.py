@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_rules import PUBLIC, function
+from oracle import ROWS
+from test_rules import function
 
 import chainrule as cr
 from chainrule.rules import rules
@@ -37,7 +38,7 @@ def check_zeros(f: Any, args: list[Any]) -> None:
         np.testing.assert_array_equal(tangent, 0)
 
 
-@pytest.mark.parametrize("rule", PUBLIC, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", ROWS, ids=lambda rule: rule.name)
 def test_rows(rule: Rule) -> None:
     grids = np.meshgrid(*[EDGES] * len(rule.partials))
     check_zeros(function(rule), [grid.ravel() for grid in grids])
