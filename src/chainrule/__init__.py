@@ -12,6 +12,7 @@ from .control import cond, fori_loop, scan, while_loop
 from .jacobians import elementwise_grad, ggn_vp, hessian, hvp, jacobian
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
+from .series import derivative, jet
 from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity
 from .tensor import Tensor
 from .transforms import grad, jvp, linearize, value_and_grad, vjp
@@ -36,6 +37,7 @@ __all__ = [
     "def_linear",
     "def_partials",
     "def_rules",
+    "derivative",
     "draw",
     "elementwise_grad",
     "errors",
@@ -47,6 +49,7 @@ __all__ = [
     "hessian",
     "hvp",
     "jacobian",
+    "jet",
     "jvp",
     "linearize",
     "nn",

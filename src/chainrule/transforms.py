@@ -27,7 +27,7 @@ from .walk.pull import pull, started
 from .walk.push import Follower, push
 from .walk.singular import under
 
-__all__ = ["Recorded", "grad", "jvp", "linearize", "value_and_grad", "vjp"]
+__all__ = ["Recorded", "change_of", "follow", "grad", "jvp", "linearize", "value_and_grad", "vjp"]
 
 
 def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
@@ -284,7 +284,7 @@ class Recorded:
         with under(self.singular):
             found = push(inside, self.targets, changes, self.start)
         start = self._start(changes)
-        return self.rebuild_output([_change(change, y, start) for y, change in zip(self.outputs, found, strict=True)])
+        return self.rebuild_output([change_of(change, y, start) for y, change in zip(self.outputs, found, strict=True)])
 
     def pull_each(self, cotangents: Sequence[Any]) -> list[Any]:
         """`pull` of many at once: arrays with one more axis in front, one per output, to as many of each input."""
@@ -449,7 +449,7 @@ def jvp(
     leaves, rebuild, structure = flatten(tuple(primals))
     tensors = [fresh(x) for x in leaves]
     for tensor, t in zip(tensors, alongside(tuple(tangents), structure, tensors, "tangent", "argument"), strict=True):
-        follow(follower, tensor, t)
+        follow(follower, tensor, lowered(t, levels_of(tensor)))
     aux = None
     with entered(follower), under(singular):
         result = f(*rebuild(tensors))
@@ -463,12 +463,12 @@ def jvp(
     for output in outputs:
         value = settled(output, start)
         values.append(value)
-        changes.append(_change(follower.tangent(output.node) if isinstance(output, Tensor) else None, output, start))
+        changes.append(change_of(follower.tangent(output.node) if isinstance(output, Tensor) else None, output, start))
     pair = rebuild_output(values), rebuild_output(changes)
     return (*pair, map_tree(lambda x: settled(x, start), aux)) if has_aux else pair
 
 
-def _change(change: Any, output: Any, start: int) -> Any:
+def change_of(change: Any, output: Any, start: int) -> Any:
     """The tangent of an output, from what a walk found at its node: None is zero."""
     if change is None:
         return np.zeros_like(as_array(getattr(output, "data", output)))[()]
@@ -476,11 +476,12 @@ def _change(change: Any, output: Any, start: int) -> Any:
 
 
 def follow(follower: Follower, tensor: Tensor, tangent: Any) -> None:
-    """Let a follower know a fresh argument and its tangent."""
+    """Let a follower know a fresh argument and what it is to know about it; None: that it does not change."""
     node = tensor.node
     assert node is not None
     if node.rule is None:
         node.root = NEVER
     elif not hasattr(node, "root"):
         node.root = node.operands[0].index
-    follower.set_tangent(node, lowered(tangent, levels_of(tensor)))
+    if tangent is not None:
+        follower.set_tangent(node, tangent)

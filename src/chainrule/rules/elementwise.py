@@ -16,6 +16,8 @@ from .helpers import (
     constant_exponent,
     fraction,
     inverse,
+    next_of_product,
+    next_of_quotient,
     power_with_poles,
     quotient,
     share,
@@ -58,8 +60,8 @@ row("negative", "a", "-1")
 row("positive", "a", "1")
 row("add", "a b", "1", "1")
 row("subtract", "a b", "1", "-1")
-row("multiply", "a b", "b", "a")
-row("divide", "a b", "1/b", "-y/b", domain=(REAL, POSITIVE))
+row("multiply", "a b", "b", "a", recurrence=next_of_product)
+row("divide", "a b", "1/b", "-y/b", domain=(REAL, POSITIVE), recurrence=next_of_quotient)
 row("quotient", "a b", "1/b", "-y/b", value=quotient, domain=(REAL, POSITIVE))
 row("reciprocal", "a", "-y*y", domain=(POSITIVE,))
 row("square", "a", "2*a")

@@ -92,3 +92,25 @@ def constant_exponent(rule: Rule, values: Sequence[Any], nodes: Sequence[Any]) -
     if nodes[1] is not None or not isinstance(exponent, int | float | np.floating):
         return rule
     return rules["power_by_two" if exponent == 2 else "power_by_constant" if exponent else "power_by_zero"]
+
+
+def next_of_product(times: Any, xs: Sequence[Sequence[Any]], ys: Sequence[Any]) -> Any:
+    """Coefficient n of the Taylor series of a product: the sum of a[i]*b[n - i]."""
+    (a, b), n = xs, len(ys)
+    return _summed(times, a[: n + 1], b[n::-1])
+
+
+def next_of_quotient(times: Any, xs: Sequence[Sequence[Any]], ys: Sequence[Any]) -> Any:
+    """Coefficient n of the Taylor series of a quotient y, in which a = y*b."""
+    (a, b), n = xs, len(ys)
+    known = _summed(times, b[1 : n + 1], ys[n - 1 :: -1])
+    rest = a[n] if known is None else -known if a[n] is None else a[n] - known
+    return None if rest is None else times(rest, 1 / b[0])
+
+
+def _summed(times: Any, a: Sequence[Any], b: Sequence[Any]) -> Any:
+    total = None
+    for x, y in zip(a, b, strict=True):
+        if x is not None and y is not None:
+            total = times(x, y) if total is None else total + times(x, y)
+    return total

@@ -72,6 +72,8 @@ class Rule:
         not determined, the pull must be asked afterwards if that matters to what was computed (it warns)
     conjugate : whether the partials are conjugated in reverse mode, as they are for complex operands
     complex_rule : the rule for complex operands, if it is another one
+    recurrence : of an elementwise rule whose derivative is written with itself: `(times, xs, ys)`, the next coefficient
+        of the result's Taylor series, from those of the operands and those of the result so far; None is zero
     variant : `(rule, values, nodes) -> rule`: whose derivative to take for these operands; the value stays this rule's
     batch : how to apply it to many examples at once (see `rules/batching.py`); None: as its kind says, or one by one
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
@@ -103,6 +105,7 @@ class Rule:
     asks: Function | None = None
     conjugate: bool = False
     complex_rule: Rule | None = None
+    recurrence: Function | None = None
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
     batch: Function | None = None
     domain: tuple[tuple[float, float], ...] = ()
@@ -186,6 +189,7 @@ def row(
     domain: tuple[tuple[float, float], ...] | None = None,
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None,
     complex_rule: Rule | None = None,
+    recurrence: Function | None = None,
 ) -> Rule:
     """Register an elementwise operation: one line of the table.
 
@@ -204,8 +208,10 @@ def row(
     assert len(letters) == len(partials), name
     value = value or getattr(np, name)
     domain = domain or ((-2.0, 2.0),) * len(letters)
-    rule = Rule(name, value, "elementwise", partials, domain=domain, variant=variant)
-    rule.complex_rule = complex_rule or Rule(name, value, "elementwise", partials, domain=domain, conjugate=True)
+    rule = Rule(name, value, "elementwise", partials, domain=domain, variant=variant, recurrence=recurrence)
+    rule.complex_rule = complex_rule or Rule(
+        name, value, "elementwise", partials, domain=domain, conjugate=True, recurrence=recurrence
+    )
     return _register(rule, [value] if isinstance(value, np.ufunc) else [])
 
 

@@ -57,13 +57,7 @@ class Follower(Context):
         stack = contexts.stack
         contexts.stack = outer  # what computes a tangent is of no concern to this call or those inside it
         try:
-            view = Node()
-            view.rule, view.params, view.shape, view.dtype = node.rule, node.params, node.shape, node.dtype
-            view.operands = tuple(
-                self._seen(operand, made_operand, value, outer)
-                for operand, made_operand, value in zip(nodes, node.operands, values, strict=True)
-            )
-            view.value = self._seen(node, node, node.value, outer).value
+            view = self.view(node, nodes, values, outer)
             tangent = pushed(view, tangents)
             if tangent is not None:
                 self.set_tangent(node, tangent)
@@ -99,6 +93,17 @@ class Follower(Context):
         self.set_tangent(node, total)
         self.own.add(node)
         return True
+
+    def view(self, node: Node, nodes: Sequence[Node | None], values: Sequence[Any], outer: list[Context]) -> Node:
+        """A new node, with the values that its push rule may read."""
+        view = Node()
+        view.rule, view.params, view.shape, view.dtype = node.rule, node.params, node.shape, node.dtype
+        view.operands = tuple(
+            self._seen(operand, made_operand, value, outer)
+            for operand, made_operand, value in zip(nodes, node.operands, values, strict=True)
+        )
+        view.value = self._seen(node, node, node.value, outer).value
+        return view
 
     def _seen(self, node: Node | None, shape_of: Node, value: Any, outer: list[Context]) -> Node:
         """A node as the push rule may see it: its value a Tensor only if somebody outside differentiates it too."""
