@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.integrate
-from oracle import check, check_dtypes, close, same, spaced
+from oracle import check, check_dtypes, close, difference, same, spaced
 
 import chainrule as cr
 from chainrule.errors import UnsupportedFunctionError
 from chainrule.scipy import integrate
+
+R = cr.grad
+
+
+def F(f: Any) -> Any:
+    """The derivative in forward mode."""
+    return lambda x: cr.jvp(f, (x,), (1.0,))[1]
+
 
 SAMPLED = {
     "trapezoid": integrate.trapezoid,
@@ -76,7 +84,62 @@ def test_fixed_quad_computes_as_scipy_does(dtype: type) -> None:
         integrate.fixed_quad(f, cr.Tensor(a), np.inf, (k,))
 
 
-def test_adaptive_methods_raise() -> None:
-    with pytest.raises(UnsupportedFunctionError, match=r"scipy\.integrate\.quad was called with a Tensor.*fixed_quad"):
-        integrate.quad(np.sin, 0.0, cr.Tensor(1.0))
-    assert integrate.quad(np.sin, 0.0, 1.0)[0] > 0
+def test_what_is_not_differentiated_raises() -> None:
+    with pytest.raises(UnsupportedFunctionError, match=r"scipy\.integrate\.dblquad was called with a Tensor.*quad"):
+        integrate.dblquad(lambda x, y: x * y, 0, cr.Tensor(1.0), 0, 1)
+    with pytest.raises(UnsupportedFunctionError, match="use root on the end of solve_ivp"):
+        integrate.solve_bvp(lambda x, y: y, lambda a, b: a, cr.Tensor([0.0, 1]), np.ones((1, 2)))
+
+
+# -- quad --------------------------------------------------------------------------------------------------------------
+def test_quad_in_limits_and_parameters() -> None:
+    def integral(a: Any, b: Any, k: Any) -> Any:
+        return (
+            np.float64(1)
+            * integrate.quad(lambda x, k: np.exp(-k["k"][0] * x) * np.sin(k["k"][1] * x), a, b, {"k": k})[0]
+        )
+
+    check(integral, [np.float64(0.2), np.float64(1.5), np.array([0.7, 1.3])], tolerance=1e-6)
+    moving = lambda b: np.float64(1) * integrate.quad(lambda x: np.exp(-x * b), 0, b)[0]  # noqa: E731 (limit and parameter)
+    check(moving, [np.float64(0.7)])
+
+
+def test_quad_in_closed_form_to_third_order() -> None:
+    """The integral of exp(-k x^2) over the line is sqrt(pi / k)."""
+
+    def gauss(k: Any) -> Any:
+        return integrate.quad(lambda x: np.exp(-k * x**2), -np.inf, np.inf)[0]
+
+    for third in (R(R(R(gauss))), F(F(F(gauss))), R(F(R(gauss))), F(R(F(gauss)))):
+        close(third(1.0), -15 / 8 * np.sqrt(np.pi), 1e-9)
+
+
+def test_quad_of_quad() -> None:
+    def volume(c: Any) -> Any:
+        inner = lambda x: integrate.quad(lambda y: np.exp(c * x * y), 0, x)[0]  # noqa: E731
+        return np.float64(1) * integrate.quad(inner, 0, 1)[0]
+
+    check(volume, [np.float64(0.5)])
+
+
+def test_quad_keeps_scipys_options() -> None:
+    cauchy = lambda c: integrate.quad(lambda x: 1 / (x + c), -1, 5, weight="cauchy", wvar=0.0)  # noqa: E731
+    value, slope = cr.value_and_grad(lambda c: cauchy(c)[0])(2.0)
+    assert value == scipy.integrate.quad(lambda x: 1 / (x + 2.0), -1, 5, weight="cauchy", wvar=0.0)[0]
+    close(slope, difference(lambda c: cauchy(c)[0], [2.0], 0, 1.0), 1e-7)
+    singular = lambda c: integrate.quad(lambda x: 1 / np.sqrt(np.abs(x - 0.3)) * np.cos(c * x), 0, 1, points=[0.3])  # noqa: E731
+    close(cr.grad(lambda c: singular(c)[0])(2.0), difference(lambda c: singular(c)[0], [2.0], 0, 1.0), 1e-6)
+    assert len(integrate.quad(lambda x: x * cr.Tensor(2.0), 0, 1, full_output=1)) == 3
+    assert integrate.quad(np.sin, 0, 1) == scipy.integrate.quad(np.sin, 0, 1)
+    assert type(integrate.quad(np.sin, 0, 1)[0]) is float
+
+
+def test_quad_refuses_by_name() -> None:
+    t = cr.Tensor(1.0)
+    for call in (
+        lambda: integrate.quad(lambda x: x * t * 1j, 0, 1, complex_func=True),
+        lambda: integrate.quad(lambda x: x, 0, t, weight="cos", wvar=2.0),
+        lambda: integrate.quad(lambda x: x, 0, 1, weight="cos", wvar=t),
+    ):
+        with pytest.raises(UnsupportedFunctionError, match=r"scipy\.integrate\.quad was called with a Tensor"):
+            call()

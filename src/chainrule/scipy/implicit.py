@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InPlaceError
-from ..graph import Node, contexts, next_index
+from ..graph import Node, contexts, leaf, next_index
 from ..jacobians import jacobian
 from ..record import Context, entered, no_grad
 from ..rules.linear import conjugated
@@ -107,6 +107,37 @@ class Closure:
         if node.index < start:
             return [ct if node is target else None for target in targets]
         return pull([node], [ct], targets, oldest=start, differentiable=differentiable)[1]
+
+    def beside(self, args: Sequence[Any], along: Sequence[Any], direction: Function) -> tuple[Any, Any]:
+        """The value for plain arguments, as `watched`, and its change along their tangents and those of what it used.
+
+        Parameters
+        ----------
+        along : tangents of the arguments, where None is zero
+        direction : called with the node and the value of what was captured, gives its tangent
+        """
+        while True:
+            follower = Follower()
+            follower.start = 0  # nothing is outside: what it computes is plain
+            moved = [(node, direction(node, value)) for node, value in self.captured.items()]
+            given = []
+            for arg, t in zip(args, along, strict=True):
+                own = None if t is None else leaf(arg)
+                given.append(arg if own is None else handle(own, arg))
+                if own is not None:
+                    moved.append((own, t))
+            for node, t in moved:
+                follower.set_tangent(node, t)
+            try:
+                with entered(follower):
+                    value, used = self._run(given)
+                change = follower.tangent(value.node) if isinstance(value, Tensor) else None
+            finally:
+                for node, _ in moved:
+                    del node.tangents[follower]
+            if used.keys() <= self.captured.keys():
+                return plain(value), np.zeros_like(plain(value)) if change is None else change
+            self.captured |= used
 
     def push(self, args: Sequence[Any], tangents: Sequence[Any], differentiable: bool) -> Any:
         """The change of the value along tangents of what was captured, where None is zero."""

@@ -1,6 +1,8 @@
-"""Integrals of sampled functions, in the samples and in where they were taken.
+"""Integrals of functions and of samples, and solutions of differential equations.
 
-What evaluates a function adaptively is declared not implemented: which points it takes depends on the function.
+`quad` (`quadrature.py`), `solve_ivp` and `odeint` (`ode.py`) have SciPy's signatures, and are differentiable in what
+the function depends on, through `args=` or from outside.  Integrals of samples are differentiable in the samples and
+in where they were taken.
 """
 
 from __future__ import annotations
@@ -14,21 +16,21 @@ import scipy.special
 from numpy.lib.array_utils import normalize_axis_index
 
 from ..tensor import plain
+from . import ode, quadrature
 from .namespace import Namespace, array
 
 here = Namespace(scipy.integrate)
 
 here.as_they_are("AccuracyWarning", "IntegrationWarning", "ODEintWarning", "test")
 here.not_implemented(
-    "which points it takes depends on the function; use fixed_quad, or integrate samples with simpson",
-    "cubature", "dblquad", "nquad", "nsum", "qmc_quad", "quad", "quad_vec", "quadrature", "romberg", "tanhsinh",
-    "tplquad",
+    "it has no derivative here; use quad (of a quad, for several dimensions), or integrate samples with simpson",
+    "cubature", "dblquad", "nquad", "nsum", "qmc_quad", "quad_vec", "quadrature", "romberg", "tanhsinh", "tplquad",
 )  # fmt: skip
 here.not_implemented(
-    "which steps it takes depends on the solution; write the steps (of a Runge-Kutta method, say) with NumPy",
+    "it is a part of a method; use solve_ivp with method= and t_eval=",
     "BDF", "DOP853", "DenseOutput", "LSODA", "OdeSolution", "OdeSolver", "RK23", "RK45", "Radau", "complex_ode", "ode",
-    "odeint", "solve_bvp", "solve_ivp",
 )  # fmt: skip
+here.not_implemented("boundary values are not implemented: use root on the end of solve_ivp", "solve_bvp")
 here.not_implemented("it is an old name: use cumulative_trapezoid, simpson and trapezoid", "cumtrapz", "simps", "trapz")
 here.not_implemented("it gives the nodes and weights of a rule, which are constants", "lebedev_rule", "newton_cotes")
 
@@ -158,5 +160,7 @@ def fixed_quad(func: Any, a: Any, b: Any, args: Any = (), n: int = 5) -> Any:
     return (b - a) / 2.0 * np.sum(w * func(points, *args), axis=-1), None
 
 
+here.members |= {"odeint": ode.odeint, "quad": quadrature.quad, "solve_ivp": ode.solve_ivp}
+here.kinds |= dict.fromkeys(("odeint", "quad", "solve_ivp"), "differentiable")
 globals().update(here.members)
 __all__ = sorted(here.kinds)  # noqa: PLE0605 (every name of SciPy's module)
