@@ -128,7 +128,7 @@ def test_words() -> None:
 ADVICE: dict[str, tuple[Any, Any, str]] = {
     "log of softmax": (lambda x: np.log(nn.softmax(x)), [0.0, 1000.0], "nn.log_softmax"),
     "log of sigmoid": (lambda x: np.log(nn.sigmoid(x)), [-1000.0], "np.logaddexp(0, -x)"),
-    "log of 1 - p": (lambda x: np.log(1 - nn.sigmoid(x)), [40.0], "is -np.logaddexp(0, x)"),
+    "log of 1 - p": (lambda x: np.log(1 - nn.sigmoid(x)), [40.0], "write -np.logaddexp(0, x)"),
     "log of a quotient": (lambda x: np.log(np.sum(x) / 1e300 / 1e300), [1.0], "log(a) - log(b)"),
     "log of a sum": (lambda x: np.log(np.sum(np.exp(x))), [-1000.0, -1001.0], "nn.logsumexp"),
     "exp": (lambda x: np.exp(x * 2), [1000.0], "nn.logsumexp"),
@@ -280,6 +280,25 @@ def test_what_cannot_be_explained() -> None:
         cr.explain_nan(y)
 
 
+def test_inside_transforms() -> None:
+    found = []
+
+    def f(x: Any) -> Any:
+        y = np.log(x)
+        found.append(cr.explain_nan(y))
+        return np.sum(y)
+
+    x = np.array([[1.0, 2.0], [0.0, 3.0]])
+    cr.grad(f)(x)
+    cr.vmap(cr.grad(f))(x)
+    cr.grad(lambda x: np.sum(cr.grad(f)(x)))(x)
+    for each in found:
+        assert seen(each.forward) == seen(each.turned_nan or each.forward) == ("log", (1, 0), -INF)
+        assert seen(each.backward) == ("log", (1, 0), INF)
+    with pytest.raises(OutputError, match="inside forward mode, which keeps no graph"):
+        cr.jvp(f, (x,), (x,))
+
+
 # -- debug ---------------------------------------------------------------------------------------------------------
 def test_debug_stops_forward() -> None:
     x = Tensor([4.0, -1.0], name="x")
@@ -401,6 +420,38 @@ def test_a_constant_that_was_changed() -> None:
     assert message.startswith("an array of shape (2,) and dtype float64 was changed after multiply (made at ")
     assert "y = np.sum(x * c)" in message
     assert x.grad is None
+
+
+@pytest.mark.parametrize(
+    ("f", "constant"),
+    [
+        (lambda x, c: x[c], np.array([0, 1])),
+        (lambda x, c: x[c], np.array([True, False, True])),
+        (lambda x, c: np.take(x, c), np.array([2, 0])),
+        (lambda x, c: np.sum(x, where=c), np.array([True, False, True])),
+        (lambda x, c: np.where(c, x, 2 * x), np.array([True, False, True])),
+        (lambda x, c: np.einsum("ij,j->i", c, x), np.ones((2, 3))),
+    ],
+)
+def test_masks_and_indices_that_were_changed(f: Any, constant: Any) -> None:
+    x, c = Tensor([1.0, 2.0, 3.0]), constant.copy()
+    with cr.debug():
+        y = np.sum(f(x, c))
+        y.backward(retain_graph=True)
+        c[0] = 0 if np.any(c[0]) else 1
+        with pytest.raises(ChangedArrayError, match=r"an array of shape .* was changed after"):
+            y.backward()
+
+
+def test_an_index_of_a_write_that_was_changed() -> None:
+    x, i = Tensor([1.0, 2.0, 3.0]), np.array([0, 1])
+    with cr.debug():
+        y = x * 1
+        y[i] = np.sum(x)
+        z = np.sum(y * y)
+        i[0] = 2
+        with pytest.raises(ChangedArrayError, match=r"after write_put .* used it as a parameter"):
+            z.backward()
 
 
 def test_data_that_was_written_to() -> None:

@@ -60,8 +60,8 @@ FORWARD = (
         LOGS,
         "subtract",
         _zero,
-        "log(1 - p) where p was rounded to 1: log(1 - sigmoid(x)) is -np.logaddexp(0, x), and a loss of "
-        "probabilities is better one of logits, nn.cross_entropy",
+        "a logarithm of a difference that came out 0: if it is log(1 - sigmoid(x)), write -np.logaddexp(0, x), or a "
+        "loss of logits, nn.cross_entropy; else choose the operand before it, np.log(np.where(x > 0, x, 1))",
     ),
     Row(
         LOGS,

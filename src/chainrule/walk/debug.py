@@ -31,7 +31,7 @@ class Origin:
     Attributes
     ----------
     file, line, function : of the innermost frame outside chainrule and NumPy
-    prints : position of an operand (-1: the output), and a digest of its array
+    prints : what the derivative reads: what it was used as, whether it is a constant, the array, and its digest
     """
 
     __slots__ = ("file", "function", "line", "prints")
@@ -39,17 +39,32 @@ class Origin:
     def __init__(self) -> None:
         frame = user_frame()
         self.file, self.line, self.function = frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
-        self.prints: list[tuple[int, bytes]] = []
+        self.prints: list[tuple[str, bool, Any, bytes]] = []
 
     def __str__(self) -> str:
         code = linecache.getline(self.file, self.line).strip()
         where = "" if self.function == "<module>" else f", in {self.function}"
         return f"{self.file}:{self.line}{where}" + (f": {code if len(code) < 80 else code[:79] + '…'}" if code else "")
 
+    def keep(self, what: str, constant: bool, x: Any) -> None:
+        """Remember what an array looks like; anything else cannot change."""
+        if isinstance(x, np.ndarray):
+            self.prints.append((what, constant, x, _digest(x)))
 
-def _digest(x: Any) -> bytes | None:
-    x = plain(x)
-    return blake2b(x.tobytes(), digest_size=16).digest() if isinstance(x, np.ndarray) else None
+
+def _digest(x: Any) -> bytes:
+    return blake2b(x.tobytes(), digest_size=16).digest()
+
+
+def _arrays(parameters: Any) -> Iterator[Any]:
+    """The arrays among an operation's parameters: indices, masks."""
+    if isinstance(parameters, np.ndarray):
+        yield parameters
+    elif isinstance(parameters, tuple | list):
+        for part in parameters:
+            yield from _arrays(part)
+    elif isinstance(parameters, dict):
+        yield from _arrays(list(parameters.values()))
 
 
 def _tangent(node: Node | None, context: Any) -> Any:
@@ -96,10 +111,12 @@ class Debugger:
         node.origin = origin = Origin()
         positions, keep_output = kept(node.rule, tuple(operand.index > 0 for operand in node.operands))
         for position in positions:
-            if (digest := _digest(node.operands[position].value)) is not None:
-                origin.prints.append((position, digest))
-        if keep_output and (digest := _digest(value)) is not None:
-            origin.prints.append((-1, digest))
+            operand = node.operands[position]
+            origin.keep(f"operand {position}", not operand.index, operand.value)
+        if keep_output:
+            origin.keep("its result", False, value)
+        for array in _arrays(node.params):
+            origin.keep("a parameter", True, array)
         if node.value is None:
             node.value = np.copy(value, order="K")[()] if written else value
         for operand, known in zip(node.operands, values, strict=True):
@@ -151,17 +168,13 @@ class Debugger:
         origin = getattr(node, "origin", None)
         if origin is None or node.rule is None:
             return
-        for position, digest in origin.prints:
-            holder = node if position < 0 else node.operands[position]
-            array = plain(getattr(holder, "value", None))
-            if isinstance(array, np.ndarray) and _digest(array) != digest:
-                constant = position >= 0 and not holder.index
+        for what, constant, array, digest in origin.prints:
+            if _digest(array) != digest:
                 raise ChangedArrayError(
                     f"{'an array' if constant else 'the data of a Tensor'} of shape {array.shape} and dtype "
-                    f"{array.dtype} was changed after {node.rule.name}{made_at(node)} used it as "
-                    f"{'its result' if position < 0 else f'operand {position}'}, and the derivative reads it. "
-                    + ("Pass a copy" if constant else "Write to the Tensor, not to t.data")
-                    + ", or change it after the backward pass."
+                    f"{array.dtype} was changed after {node.rule.name}{made_at(node)} used it as {what}, and the "
+                    f"derivative reads it. {'Pass a copy' if constant else 'Write to the Tensor, not to t.data'}, or "
+                    "change it after the backward pass."
                 )
 
 

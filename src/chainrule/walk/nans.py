@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..batch import bottom
 from ..errors import FreedGraphError, OutputError
 from ..graph import CLOSED, Gone, Node, contexts, made_at, ordered
 from ..rules.registry import Rule
@@ -222,6 +223,11 @@ def is_elementwise(rule: Rule) -> bool:
     return bool(rule.partials) or rule.name == "where"
 
 
+def _is_nan(x: Any) -> bool:
+    """Whether a number is NaN; false for arrays, which nobody has looked through."""
+    return bool(x != x) if x.__class__ is np.float64 else False
+
+
 def _bad(x: Any) -> Any:
     return ~np.isfinite(x)
 
@@ -369,7 +375,8 @@ def _reduced(mask: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _named(leaf: Node) -> str:
-    return f"it is {leaf.name!r}, of shape {leaf.shape}" if leaf.name else f"it has the shape {leaf.shape}"
+    name = getattr(leaf, "name", None)
+    return f"it is {name!r}, of shape {leaf.shape}" if name else f"it has the shape {leaf.shape}"
 
 
 def _line(node: Node) -> str:
@@ -458,9 +465,7 @@ class _Backward:
         if len(operands) > 1 or operands[0].cotangent is CLOSED:
             operands = [operand for operand in dict.fromkeys(operands) if operand.cotangent is not CLOSED]
         pull = rule.pull or compiled(rule, False)
-        if (
-            rule.add_into is not None or rule.pull_in_place is not None
-        ):  # only moves; looking would cost the whole array
+        if rule.add_into is not None or rule.pull_in_place is not None:  # only moves; looking costs the whole array
             node.owned = False
             pull(node, ct)
             if node in self.tainted:
@@ -468,20 +473,24 @@ class _Backward:
                     self._taint(operand, node)
             return
         before = [operand.cotangent for operand in operands]
-        shares = self._shares(node, ct, operands, pull)
-        if self.careful and any(map(has_nan, shares)):
-            plainly, shares = shares, self._shares(node, ct, operands, rule.careful_pull or compiled(rule, True))
-            if any(map(zero_acts, plainly, shares)):
-                self.zero_won.append(node)
+        tainted = node in self.tainted
+        plainly = [] if self.careful and tainted else self._shares(node, ct, operands, pull)
+        shares = plainly
+        if self.careful and (tainted or any(map(has_nan, plainly))):
+            shares = self._shares(node, ct, operands, rule.careful_pull or compiled(rule, True))
+            if not all(map(_is_nan, shares)):  # as most are, once there is a NaN
+                plainly = plainly or self._shares(node, ct, operands, pull)
+                if any(map(zero_acts, plainly, shares)):
+                    self.zero_won.append(node)
         for operand, total, share in zip(operands, before, shares, strict=True):
-            if total is not None:
-                operand.cotangent, operand.owned = total, False
-                if share is not None:
-                    accumulate(operand, share)
+            operand.cotangent, operand.owned = (share if total is None else total), False
+            if total is not None and share is not None:
+                accumulate(operand, share)
             if share is not None and not all_finite(share):
                 self._taint(operand, node)
-                if node not in self.tainted or (
-                    is_elementwise(rule) and np.shape(share) == np.shape(ct) and np.any(_bad(share) & ~_bad(ct))
+                shape = np.shape(share)
+                if not tainted or (
+                    shape and is_elementwise(rule) and shape == np.shape(ct) and np.any(_bad(share) & ~_bad(ct))
                 ):
                     self.makers[node] = ct
 
@@ -574,7 +583,7 @@ def explain_nan(y: Tensor) -> Explanation:
     Raises
     ------
     OutputError
-        If `y` is no Tensor, or has no graph.
+        If `y` is no Tensor, or has no graph, as inside forward mode.
     FreedGraphError
         If a backward pass has freed the graph.
 
@@ -583,7 +592,7 @@ def explain_nan(y: Tensor) -> Explanation:
     The backward pass is that of ``y.backward()``, from ones to all leaves; no gradient is changed.  Values that no
     derivative needs are not kept by the graph: they are computed again where their operands are known, else it says
     that they were not kept.  Lines of the program, and all values, are recorded inside ``with debug(stop=False):``.
-    Cost: a few forward and backward passes.
+    Inside `vmap`, arrays and indices have the examples' axis.  Cost: a few forward and backward passes.
 
     Examples
     --------
@@ -594,9 +603,15 @@ def explain_nan(y: Tensor) -> Explanation:
     >>> print(explain_nan(y).forward.operation, explain_nan(y).forward.index)
     log (1,)
     """
+    given, y = y, bottom(y)
     if not isinstance(y, Tensor) or y.node is None:
-        raise OutputError(f"explain_nan() of {describe(y)}, which has no graph: pass a Tensor computed from a leaf")
+        raise OutputError(f"explain_nan() of {describe(given)}, which has no graph: pass a Tensor computed from a leaf")
     root = y.node
+    if root.rule is None and not hasattr(root, "name"):
+        raise OutputError(
+            f"explain_nan() of {describe(given)} inside forward mode, which keeps no graph: use `with debug():` there, "
+            "which stops where it goes wrong"
+        )
     nodes, frontier = ordered([root])
     for node in nodes:
         if isinstance(node.rule, Gone):
