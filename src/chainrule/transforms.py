@@ -482,6 +482,7 @@ def follow(follower: Follower, tensor: Tensor, tangent: Any) -> None:
     if node.rule is None:
         node.root = NEVER
     elif not hasattr(node, "root"):
-        node.root = node.operands[0].index
+        # what is on top of it may have been made by this call: the same primal for each example of a batch
+        node.root = min(older.index for older in ordered([node], follower.start)[1] if older.index)
     if tangent is not None:
         follower.set_tangent(node, tangent)
