@@ -34,7 +34,7 @@ LAYERS = (
     {"walk"},
     {"arguments"},
     {"transforms"},
-    {"batching", "jacobians", "own", "series", "testing", "sparse"},
+    {"batching", "compile", "jacobians", "own", "series", "testing", "sparse"},
     {"checkpointing", "control"},
     {"nn", "numpy", "optim", "data", "scipy"},
     {"course", "expression", "training"},

@@ -8,6 +8,7 @@ array([0., 1.])
 from . import course, data, errors, nn, numpy, optim, protocols, rules, testing, training  # noqa: F401 (some register themselves)
 from .batching import vmap
 from .checkpointing import checkpoint, checkpoint_chain
+from .compile.jit import jit
 from .control import cond, fori_loop, scan, while_loop
 from .jacobians import elementwise_grad, ggn_vp, hessian, hvp, jacobian
 from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
@@ -50,6 +51,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jet",
+    "jit",
     "jvp",
     "linearize",
     "nn",

@@ -141,6 +141,18 @@ class RecomputationError(RuntimeError):
     """
 
 
+class UntraceableError(TypeError):
+    """A function cannot be written down by `jit`: it does something with an array that NumPy's protocols do not show.
+
+    `jit` then runs the function as it is, and says so once in an `UntraceableWarning`; the error itself is raised where
+    that is not possible any more, since the function has written to memory that it was given.
+    """
+
+
+class UntraceableWarning(RuntimeWarning):
+    """`jit` runs a function, for the arguments of this call, as plain Python; the message says what hinders it."""
+
+
 class DegenerateSpectrumWarning(UserWarning):
     """A derivative depends on vectors that a matrix does not determine: its eigenvalues or singular values are equal.
 
@@ -184,7 +196,7 @@ class SingularWarning(RuntimeWarning):
 def user_frame() -> FrameType:
     """The innermost frame that is neither chainrule's nor NumPy's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
+    while frame.f_back is not None and is_ours(frame.f_globals.get("__name__")):
         frame = frame.f_back
     return frame
 
@@ -197,5 +209,6 @@ def user_line() -> str:
     return f'File "{file}", line {line}' + (f", `{source}`: " if source else ": ")
 
 
-def _is_ours(module: str | None) -> bool:
+def is_ours(module: str | None) -> bool:
+    """Whether a module belongs to what runs between the user's program and the recorder."""
     return module is None or module.partition(".")[0] in ("chainrule", "numpy", "contextlib", "functools")

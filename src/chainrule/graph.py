@@ -27,6 +27,7 @@ __all__ = [
     "made_at",
     "next_index",
     "ordered",
+    "programs",
     "watchers",
 ]
 
@@ -128,6 +129,9 @@ next_index = count(1).__next__
 # What is watching the recorder (forward-mode followers, `no_grad`, traces), over all threads.  While this list
 # is empty, which is almost always, recording an operation costs one truth test; each thread's own are `contexts.stack`.
 watchers: list[object] = []
+
+# The programs that are being written down (jit), over all threads.
+programs: list[object] = []
 
 
 class _Contexts(threading.local):

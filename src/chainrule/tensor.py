@@ -16,7 +16,7 @@ from weakref import ref
 import numpy as np
 
 from .errors import ConcreteValueError, ConversionError, DataError, OutputError
-from .graph import NEVER, Node, constant, contexts, leaf, next_index, watchers
+from .graph import NEVER, Node, constant, contexts, leaf, next_index, programs, watchers
 from .rules.linear import stored
 from .rules.registry import Rule, functions, kept, lookup, parameter_names, rules
 
@@ -619,7 +619,7 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
             nodes.append(None)
             values.append(operand)
     try:
-        value = rule.value(*values, *rest, **options)
+        value = _applied(rule, values, rest, options) if programs else rule.value(*values, *rest, **options)
     except (ValueError, TypeError, IndexError) as error:
         raise named(error, rule.name, operands) from None
     if rule.variant is not None:  # for the derivative only: the value is what was asked for
@@ -632,15 +632,38 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
         return value
     else:
         tensor = handle(made(rule, nodes, active, values, value, (rest, options), written) if active else None, value)
-    if value.__class__ is ndarray and rule.kind == "linear" and len(operands) == 1 and shows(value, values[0]):
+    if rule.kind == "linear" and len(operands) == 1 and value.shape and shows(value, values[0]):
         cast(Tensor, operands[0])._shows(tensor, rule, (rest, options))
     return tensor
+
+
+def traced_among(x: Any) -> Iterator[Any]:
+    """The recorders of arrays in arguments that a trace follows."""
+    kind = x.__class__
+    if kind is tuple or kind is list:
+        for part in x:
+            yield from traced_among(part)
+    elif kind is dict:
+        yield from traced_among(list(x.values()))
+    elif kind is not ndarray and hasattr(kind, "_record"):
+        yield x._record
+
+
+def _applied(rule: Any, values: list[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Compute a value while a program is written down somewhere: the rule's own function is one step of it."""
+    record = next(traced_among((values, rest, options)), None)
+    return rule.value(*values, *rest, **options) if record is None else record(rule, values, rest, options)
 
 
 def shows(value: Any, x: Any) -> bool:
     """Whether a result is on the memory of what it was made of."""
     if value is x:
         return True
+    if value.__class__ is not ndarray:
+        try:
+            return bool(np.may_share_memory(value, x))
+        except TypeError:  # arrays of a library that has no views
+            return False
     base = value.base  # of a reshape that had to copy, it leads to that copy
     while base is not None:
         if base is x or base is x.base:

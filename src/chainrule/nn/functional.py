@@ -258,7 +258,7 @@ def _classes(scores: Any, target: Any, name: str) -> Any:
             + (f", or probabilities of shape {scores.shape}" if name == "cross_entropy" else "")
             + ". Pass classes as a plain array: target.astype(int)."
         )
-    classes = np.asarray(plain(target))
+    classes = plain(target) if hasattr(target, "shape") else np.asarray(target)
     if classes.shape != shape:
         raise ValueError(
             f"{name}: target of shape {classes.shape} for scores of shape {scores.shape}, expected shape {shape}"

@@ -150,7 +150,7 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     if axis is None or not a.ndim:
         a, axis = np.ravel(a), axis or 0
     axis = normalize_axis_index(axis, a.ndim)
-    indices = indices if batched(indices) else np.asarray(plain(indices))
+    indices = indices if batched(indices) else as_array(plain(indices))
     if mode != "raise":
         n = a.shape[axis]
         indices = indices % n if mode == "wrap" else np.clip(indices, 0, n - 1)

@@ -264,11 +264,11 @@ def _quantiles(function: Any, skip_nan: bool, percent: bool) -> None:
         a = as_array(a)
         options = {"q": plain(q), "axis": axis, "method": method, "keepdims": keepdims is True}
         if weights is not None:
-            options["weights"] = np.asarray(plain(weights))
+            options["weights"] = as_array(plain(weights))
         y = rule(a, **options)
         if plain(q) is not q:  # adds zero, and the derivative in q
             scale = 100 if percent else 1
-            slopes = _slopes_in_q(a, np.asarray(plain(q)) / scale, axis, method, skip_nan)
+            slopes = _slopes_in_q(a, as_array(plain(q)) / scale, axis, method, skip_nan)
             change = np.reshape((q - plain(q)) / scale, np.shape(q) + (1,) * (slopes.ndim - np.ndim(q)))
             y = y + np.reshape(change * slopes, y.shape).astype(y.dtype)
         if weights is not None and plain(weights) is not weights:  # which element it is jumps: a zero derivative
@@ -414,7 +414,7 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
 # -- by condition ------------------------------------------------------------------------------------------------
 @implements(np.choose)
 def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
-    a, stack = np.asarray(plain(a)), np.stack(np.broadcast_arrays(*(as_array(choice) for choice in choices)))
+    a, stack = as_array(plain(a)), np.stack(np.broadcast_arrays(*(as_array(choice) for choice in choices)))
     np.choose(a, np.zeros((len(stack), 1)), mode=cast(Any, mode))  # raises where NumPy would
     n = len(stack)
     a = a % n if mode == "wrap" else np.clip(a, 0, n - 1)

@@ -224,7 +224,7 @@ bincount_rule = linear(_bin_sums, lambda ct, weights, x, minlength=0: ct[x], nam
 
 @implements(np.bincount)
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
-    return bincount_rule(as_array(weights), x=np.asarray(plain(x)), minlength=minlength)
+    return bincount_rule(as_array(weights), x=as_array(plain(x)), minlength=minlength)
 
 
 def _histogram_sums(weights: Any, a: Any, edges: Any, bins: Any, range: Any) -> Any:

@@ -1,0 +1,609 @@
+"""`jit`: run a function once, keep what it did as a program, and run that instead.
+
+A call goes through the variants that there are, the latest hit first.  A variant begins with checks of its arguments
+and of what the function reads from outside, and checks on its way every decision that was made when it was traced.
+Where no variant fits, the function runs as it is, and is traced meanwhile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import linecache
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..errors import StructureError, UntraceableError, UntraceableWarning
+from ..graph import contexts, programs
+from ..tensor import Tensor, handle
+from ..tree import flatten
+from .printing import Missed, Names, Printed, print_program
+from .program import Program, key_of, simplified
+from .trace import Draws, Guard, Line, Trace, Traced, Var, inner, operands, value_of
+
+__all__ = ["Jitted", "jit"]
+
+ndarray = np.ndarray
+NUMBERS = (int, float, complex, bool)
+VARIANTS = 8  # more than so many for one function: it is not worth it
+UNKNOWN = object()
+CAPTURES = 2000  # of more things that a function reads from outside, the rest is not looked at
+
+
+class Variant:
+    """One program for one kind of arguments and one way through the function."""
+
+    def __init__(self, printed: Printed, first: Snapshot) -> None:
+        self.run = printed.function
+        self.printed = printed
+        self.first: Snapshot | None = first  # until the program has been checked against a second run
+
+
+class Jitted:
+    """A function that is traced at its first call, and then runs as straight-line NumPy.
+
+    Attributes
+    ----------
+    f : the function itself
+    variants : list of Variant
+        One for each kind of arguments and each way through the function.
+    """
+
+    def __init__(self, f: Callable[..., Any], exact: bool) -> None:
+        functools.update_wrapper(self, f)
+        self.f, self.exact = f, exact
+        self.variants: list[Variant] = []
+        self.given_up = ""
+        self._refused: set[Any] = set()
+        self._lock = threading.RLock()
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        missed = None
+        for variant in self.variants:
+            result = variant.run(*args, **options)
+            if result is None:
+                continue
+            if result.__class__ is Missed:
+                missed = result.guard
+                continue
+            if variant.first is not None:
+                return self._checked(variant, result[0], args, options)
+            if variant is not self.variants[0]:
+                self._put_first(variant)
+            return result[0]
+        return self._trace(args, options, missed)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<jit of {getattr(self.f, '__name__', self.f)}: {len(self.variants)} variants>"
+
+    def __reduce__(self) -> Any:
+        return Jitted, (self.f, self.exact)
+
+    def _put_first(self, variant: Variant) -> None:
+        with self._lock:
+            if variant in self.variants:
+                others = [other for other in self.variants if other is not variant]
+                self.variants = [variant, *others]
+
+    # -- tracing -----------------------------------------------------------------------------------------------------
+    def _trace(self, args: tuple[Any, ...], options: dict[str, Any], missed: Guard | None) -> Any:
+        leaves, rebuild, structure = flatten((args, options))
+        if (
+            self.given_up
+            or contexts.singular != "zero"
+            or contexts.levels
+            or contexts.stack
+            or not all(map(_is_input, leaves))
+        ):
+            return self.f(*args, **options)
+        if len(self.variants) >= VARIANTS:
+            self._give_up(_too_many(missed))
+            return self.f(*args, **options)
+        key = structure, tuple(map(_form, leaves))
+        if key in self._refused:
+            return self.f(*args, **options)
+        trace = Trace()
+        value = UNKNOWN
+        try:
+            value, program, result, traced = self._traced(trace, leaves, rebuild)
+            variant = self._compiled(trace, program, result, traced, args, options)
+        except Exception as error:
+            if value is UNKNOWN:
+                if trace.wrote_outside:
+                    raise UntraceableError(
+                        f"jit cannot trace {self._name}: {error}. It had written to memory from outside by then, so "
+                        "that it cannot be run again; call it without jit, or let it return what it writes"
+                    ) from error
+                value = self.f(*args, **options)  # if the function is at fault, this raises
+            self._refused.add(key)
+            self._warn(f"{error}. For arguments of this form it runs without jit")
+            return value
+        with self._lock:
+            self.variants = [variant, *self.variants]
+        return value
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.f, "__name__", "the function")
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"jit of {self._name}: {what}", UntraceableWarning, stacklevel=4)
+
+    def _give_up(self, why: str) -> None:
+        self.given_up = why
+        self._warn(why)
+
+    def _traced(self, trace: Trace, leaves: list[Any], rebuild: Callable[..., Any]) -> tuple[Any, Program, Any, Any]:
+        traced = [_entering(trace, leaf) for leaf in leaves]
+        args, options = rebuild(traced)
+        programs.append(trace)
+        try:
+            found, rebuild_output, _ = flatten(self.f(*args, **options))
+        finally:
+            programs.remove(trace)
+        trace.check_captured()
+        names, outputs, values = [], [], []
+        for each in found:
+            x = each
+            if isinstance(x, Tensor):
+                if x.node is not None:
+                    raise UntraceableError(
+                        "the result is a Tensor with history, which a compiled program does not make; differentiate "
+                        "inside: jit(grad(f))"
+                    )
+                names.append("constant_tensor({})")
+                x = x.data
+                values.append(handle(None, value_of(x)))
+            else:
+                names.append("{}")
+                values.append(value_of(x))
+            outputs.append(x.var if isinstance(x, Traced | Draws) else x)
+        program = Program(trace, outputs)
+
+        def write(texts: list[str]) -> str:
+            texts = [name.format(text) for name, text in zip(names, texts, strict=True)]
+            return _written(rebuild_output(texts)) or f"rebuild([{', '.join(texts)}])"
+
+        return rebuild_output(values), program, (write, rebuild_output), traced
+
+    def _compiled(
+        self, trace: Trace, program: Program, result: Any, traced: list[Any], args: Any, options: Any
+    ) -> Variant:
+        given = Names()
+        given.namespace["contexts"] = contexts
+        unpack, names = _unpacking(self.f, args, options, iter(traced), given)
+        unpack += _outside(self.f, given)
+        if trace.wrote_outside and any(isinstance(step, Guard) for step in trace.steps):
+            raise UntraceableError("it writes to memory from outside, and then decides by values what to do")
+        snapshot = Snapshot(trace)
+        program = simplified(program)
+        write, given.namespace["rebuild"] = result
+        return Variant(print_program(program, unpack, names, write, given), snapshot)
+
+    # -- checking ------------------------------------------------------------------------------------------------------
+    def _checked(self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compare the first replay of a program with a second run of the function."""
+        first, variant.first = variant.first, None
+        if first is None or first.writes or any(isinstance(x, np.random.Generator) for x in _all(args, options)):
+            return result
+        again = Trace()
+        leaves, rebuild, _ = flatten((args, options))
+        value, _, _, _ = self._traced(again, leaves, rebuild)
+        where = first.difference(Snapshot(again))
+        if self.exact:
+            value = self.f(*args, **options)
+        if where is None and not _agree(result, value, self.exact):
+            where = "the program that was made of it gives another result"
+        if where is not None:
+            with self._lock:
+                self.variants = []
+            self._give_up(f"two runs of it differ: {where}. It runs without jit from now on")
+        return value
+
+    def source(self, *args: Any, **options: Any) -> str:
+        """The program that runs for these arguments, as Python.
+
+        The function is called if it has not been traced for arguments of this form.
+        """
+        self(*args, **options)
+        for variant in self.variants:
+            found = variant.run(*args, **options)
+            if found is not None and found.__class__ is not Missed:
+                return variant.printed.source
+        raise UntraceableError(f"jit of {self._name} made no program for these arguments. {self.given_up}")
+
+
+def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
+    """Make a function that runs as straight-line NumPy from its second call on.
+
+    Parameters
+    ----------
+    f : callable
+        Of arrays, numbers, and containers of these; may be a transform: ``jit(value_and_grad(loss))``, or a whole
+        training step.  Arrays, NumPy scalars and random generators are inputs.  Everything else, Python's numbers
+        first of all, is part of the program: another value makes another variant.
+    exact : bool, default False
+        Whether only such changes are allowed that keep every bit.
+
+    Returns
+    -------
+    Jitted
+        Called like `f`.  ``jitted.source(*args)`` is the program.
+
+    Raises
+    ------
+    UntraceableError
+        When called: if the function cannot be traced, and has written to memory from outside.
+
+    Warns
+    -----
+    UntraceableWarning
+        Once, if the function runs without being compiled: it does something that NumPy's protocols do not show, takes
+        another way at every call, or differs from run to run (hidden randomness); the message says which.
+
+    Notes
+    -----
+    A trace is a run: ordinary Python decides with concrete values.  Each decision (`if`, `int()`, `.item()`) is checked
+    in later calls; one that comes out otherwise makes another variant.  What the function reads from outside, globals
+    and closures, is checked by identity; arrays among it are read anew in each call.  `print` and other effects happen
+    while tracing only.  Inside other transforms, and on Tensors with history, the function runs as it is.
+
+    Cost: the first call takes about twice as long as `f`, plus some 20 µs for each operation; the second one also runs
+    `f` again, to compare.  After that a call takes 1 to 3 µs plus what NumPy takes.  Memory: the intermediate results
+    of one call are kept for the next.
+
+    Examples
+    --------
+    >>> import numpy as np, chainrule as cr
+    >>> step = cr.jit(cr.grad(lambda w, x: np.sum(np.tanh(x @ w))))
+    >>> step(np.zeros(2), np.ones((3, 2)))
+    array([3., 3.])
+    """
+    if not callable(f):
+        raise TypeError(f"jit takes a function, not a {type(f).__name__}")
+    return Jitted(f, exact)
+
+
+# -- arguments -----------------------------------------------------------------------------------------------------
+def _is_input(leaf: Any) -> bool:
+    """Whether a leaf can be an input or a part of the program; a Tensor with history cannot."""
+    if isinstance(leaf, Tensor):
+        return type(leaf) is Tensor and leaf.node is None and isinstance(leaf.data, ndarray | np.generic)
+    return not isinstance(leaf, Traced | Draws)
+
+
+def _is_array(leaf: Any) -> bool:
+    return (type(leaf) is ndarray and leaf.dtype.kind in "biufc") or (
+        isinstance(leaf, np.generic) and leaf.dtype.kind in "biufc"
+    )
+
+
+def _form(leaf: Any) -> Any:
+    """What of a leaf decides whether tracing it was tried before."""
+    if hasattr(leaf, "shape"):
+        return type(leaf), leaf.shape, leaf.dtype
+    try:
+        hash(leaf)
+    except TypeError:
+        raise StructureError(
+            f"jit: an argument is a {type(leaf).__name__}, which is part of the program and must be hashable. Pass "
+            "arrays in lists, tuples and dictionaries"
+        ) from None
+    return leaf
+
+
+def _entering(trace: Trace, leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return handle(None, trace.argument(leaf.data))
+    if _is_array(leaf) or isinstance(leaf, np.random.Generator):
+        return trace.argument(leaf)
+    return leaf
+
+
+def _all(args: Any, options: Any) -> list[Any]:
+    return flatten((args, options))[0]
+
+
+def _unpacking(
+    f: Any, args: tuple[Any, ...], options: dict[str, Any], traced: Iterator[Any], given: Names
+) -> tuple[list[str], dict[Var, str]]:
+    """Lines that check the form of the arguments and assign those that are inputs."""
+    names: dict[Var, str] = {}
+    lines: list[str] = []
+
+    def check(condition: str) -> None:
+        lines.append(f"if {condition}: return None")
+
+    def visit(x: Any, text: str, name: str) -> None:
+        if x is None:
+            check(f"{text} is not None")
+        elif isinstance(x, dict):
+            check(
+                f"{text}.__class__ is not {given.given(type(x), type(x).__name__)} "
+                f"or tuple({text}) != {given.given(tuple(x), 'keys')}"
+            )
+            for key, part in x.items():
+                visit(
+                    part,
+                    f"{text}[{key!r}]" if isinstance(key, str | int) else f"{text}[{given.given(key, 'key')}]",
+                    f"{name}_{key}",
+                )
+        elif type(x) in (list, tuple) or (isinstance(x, tuple) and hasattr(x, "_fields")):
+            check(f"{text}.__class__ is not {given.given(type(x), type(x).__name__)} or len({text}) != {len(x)}")
+            for i, part in enumerate(x):
+                visit(part, f"{text}[{i}]", f"{name}_{x._fields[i] if hasattr(x, '_fields') else i}")
+        elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+            check(f"{text}.__class__ is not {given.given(type(x), type(x).__name__)}")
+            for field in dataclasses.fields(x):
+                visit(getattr(x, field.name), f"{text}.{field.name}", f"{name}_{field.name}")
+        else:
+            leaf(x, text, name, next(traced))
+
+    def leaf(x: Any, text: str, name: str, entered: Any) -> None:
+        if isinstance(x, Tensor):
+            check(f"{text}.__class__ is not {given.given(Tensor, 'Tensor')} or {text}.node is not None")
+            leaf(x.data, f"{text}.data", name, entered.data)
+            return
+        if not isinstance(entered, Traced | Draws):
+            constant(x, text)
+            return
+        name = given.fresh(name)
+        names[entered.var] = name
+        lines.append(f"{name} = {text}")
+        kind = given.given(type(x), type(x).__name__)
+        if isinstance(x, ndarray):
+            dtype = given.given(x.dtype, x.dtype.name)
+            check(f"{name}.__class__ is not {kind} or {name}.shape != {x.shape} or {name}.dtype is not {dtype}")
+        else:
+            check(f"{name}.__class__ is not {kind}")
+
+    def constant(x: Any, text: str) -> None:
+        if type(x) in NUMBERS or isinstance(x, str | bytes):
+            known = given.given(x, "static")
+            check(f"{text} is not {known} and not same({text}, {known})")
+        else:
+            check(f"{text} is not {given.given(x, 'static')}")
+
+    given.namespace["same"] = same
+    given.namespace["constant_tensor"] = functools.partial(handle, None)
+    check("contexts.singular != 'zero'")
+    check(f"len(args) != {len(args)} or " + (f"tuple(options) != {tuple(options)!r}" if options else "options"))
+    for i, (name, arg) in enumerate(zip(_argument_names(f, len(args)), args, strict=True)):
+        visit(arg, f"args[{i}]", name)
+    for name, arg in options.items():
+        visit(arg, f"options[{name!r}]", name)
+    return [
+        "try:",
+        *("    " + line for line in lines),
+        "except (AttributeError, KeyError, IndexError, TypeError):",
+        "    return None",
+    ], names
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two Python numbers or texts are the same to a program: 1 is not 1.0, and 0.0 not -0.0."""
+    return type(a) is type(b) and (a == b or a != a) and repr(a) == repr(b)
+
+
+def _argument_names(f: Any, n: int) -> list[str]:
+    try:
+        names = [
+            p.name
+            for p in inspect.signature(f).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):
+        names = []
+    return [*names[:n], *(f"argument_{i}" for i in range(len(names), n))]
+
+
+def _written(tree: Any) -> str | None:
+    """How to write a container of texts in Python; None if it is not built in."""
+    if isinstance(tree, str):
+        return tree
+    if tree is None:
+        return "None"
+    if type(tree) not in (dict, list, tuple):
+        return None
+    parts = [_written(part) for part in (tree.values() if type(tree) is dict else tree)]
+    if None in parts:
+        return None
+    if type(tree) is dict:
+        if not all(isinstance(key, str | int) for key in tree):
+            return None
+        return "{" + ", ".join(f"{key!r}: {part}" for key, part in zip(tree, parts, strict=True)) + "}"
+    inside = ", ".join(map(str, parts))
+    return f"[{inside}]" if type(tree) is list else f"({inside}{',' if len(parts) == 1 else ''})"
+
+
+# -- what the function reads from outside --------------------------------------------------------------------------
+def _outside(f: Any, given: Names) -> list[str]:
+    """Lines that check that globals, closure cells and what hangs on them are the same objects as before."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    waiting: list[tuple[Any, str]] = []
+
+    def check(x: Any, text: str) -> None:
+        if isinstance(x, ModuleType) or len(seen) > CAPTURES:
+            return
+        known = given.given(x, "read")
+        if type(x) in NUMBERS or isinstance(x, str):
+            lines.append(f"if {text} is not {known} and not same({text}, {known}): return None")
+        else:
+            lines.append(f"if {text} is not {known}: return None")
+        if id(x) not in seen:
+            seen.add(id(x))
+            waiting.append((x, known))
+
+    def look(x: Any, text: str) -> None:
+        if isinstance(x, FunctionType):
+            if (x.__module__ or "").partition(".")[0] in ("chainrule", "numpy", "scipy"):
+                return
+            for name in sorted(_names_in(x.__code__)):
+                if name in x.__globals__:
+                    check(x.__globals__[name], f"{given.given(x.__globals__, 'globals_')}[{name!r}]")
+            for cell in x.__closure__ or ():
+                if _filled(cell):
+                    check(cell.cell_contents, f"{given.given(cell, 'cell')}.cell_contents")
+        elif isinstance(x, MethodType):
+            check(x.__func__, f"{text}.__func__")
+            check(x.__self__, f"{text}.__self__")
+        elif isinstance(x, functools.partial):
+            for part in (x.func, *x.args, *x.keywords.values()):
+                look_inside(part)
+        elif isinstance(x, Tensor):
+            if type(x) is Tensor:
+                check(x.data, f"{text}.data")
+                check(x.node, f"{text}.node")
+        elif isinstance(x, dict):
+            for key, part in x.items():
+                if isinstance(key, str | int):
+                    check(part, f"{text}.get({key!r})")
+        elif isinstance(x, list | tuple):
+            lines.append(f"if len({text}) != {len(x)}: return None")
+            for i, part in enumerate(x):
+                check(part, f"{text}[{i}]")
+        elif hasattr(x, "f") and hasattr(x, "settings"):  # of a transform
+            look_inside(x.f)
+        elif not isinstance(x, type | ndarray | np.generic | str | np.ufunc) and type(x).__module__ not in (
+            "builtins",
+            "numpy",
+        ):
+            for name, part in getattr(x, "__dict__", {}).items():
+                if not name.startswith("__"):
+                    check(part, f"{text}.__dict__.get({name!r})")
+
+    def look_inside(x: Any) -> None:
+        if id(x) not in seen:
+            seen.add(id(x))
+            waiting.append((x, given.given(x, "read")))
+
+    look_inside(f)
+    for x, text in waiting:  # grows as it goes
+        look(x, text)
+    return (
+        [
+            "try:",
+            *("    " + line for line in lines),
+            "except (AttributeError, KeyError, ValueError):",
+            "    return None",
+        ]
+        if lines
+        else []
+    )
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """The names a function looks up, also in the functions written inside of it."""
+    return set(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _filled(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+# -- comparing -----------------------------------------------------------------------------------------------------
+class Snapshot:
+    """What a trace did, for comparing it with another run.
+
+    Attributes
+    ----------
+    steps : list of (what was done, line)
+    captured : list of arrays that were read
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.writes = trace.wrote_outside
+        self.captured = [array for array, _, _ in trace.captured.values()]
+        numbers: dict[Var, int] = {}
+
+        def number(x: Any) -> Any:
+            return numbers.setdefault(x, len(numbers)) if type(x) is Var else x
+
+        self.steps: list[tuple[Any, Line, str]] = []
+        for step in trace.steps:
+            if isinstance(step, Guard):
+                self.steps.append((("guard", number(step.var), step.kind), step.line, "a decision"))
+                continue
+            done = key_of(inner((step.args, step.options), number))
+            forms = tuple((var.shape, var.dtype) for var in operands((step.results,)))
+            name = getattr(step.function, "__name__", str(step.function))
+            self.steps.append(((step.function, done, forms), step.line, name))
+            inner((step.results,), number)
+
+    def difference(self, other: Snapshot) -> str | None:
+        """Where another run did something else; None if it did not."""
+        for (done, line, name), (then, _, _) in zip(self.steps, other.steps, strict=False):
+            if not _equal(done, then):
+                return f"{name}, {_at(line)}"
+        if len(self.steps) != len(other.steps):
+            return "one goes on longer than the other"
+        for a, b in zip(self.captured, other.captured, strict=False):
+            if a is not b and not (
+                a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+            ):
+                return f"an array of shape {a.shape} that it makes has another content"
+        return None
+
+
+def _equal(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b)
+    except ValueError:  # arrays of other classes in the arguments
+        return False
+
+
+def _at(line: Line) -> str:
+    file, number = line
+    text = linecache.getline(file, number).strip()
+    return f'File "{file}", line {number}' + (f", `{text}`" if text else "")
+
+
+def _too_many(missed: Guard | None) -> str:
+    if missed is not None:
+        return (
+            f"{VARIANTS} variants are not enough for the ways it takes by `{missed.kind}` of a value, "
+            f"{_at(missed.line)}. "
+            "It runs without jit from now on; write np.where(condition, a, b), or take that part out"
+        )
+    return (
+        f"{VARIANTS} variants are not enough for the arguments it is called with. It runs without jit from now on; "
+        "numbers that change from call to call are inputs if they are NumPy's: np.float64(0.1), not 0.1"
+    )
+
+
+def _agree(a: Any, b: Any, exact: bool) -> bool:
+    """Whether two results are the same to within rounding."""
+    (first, _, form), (second, _, other) = flatten(a), flatten(b)
+    if form != other:
+        return False
+    for x, y in zip(first, second, strict=True):
+        x, y = (t.data if isinstance(t, Tensor) else t for t in (x, y))
+        if not isinstance(x, ndarray | np.generic):
+            if x is not y and not same(x, y):
+                return False
+            continue
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return False
+        if exact or x.dtype.kind not in "fc":
+            if not np.array_equal(x, y, equal_nan=x.dtype.kind in "fc"):
+                return False
+        else:
+            size = np.max(np.abs(y), initial=0, where=np.isfinite(y))
+            tolerance = 1e4 * np.finfo(y.dtype).eps
+            if not np.allclose(x, y, rtol=tolerance, atol=tolerance * size, equal_nan=True):
+                return False
+    return True

@@ -1,0 +1,331 @@
+"""From a program to Python: one line for each call, on memory that is kept from call to call.
+
+What is printed is what runs.  Results that do not leave the program are put into buffers, which a step may take over
+from a step whose result nobody needs any more; what is returned is always new.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import linecache
+import operator
+import re
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from ..walk.pull import has_nan
+from .program import Program, read
+from .trace import Guard, Method, Property, Step, Var, operands
+
+__all__ = ["Missed", "Names", "Printed", "print_program"]
+
+INFIX: dict[Any, str] = {
+    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//",
+    operator.mod: "%", operator.pow: "**", operator.matmul: "@",
+}  # fmt: skip
+COMPARED: dict[Any, str] = {np.greater: ">", np.greater_equal: ">=", np.less: "<", np.less_equal: "<="}
+NUMBERED = re.compile(r"[vb]\d+")
+RESERVED = ["np", "has_nan", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
+RESERVED += ["buffers", "new_buffers", "FRAMES", "MISSED"]
+_numbers = count()
+
+
+class Printed:
+    """A compiled program.
+
+    Attributes
+    ----------
+    source : str
+    function : callable
+        Called with the arguments of the user's function; returns the result in a tuple, or `Missed` where a guard does
+        not hold, or None if the arguments are of another form.
+    guards : list of Guard
+    buffers : list of (shape, dtype)
+    """
+
+    def __init__(self, source: str, namespace: dict[str, Any], guards: list[Guard], buffers: list[Any]) -> None:
+        self.source, self.guards, self.buffers = source, guards, buffers
+        file = f"<jit {next(_numbers)}>"
+        exec(compile(source, file, "exec"), namespace)
+        linecache.cache[file] = len(source), None, source.splitlines(True), file  # for tracebacks
+        self.function: Callable[..., Any] = namespace["program"]
+
+
+class Names:
+    """Names for what the printed program uses."""
+
+    def __init__(self) -> None:
+        self.namespace: dict[str, Any] = {"np": np, "has_nan": has_nan}
+        self._used = set(RESERVED)
+        self._of: dict[int, str] = {}
+        self._alive: list[Any] = []
+
+    def given(self, thing: Any, like: str) -> str:
+        """The name of an object that is not printed but put into the namespace."""
+        known = self._of.get(id(thing))
+        if known is None:
+            known = self.fresh(like)
+            self.namespace[known] = thing
+            self._of[id(thing)] = known
+            self._alive.append(thing)
+        return known
+
+    def fresh(self, like: str) -> str:
+        """A name that is not in use yet."""
+        like = re.sub(r"\W", "_", like) or "x"
+        if like[0].isdigit() or keyword.iskeyword(like) or hasattr(builtins, like) or NUMBERED.fullmatch(like):
+            like += "_"
+        name = like
+        for i in count(2):
+            if name not in self._used:
+                break
+            name = f"{like}_{i}"
+        self._used.add(name)
+        return name
+
+    def function(self, f: Callable[..., Any]) -> str:
+        """How to write a function: by NumPy's own name if it has one."""
+        name = f.__name__
+        modules: tuple[tuple[Any, str], ...] = ((np, "np"), (np.linalg, "np.linalg"), (np.fft, "np.fft"))
+        for module, prefix in modules:
+            if getattr(module, name, None) is f:
+                return f"{prefix}.{name}"
+        ufunc = getattr(f, "__self__", None)
+        owner = getattr(ufunc, "__name__", "")
+        if isinstance(ufunc, np.ufunc) and getattr(np, owner, None) is ufunc:
+            return f"np.{owner}.{name}"
+        return self.given(f, name)
+
+
+def print_program(
+    program: Program,
+    unpack: Sequence[str],
+    names: dict[Var, str],
+    result: Callable[[list[str]], str],
+    given: Names,
+) -> Printed:
+    """Print a program, and compile it.
+
+    Parameters
+    ----------
+    program : Program
+    unpack : sequence of str
+        Lines that check the arguments and assign them.
+    names : dict
+        What these lines call the arguments.
+    result : callable
+        Says how to write what is returned, from how to write each output.
+    given : what these lines refer to
+    """
+    return _Printer(program, names, given).run(unpack, result)
+
+
+class _Printer:
+    def __init__(self, program: Program, names: dict[Var, str], given: Names) -> None:
+        self.program, self.given = program, given
+        self.names = dict(names)
+        for var, array in program.captured.items():
+            self.names[var] = given.given(array, "captured")
+        self.buffers: list[tuple[tuple[int, ...], Any]] = []
+        self.free: dict[Any, list[int]] = {}
+        self.slots: dict[Var, int] = {}
+        self.guards: list[Guard] = []
+        self.escaping = {x.root for x in program.outputs if type(x) is Var}
+        self.last: dict[Var, int] = {}
+        for i, step in enumerate(program.steps):
+            for var in read(step):
+                self.last[var.root] = i
+            if isinstance(step, Step):
+                for var in operands((step.results,)):
+                    self.last[var.root] = i
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+    def _may_be_put(self, step: Step) -> bool:
+        y = step.results
+        return (
+            isinstance(step.function, np.ufunc)
+            and type(y) is Var
+            and not y.scalar
+            and y.root is y
+            and y not in self.escaping
+            and not y.written
+            and not step.options
+            and y.contiguous
+            and y.dtype.kind in "fcb"
+        )
+
+    def _slot(self, step: Step, i: int) -> int:
+        """Which buffer the result of a step goes to: one that dies here, if the step works element by element."""
+        y = step.results
+        form = y.shape, y.dtype
+        if step.function.signature is None:
+            for x in step.args:
+                if type(x) is Var and x in self.slots and (x.shape, x.dtype) == form and self._dies(x, i):
+                    return self.slots.pop(x)
+        waiting = self.free.get(form)
+        if waiting:
+            return waiting.pop()
+        self.buffers.append(form)
+        return len(self.buffers) - 1
+
+    def _dies(self, x: Var, i: int) -> bool:
+        return self.last[x.root] == i
+
+    def _release(self, step: Step | Guard, i: int) -> None:
+        for var in {*read(step), *(operands((step.results,)) if isinstance(step, Step) else ())}:
+            if var.root in self.slots and self._dies(var, i):
+                slot = self.slots.pop(var.root)
+                self.free.setdefault(self.buffers[slot], []).append(slot)
+
+    # -- text ------------------------------------------------------------------------------------------------------
+    def _text(self, x: Any) -> str:
+        kind = type(x)
+        if kind is Var:
+            return self.names[x]
+        if kind is tuple:
+            inside = ", ".join(map(self._text, x))
+            return f"({inside},)" if len(x) == 1 else f"({inside})"
+        if kind is list:
+            return f"[{', '.join(map(self._text, x))}]"
+        if kind is dict:
+            return "{" + ", ".join(f"{key!r}: {self._text(part)}" for key, part in x.items()) + "}"
+        if kind is slice:
+            return f"slice({self._text(x.start)}, {self._text(x.stop)}, {self._text(x.step)})"
+        if x is None or x is Ellipsis or kind in (bool, int, str):
+            return repr(x)
+        if kind is float and x - x == 0:
+            return repr(x)
+        if isinstance(x, type) and getattr(np, name := str(x.__name__), None) is x:
+            return f"np.{name}"
+        return self.given.given(x, "constant")
+
+    def _index(self, index: Any) -> str:
+        def part(x: Any) -> str:
+            if type(x) is slice:
+                ends = ["" if end is None else self._text(end) for end in (x.start, x.stop, x.step)]
+                return ":".join(ends[: 2 + (x.step is not None)])
+            return "..." if x is Ellipsis else self._text(x)
+
+        if type(index) is tuple and index:
+            return ", ".join(map(part, index)) + ("," if len(index) == 1 else "")
+        return part(index)
+
+    def _call(self, step: Step, out: str) -> str:
+        function: Any = step.function
+        args = step.args
+        if function is operator.getitem:
+            return f"{self._text(args[0])}[{self._index(args[1])}]"
+        if function is operator.setitem:
+            return f"{self._text(args[0])}[{self._index(args[1])}] = {self._text(args[2])}"
+        if function in INFIX:
+            left, right = (f"({self._text(x)})" if isinstance(x, int | float) else self._text(x) for x in args)
+            return f"{left} {INFIX[function]} {right}"
+        if type(function) is Property:
+            return f"{self._text(args[0])}.{function.name}"
+        written = [self._text(x) for x in args]
+        written += [f"{name}={self._text(x)}" for name, x in step.options.items()]
+        if type(function) is Method:
+            return f"{written[0]}.{function.name}({', '.join(written[1:])})"
+        return f"{self.given.function(function)}({', '.join(written)}{out})"
+
+    def _lines_of(self, step: Step, i: int) -> str:
+        out = ""
+        if self._may_be_put(step):
+            slot = self._slot(step, i)
+            self.slots[step.results] = slot
+            out = f", out=b{slot}"
+        call = self._call(step, out)
+        if step.function is operator.setitem or step.results is None:
+            return call
+        if type(step.results) is tuple:
+            targets = [self._new(var) if type(var) is Var else "_" for var in step.results]
+            return f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = {call}"
+        return f"{self._new(step.results)} = {call}"
+
+    def _new(self, var: Var) -> str:
+        name = self.names[var] = f"v{len(self.names)}"
+        return name
+
+    def _guard(self, guard: Guard) -> str:
+        self.guards.append(guard)
+        number = len(self.guards) - 1
+        x = self.names[guard.var]
+        miss = f"return MISSED[{number}]"
+        match guard.kind:
+            case "no NaN":
+                return f"if {x} != {x}: {miss}" if guard.var.scalar else f"if has_nan({x}): {miss}"
+            case "bool":
+                return f"if {'not ' if guard.outcome else ''}{x}: {miss}"
+            case "int" | "index":
+                return f"if int({x}) != {guard.outcome}: {miss}"
+            case "shape":
+                return f"if {x}.shape != {guard.outcome}: {miss}"
+            case "array":
+                return f"if not np.array_equal({x}, {self._text(guard.outcome)}): {miss}"
+            case _:
+                return f"if {x} != {self._text(guard.outcome)}: {miss}"
+
+    def run(self, unpack: Sequence[str], result: Callable[[list[str]], str]) -> Printed:
+        body: list[str] = []
+        quiet = False
+        place: Any = None
+        for i, step in enumerate(self.program.steps):
+            if step.line != place and step.line[1]:
+                place = step.line
+                text = linecache.getline(*place).strip()
+                comment = f"# {text}" if text else None
+            else:
+                comment = None
+            if isinstance(step, Step) and step.quiet != quiet and _can_warn(step):
+                quiet = step.quiet
+                if quiet:
+                    body.append("with np.errstate(all='ignore'):")
+            indent = "    " if quiet else ""
+            if comment:
+                body.append(indent + comment)
+            body.append(indent + (self._guard(step) if isinstance(step, Guard) else self._lines_of(step, i)))
+            self._release(step, i)
+        returned = f"({result(self._returned())},)"
+        taken = [f"b{i}" for i in range(len(self.buffers))]
+        lines = [*unpack]
+        if taken:
+            lines += ["try:", "    buffers = FRAMES.pop()", "except IndexError:", "    buffers = new_buffers()"]
+            lines += [f"{', '.join(taken)}{',' if len(taken) == 1 else ''} = buffers", "try:"]
+            lines += ["    " + line for line in (*body, f"return {returned}")]
+            lines += ["finally:", "    FRAMES.append(buffers)"]
+        else:
+            lines += [*body, f"return {returned}"]
+        source = "def program(*args, **options):\n" + "".join(f"    {line}\n" for line in lines)
+        namespace = self.given.namespace
+        namespace["FRAMES"] = []
+        namespace["MISSED"] = [Missed(guard) for guard in self.guards]
+        buffers = self.buffers
+        namespace["new_buffers"] = lambda: [np.empty(shape, dtype) for shape, dtype in buffers]
+        return Printed(source, namespace, self.guards, buffers)
+
+    def _returned(self) -> list[str]:
+        seen: set[Var] = set()
+        texts = []
+        for x in self.program.outputs:
+            text = self._text(x)
+            if type(x) is Var and x in seen and not x.scalar and not x.root.outside and x.root is x:
+                text = f"{text}.copy()"  # two results that were computed once are two arrays
+            elif type(x) is Var:
+                seen.add(x)
+            texts.append(text)
+        return texts
+
+
+def _can_warn(step: Step) -> bool:
+    return type(step.function) is not Property and step.function is not operator.getitem
+
+
+class Missed:
+    """Returned by a program where a guard does not hold."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard

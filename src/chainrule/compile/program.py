@@ -1,0 +1,203 @@
+"""From a trace to a shorter program that gives the same bits.
+
+Each pass takes steps in order and returns steps in order; what writes to memory stays where it is.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .trace import Guard, Method, Step, Trace, Var, inner, operands
+
+__all__ = ["Program", "key_of", "read", "simplified"]
+
+# Python's operators on arrays are these ufuncs, which can be told where to put the result.
+UFUNCS: dict[Any, np.ufunc] = {
+    operator.add: np.add, operator.sub: np.subtract, operator.mul: np.multiply, operator.truediv: np.divide,
+    operator.floordiv: np.floor_divide, operator.mod: np.remainder, operator.matmul: np.matmul,
+}  # fmt: skip
+FILLED: dict[Any, int] = {np.ones_like: 1, np.zeros_like: 0}
+IMPURE = {np.empty_like}
+
+
+class Program:
+    """A trace that has been worked on.
+
+    Attributes
+    ----------
+    steps : list of Step and Guard
+    captured : `{Var: array}`
+    outputs : what the function returned, leaf by leaf: a Var, or a plain object
+    """
+
+    def __init__(self, trace: Trace, outputs: Sequence[Any]) -> None:
+        self.steps = list(trace.steps)
+        self.captured: dict[Var, Any] = {var: array for array, var, _ in trace.captured.values()}
+        self.outputs = list(outputs)
+
+
+def read(step: Step | Guard) -> Iterator[Var]:
+    """Every Var that a step reads."""
+    if isinstance(step, Guard):
+        yield step.var
+    else:
+        yield from operands(step.args)
+        yield from operands(step.options)
+
+
+def simplified(program: Program) -> Program:
+    """Do all passes."""
+    for change in (named_by_numpy, folded, shared, asked_for_nan, needed):
+        program.steps = change(program)
+    return program
+
+
+def _renamed(steps: Sequence[Step | Guard], program: Program, visit: Callable[[Step], Var | None]) -> list[Any]:
+    """Drop the steps for whose result `visit` returns another Var, and use that one instead."""
+    instead: dict[Var, Var] = {}
+
+    def new(x: Any) -> Any:
+        return instead.get(x, x) if type(x) is Var else x
+
+    kept: list[Step | Guard] = []
+    for step in steps:
+        if isinstance(step, Guard):
+            step.var = new(step.var)
+        else:
+            step.args, step.options = inner(step.args, new), inner(step.options, new)
+            other = visit(step)
+            if other is not None:
+                instead[step.results] = other
+                continue
+        kept.append(step)
+    program.outputs = [new(x) for x in program.outputs]
+    return kept
+
+
+def private(var: Any) -> bool:
+    """Whether nobody ever writes to the memory of this value."""
+    return type(var) is not Var or not var.root.written
+
+
+# -- passes --------------------------------------------------------------------------------------------------------
+def named_by_numpy(program: Program) -> list[Step | Guard]:
+    """Write Python's operators on arrays, and NumPy's functions that only pass on to a ufunc, as ufuncs."""
+    for step in program.steps:
+        if isinstance(step, Guard) or type(step.results) is not Var or step.results.scalar:
+            continue
+        if step.function in UFUNCS:
+            step.function = UFUNCS[step.function]
+        elif step.function is operator.pow and len(step.args) == 2 and type(step.args[1]) is int and step.args[1] == 2:
+            step.function, step.args = np.square, step.args[:1]
+    return program.steps
+
+
+def folded(program: Program) -> list[Step | Guard]:
+    """Make arrays of ones and zeros once; multiply by one for free."""
+    ones: set[Var] = set()
+    outputs = {x for x in program.outputs if type(x) is Var}
+
+    def is_one(x: Any) -> bool:
+        if type(x) is Var:
+            return x in ones
+        return isinstance(x, int | float | np.generic) and not isinstance(x, bool | np.bool) and bool(x == 1)
+
+    def visit(step: Step) -> Var | None:
+        y = step.results
+        if type(y) is not Var or y.root.written:
+            return None
+        if step.function in FILLED and set(step.options) <= {"dtype", "shape"} and y not in outputs:
+            value = np.full(y.shape, FILLED[step.function], y.dtype)
+            constant = Var(value, value)
+            program.captured[constant] = value
+            if FILLED[step.function]:
+                ones.add(constant)
+            return constant
+        if step.function in (np.multiply, operator.mul) and not step.options:
+            a, b = step.args
+            for one, x in ((a, b), (b, a)):
+                if is_one(one) and type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
+                    return x
+        return None
+
+    return _renamed(program.steps, program, visit)
+
+
+def shared(program: Program) -> list[Step | Guard]:
+    """Compute once what is asked for twice."""
+    known: dict[Any, Var] = {}
+    outputs = {x.root for x in program.outputs if type(x) is Var}
+
+    def visit(step: Step) -> Var | None:
+        y = step.results
+        if type(y) is not Var or step.writes or step.function in IMPURE or y.root in outputs:
+            return None
+        if not all(map(private, (y, *read(step)))):
+            return None
+        try:
+            key = step.function, key_of(step.args), key_of(step.options)
+            other = known.setdefault(key, y)
+        except TypeError:  # something that cannot be looked up
+            return None
+        return None if other is y else other
+
+    return _renamed(program.steps, program, visit)
+
+
+def key_of(x: Any) -> Any:
+    """An argument as something that can be looked up, equal only for what gives the same bits."""
+    kind = type(x)
+    if kind is tuple or kind is list:
+        return kind, tuple(map(key_of, x))
+    if kind is dict:
+        return tuple((name, key_of(part)) for name, part in x.items())
+    if kind is slice:
+        return kind, key_of((x.start, x.stop, x.step))
+    if isinstance(x, float | np.floating):
+        return kind, float(x).hex()  # 0.0 is not -0.0
+    return kind, x
+
+
+def asked_for_nan(program: Program) -> list[Step | Guard]:
+    """`isnan(x).any()` and a guard is one question, which has a fast answer."""
+    for step in program.steps:
+        if isinstance(step, Guard) and step.kind == "bool" and step.outcome is False:
+            any_of = step.var.source
+            if not isinstance(any_of, Step):
+                continue
+            any_element = any_of.function == Method("any") or any_of.function is np.any
+            isnan = any_of.args[0].source if any_element else any_of
+            if isinstance(isnan, Step) and isnan.function is np.isnan and private(isnan.args[0]):
+                step.kind, step.var = "no NaN", isnan.args[0]
+    return program.steps
+
+
+def needed(program: Program) -> list[Step | Guard]:
+    """Drop what nobody reads."""
+    alive: set[Var] = {part for x in program.outputs if type(x) is Var for part in (x, x.root)}
+    kept: list[Step | Guard] = []
+    asked: set[Any] = set()
+    for step in reversed(program.steps):
+        if isinstance(step, Guard):
+            wanted = True
+        else:
+            results = set(operands((step.results,)))
+            wanted = not results.isdisjoint(alive) or any(root.outside or root in alive for root in step.writes)
+        if wanted:
+            kept.append(step)
+            for var in read(step):
+                alive |= {var, var.root}
+    kept.reverse()
+    unique = []
+    for step in kept:  # ask each question once
+        if isinstance(step, Guard) and private(step.var) and isinstance(step.outcome, bool | int | float | str):
+            key = step.var, step.kind
+            if key in asked:
+                continue
+            asked.add(key)
+        unique.append(step)
+    return unique

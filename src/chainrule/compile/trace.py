@@ -1,0 +1,528 @@
+"""Tracing: what a function does to arrays, as a list of NumPy calls.
+
+`Traced` is an array that holds a value and writes down every call it goes through.  It stands where an ndarray stands:
+as an argument, and as the data of a Tensor.  So everything the engine does with values, in a forward pass, a walk back,
+under `vmap`, in a solver, is written down call by call, and what comes out has no Tensor and no node left in it: a
+program in plain NumPy.  Values are concrete meanwhile, so ordinary Python decides what it likes; each decision that
+depends on a traced value becomes a guard.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ..errors import UntraceableError, is_ours
+from ..memory import Lease
+from ..tensor import Tensor, record
+
+__all__ = [
+    "Draws",
+    "Guard",
+    "Line",
+    "Method",
+    "Property",
+    "Step",
+    "Trace",
+    "Traced",
+    "Var",
+    "inner",
+    "operands",
+    "value_of",
+]
+
+ndarray = np.ndarray
+Line = tuple[str, int]
+# What depends on shapes and dtypes alone.
+STATIC = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
+STATIC |= {np.may_share_memory, np.shares_memory}
+# The methods of ndarray that write to it.
+WRITING = frozenset(["fill", "itemset", "partition", "put", "resize", "sort", "setflags"])
+PLAIN = frozenset(["shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags", "device"])
+# What returns as many elements as the values say.
+VARYING = frozenset(
+    ["nonzero", "flatnonzero", "argwhere", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
+    + ["extract", "compress", "union1d", "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "bincount", "ix_"]
+    + ["histogram", "histogramdd"]
+)
+# Rules that are ways of writing in Python.
+WRITTEN: dict[str, Any] = {"getitem": operator.getitem}
+SHOWN = frozenset(["T", "mT", "real", "imag"])
+METHODS = frozenset(name for name in vars(ndarray) if not name.startswith("_") and callable(getattr(ndarray, name)))
+
+
+class Var:
+    """One value of a program.
+
+    Attributes
+    ----------
+    shape, dtype : of the value
+    scalar : whether it is a NumPy scalar, which nobody can write to
+    contiguous : whether its elements lie in C order, one after the other
+    source : what gives it: a `Step`, a captured array, or None for an argument
+    root : the value whose memory it shows; itself if it has its own
+    written : of a root: whether its memory is written to
+    outside : of a root: whether its memory exists before the call
+    """
+
+    __slots__ = ("contiguous", "dtype", "outside", "root", "scalar", "shape", "source", "written")
+
+    def __init__(self, value: Any, source: Any, root: Var | None = None) -> None:
+        self.shape: tuple[int, ...] = value.shape
+        self.dtype: np.dtype[Any] = value.dtype
+        self.scalar = not isinstance(value, ndarray)
+        self.contiguous = self.scalar or value.flags.c_contiguous
+        self.source = source
+        self.root = self if root is None else root
+        self.written = False
+        self.outside = False
+
+
+class Step:
+    """One call: `results = function(*args, **options)`.
+
+    Attributes
+    ----------
+    function : what is called
+    args, options : with a `Var` wherever there was a traced or captured array, also inside of lists and tuples
+    results : a `Var`, a tuple of them (and of plain values), or None
+    writes : the roots that it writes to
+    quiet : whether NumPy's floating-point warnings were off
+    line : file and line of the user's program that asked for it
+    """
+
+    __slots__ = ("args", "function", "line", "options", "quiet", "results", "writes")
+
+    def __init__(self, function: Any, args: tuple[Any, ...], options: dict[str, Any], quiet: bool, line: Line) -> None:
+        self.function, self.args, self.options = function, args, options
+        self.quiet, self.line = quiet, line
+        self.results: Any = None
+        self.writes: tuple[Var, ...] = ()
+
+
+class Guard:
+    """A decision: the program goes on as traced only if `kind` of the value gives `outcome` again.
+
+    Attributes
+    ----------
+    var : the value
+    kind : "bool", "int" (and so on: what was asked of it), "equal" for a whole array, "shape" for one whose length
+        depends on values, "no NaN" for the engine's question whether a gradient must be taken again with care
+    outcome : what came of it
+    line : file and line of the user's program
+    """
+
+    __slots__ = ("kind", "line", "outcome", "var")
+
+    def __init__(self, var: Var, kind: str, outcome: Any, line: Line) -> None:
+        self.var, self.kind, self.outcome, self.line = var, kind, outcome, line
+
+
+class Method:
+    """A method of an array or a generator, as a function."""
+
+    def __init__(self, name: str) -> None:
+        self.name = self.__name__ = name
+
+    def __call__(self, x: Any, *args: Any, **options: Any) -> Any:
+        return getattr(x, self.name)(*args, **options)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+
+WRITTEN["astype"] = Method("astype")
+
+
+class Property(Method):
+    """A property of an array, as a function."""
+
+    def __call__(self, x: Any, *args: Any, **options: Any) -> Any:
+        return getattr(x, self.name)
+
+
+def inner(x: Any, change: Callable[[Any], Any]) -> Any:
+    """Replace what stands in an argument, also inside of lists, tuples, dictionaries and slices."""
+    kind = type(x)
+    if kind is tuple or kind is list:
+        return kind([inner(part, change) for part in x])
+    if kind is dict:
+        return {key: inner(part, change) for key, part in x.items()}
+    if kind is slice:
+        return slice(inner(x.start, change), inner(x.stop, change), inner(x.step, change))
+    return change(x)
+
+
+def operands(x: Any) -> Iterator[Var]:
+    """Every Var in an argument."""
+    kind = type(x)
+    if kind is Var:
+        yield x
+    elif kind is tuple or kind is list:
+        for part in x:
+            yield from operands(part)
+    elif kind is dict:
+        yield from operands(list(x.values()))
+    elif kind is slice:
+        yield from operands((x.start, x.stop, x.step))
+
+
+def users_line() -> Line:
+    """File and line of the traced function that called NumPy, or chainrule, now; ("", 0) for what a walk adds."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_ours(frame.f_globals.get("__name__")):
+        if frame.f_code.co_name == "_traced":
+            return "", 0
+        frame = frame.f_back
+    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
+
+
+class Trace:
+    """The calls of one run, in order.
+
+    Attributes
+    ----------
+    steps : list of Step and Guard
+    captured : by identity, the arrays that were there before or came from calls with nothing traced in them:
+        (array, Var, checksum)
+    wrote_outside : whether memory that exists before the call was written to
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[Step | Guard] = []
+        self.captured: dict[int, tuple[Any, Var, int]] = {}
+        self.wrote_outside = False
+        self._roots: dict[int, Var] = {}
+        self._alive: list[Any] = []  # so that no identity comes twice
+        self._loud = np.geterr()
+
+    # -- what goes in ------------------------------------------------------------------------------------------------
+    def argument(self, value: Any) -> Any:
+        """Stand for an array, a NumPy scalar or a random generator that is passed in."""
+        if isinstance(value, np.random.Generator):
+            return traced_generator()(self, value)
+        var = Var(value, None)
+        if not var.scalar:
+            var = self._placed(value, var)
+            var.root.outside = True
+        return Traced(self, value, var)
+
+    def _placed(self, value: Any, var: Var) -> Var:
+        """Find whose memory a value shows."""
+        owner = value
+        while isinstance(owner.base, ndarray) and type(owner) is not Lease:
+            owner = owner.base
+        var.root = self._roots.setdefault(id(owner), var)
+        self._alive += (value, owner)
+        return var
+
+    def _captured(self, array: Any) -> Var:
+        known = self.captured.get(id(array))
+        if known is None:
+            var = self._placed(array, Var(array, array))
+            var.root.outside = True
+            self.captured[id(array)] = array, var, checksum(array)
+            return var
+        return known[1]
+
+    def check_captured(self) -> None:
+        """Raise if an array was used and then changed by a call with nothing traced in it, which is not written down.
+
+        Raises
+        ------
+        UntraceableError
+        """
+        for array, var, before in self.captured.values():
+            if not var.root.written and checksum(array) != before:
+                raise UntraceableError(
+                    f"an array of shape {array.shape} was used and then changed by plain NumPy inside of the function"
+                )
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+    def apply(self, function: Any, args: tuple[Any, ...], options: dict[str, Any], writes: Sequence[Any] = ()) -> Any:
+        """Call a function, and write it down.
+
+        Parameters
+        ----------
+        function : callable
+        args, options : with traced arrays in them
+        writes : those arguments that it writes to
+        """
+        if any(isinstance(x, ndarray) for x in writes):
+            raise UntraceableError(
+                "it writes to a plain array; make what is written to inside of the function, from an argument: "
+                "np.zeros_like(x), np.zeros_like(x, shape=shape)"
+            )
+        values = inner(args, value_of)
+        value = function(*values, **inner(options, value_of))
+        if function in STATIC:
+            return value
+        quiet = np.geterr() != self._loud
+        step = Step(function, inner(args, self._var), inner(options, self._var), quiet, users_line())
+        if writes:
+            step.writes = tuple({self._var(x).root: None for x in writes})
+            for root in step.writes:
+                root.written = True
+                self.wrote_outside |= root.outside
+        self.steps.append(step)
+        for target in writes:  # the result of out= is that array itself
+            if value is value_of(target):
+                return target
+        result, step.results = self._results(value, step)
+        if self._length_varies(step):
+            self.steps += [Guard(var, "shape", var.shape, step.line) for var in operands((step.results,))]
+        return result
+
+    def _length_varies(self, step: Step) -> bool:
+        """Whether the shape of a result depends on values."""
+        if isinstance(step.function, np.ufunc) or step.function is operator.setitem:
+            return False
+        name = getattr(step.function, "__name__", "").strip("_")
+        if name == "where":
+            return len(step.args) == 1
+        chosen = [*operands(step.args[1:]), *operands(step.options)]
+        return name in VARYING or (name == "repeat" and bool(chosen)) or any(var.dtype == np.bool for var in chosen)
+
+    def _results(self, value: Any, step: Step) -> tuple[Any, Any]:
+        if isinstance(value, ndarray | np.generic):
+            if value.dtype.hasobject:
+                raise UntraceableError(f"{step.function.__name__} gave an array of Python objects")
+            var = Var(value, step)
+            if not var.scalar:
+                self._placed(value, var)
+            return Traced(self, value, var), var
+        if isinstance(value, tuple | list):
+            pairs = [self._results(part, step) for part in value]
+            parts = [part for part, _ in pairs]
+            make = type(value)
+            return (make(*parts) if hasattr(value, "_fields") else make(parts)), tuple(var for _, var in pairs)
+        if isinstance(value, bool | int | float | complex | str):  # np.allclose, np.array_equal: the program goes by it
+            var = Var(np.asarray(value), step)
+            self.steps.append(Guard(var, "equal", value, step.line))
+            return value, var
+        if value is None:
+            return None, None
+        raise UntraceableError(f"{step.function.__name__} gave a {type(value).__name__}, which is no array")
+
+    def guard(self, traced: Traced, kind: str, outcome: Any) -> Any:
+        """Note a decision."""
+        self.steps.append(Guard(traced.var, kind, outcome, users_line()))
+        return outcome
+
+    def _var(self, x: Any) -> Any:
+        if isinstance(x, Traced | Draws):
+            if x.trace is not self:
+                raise UntraceableError("an array of another call was stored somewhere and used here")
+            return x.var
+        if isinstance(x, ndarray):
+            return self._captured(x)
+        if isinstance(x, Tensor):  # only a constant can come here: others dispatch before
+            return self._var(x.data)
+        return x
+
+
+def checksum(array: Any) -> int:
+    """A number that changes with the content."""
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data) if array.dtype.kind in "biufc" else 0
+
+
+def value_of(x: Any) -> Any:
+    """The concrete value of what may be traced."""
+    return x.value if isinstance(x, Traced | Draws) else x
+
+
+def _operator(function: Any, reflected: bool = False) -> Any:
+    def operate(self: Traced, other: Any) -> Any:
+        if isinstance(other, Tensor) or not isinstance(other, OPERANDS):
+            return NotImplemented
+        return self.trace.apply(function, (other, self) if reflected else (self, other), {})
+
+    return operate
+
+
+def _in_place(ufunc: np.ufunc, function: Any) -> Any:
+    def operate(self: Traced, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            return NotImplemented
+        if not self.ndim:
+            return self.trace.apply(function, (self, other), {})
+        return self.trace.apply(ufunc, (self, other), {"out": (self,)}, [self])
+
+    return operate
+
+
+class Traced(NDArrayOperatorsMixin):
+    """An array, or NumPy scalar, of a trace."""
+
+    __slots__ = ("trace", "value", "var")
+    __array_priority__ = 500.0  # Tensors come first
+
+    def __init__(self, trace: Trace, value: Any, var: Var) -> None:
+        self.trace, self.value, self.var = trace, value, var
+
+    # -- NumPy's protocols ---------------------------------------------------------------------------------------------
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        out = tuple(options.get("out", ()))
+        if any(isinstance(x, Tensor) for x in (*inputs, *out)):
+            return NotImplemented
+        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        writes = [x for x in out if x is not None]
+        if method == "at":
+            writes = [inputs[0]]
+        result = self.trace.apply(function, inputs, options, writes)
+        if len(writes) == ufunc.nout > 1:
+            return out
+        return result
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if any(issubclass(kind, Tensor) for kind in types):
+            return NotImplemented
+        out = options.get("out")
+        writes = [] if out is None else list(out) if type(out) is tuple else [out]
+        if function in (np.copyto, np.put, np.putmask, np.place, np.fill_diagonal, np.put_along_axis):
+            writes = [args[0] if args else next(iter(options.values()))]
+        return self.trace.apply(function, args, options, writes)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise UntraceableError(
+            "the function turns an array that is being traced into a plain one (np.asarray, an assignment to an "
+            "element of a plain array, a library that does not know NumPy's protocols)"
+        )
+
+    @staticmethod
+    def _record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if any(isinstance(x, Tensor) for x in operands):
+            return record(rule, operands, rest, options)
+        trace = next(x.trace for x in parts_in((operands, rest, options)))
+        if rule.name == "identity":
+            return operands[0]
+        return trace.apply(WRITTEN.get(rule.name, rule.value), (*operands, *rest), options)
+
+    @property
+    def data(self) -> Traced:
+        """What a Tensor's rules call the plain array: itself."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PLAIN:
+            return getattr(self.value, name)
+        if name in SHOWN:
+            return self.trace.apply(Property(name), (self,), {})
+        if name in METHODS:
+            return lambda *args, **options: self._method(name, args, options)
+        raise AttributeError(f"a traced array has no attribute {name!r}")
+
+    def _method(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        writes = [self] if name in WRITING else []
+        if options.get("out") is not None:
+            writes = [options["out"]]
+        return self.trace.apply(Method(name), (self, *args), options, writes)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.trace.apply(operator.getitem, (self, index), {})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(value, Tensor):
+            value = value.data
+        self.trace.apply(operator.setitem, (self, index, value), {}, [self])
+
+    # -- decisions -------------------------------------------------------------------------------------------------
+    def __bool__(self) -> bool:
+        return bool(self.trace.guard(self, "bool", bool(self.value)))
+
+    def __int__(self) -> int:
+        return int(self.trace.guard(self, "int", int(self.value)))
+
+    def __index__(self) -> int:
+        return int(self.trace.guard(self, "index", operator.index(self.value)))
+
+    def __float__(self) -> float:
+        return float(self.trace.guard(self, "float", float(self.value)))
+
+    def __complex__(self) -> complex:
+        return complex(self.trace.guard(self, "complex", complex(self.value)))
+
+    def item(self, *args: Any) -> Any:
+        """Take a number out."""
+        picked = self.trace.apply(operator.getitem, (self.ravel() if self.ndim else self, args or ()), {})
+        return self.trace.guard(picked, "item", self.value.item(*args))
+
+    def tolist(self) -> Any:
+        """Take the numbers out."""
+        self.trace.guard(self, "array", np.array(self.value))
+        return self.value.tolist()
+
+    # -- the rest of an array --------------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self.value)))
+
+    def __contains__(self, x: Any) -> bool:
+        return bool((self == x).any())
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+
+def parts_in(x: Any) -> Iterator[Any]:
+    """Every traced array in an argument."""
+    if isinstance(x, Traced):
+        yield x
+    elif isinstance(x, tuple | list):
+        for part in x:
+            yield from parts_in(part)
+    elif isinstance(x, dict):
+        yield from parts_in(list(x.values()))
+
+
+# Python's operators are not NumPy's functions for `**`, and, of complex scalars, for products: they stay what they are.
+OPERANDS = (Traced, ndarray, np.generic, int, float, complex)
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
+    _function = getattr(operator, _name)
+    setattr(Traced, f"__{_name}__", _operator(_function))
+    setattr(Traced, f"__r{_name}__", _operator(_function, reflected=True))
+    _ufunc = {"sub": "subtract", "mul": "multiply", "truediv": "divide", "mod": "remainder"}.get(_name, _name)
+    _ufunc = {"floordiv": "floor_divide", "pow": "power"}.get(_ufunc, _ufunc)
+    setattr(Traced, f"__i{_name}__", _in_place(getattr(np, _ufunc), _function))
+
+
+class Draws:
+    """What a random generator that is an argument has: its draws are steps, which draw anew in each call."""
+
+    def __init__(self, trace: Trace, value: Any) -> None:
+        super().__init__(value.bit_generator)  # type: ignore[call-arg]
+        self.trace, self.value = trace, value
+        self.var = Var(np.empty(()), None)
+        self.var.outside = True
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("trace", "value", "var", "bit_generator"):
+            return object.__getattribute__(self, name)
+        return lambda *args, **options: self.trace.apply(Method(name), (self, *args), options, [self])
+
+
+@cache
+def traced_generator() -> Any:
+    """The class of a traced generator; made when it is first needed, for importing numpy.random takes its time."""
+    return type("Draws", (Draws, np.random.Generator), {})
