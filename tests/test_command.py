@@ -1,6 +1,8 @@
 """The command line: as a user runs it, in a process of its own."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -39,6 +41,13 @@ def test_the_example():
     ]
     assert f"= {2 * s * (1 - s):.6g}" in blocks  # in x
     assert "∂y/∂b = ∂y/∂v₁ · ∂v₁/∂b" in blocks
+
+
+def test_the_readme_shows_what_is_printed():
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    pattern = re.compile(r"^    python -m chainrule (.*?)$.*?^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    command, shown = pattern.search(readme).groups()
+    assert run(*shlex.split(command)).stdout.startswith(shown)
 
 
 def test_matrices_and_wrt():

@@ -1,7 +1,9 @@
 """Explanations: the course's equations, names, folding, and numbers that are the engine's."""
 
 import math
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,7 +196,7 @@ def test_paths_are_added_and_it_says_so():
     f = x * w + np.sin(x)
     explanation = cr.explain(f, x)
     assert lines(explanation) == [
-        "∂f/∂x = ∂f/∂v₁ · ∂v₁/∂x",
+        "df/dx = ∂f/∂v₁ · ∂v₁/∂x",
         "+ ∂f/∂v₂ · ∂v₂/∂x",
         "(2 paths, whose products are added)",
         "= 1 · w",
@@ -214,11 +216,17 @@ def test_what_paths_share_is_factored_out():
     text = str(explanation)
     assert "there are 2 paths from y to x; what they share is factored out" in text
     assert lines(explanation, 1)[:3] == [
-        "∂v₂/∂x = ∂v₂/∂x",
+        "dv₂/dx = ∂v₂/∂x",
         "+ ∂v₂/∂v₁ · ∂v₁/∂x",
         "(2 paths, whose products are added)",
     ]
     np.testing.assert_allclose(explanation.derivatives[0].value, [-2.0, 0.0, 2.0])
+
+
+def test_constants_are_put_in():
+    x = Tensor(2.0)
+    y = x**3 / 3 + 2 * x
+    assert lines(cr.explain(y, x))[3:5] == ["= 1 · 2", "+ 1 · 1/3 · 3·x²"]
 
 
 def test_an_exponential_number_of_paths():
@@ -377,6 +385,19 @@ def test_forms():
     assert "<x>" not in explanation.html
     assert explanation._repr_latex_() == f"$$\n{explanation.latex}\n$$"
     assert repr(explanation) == str(explanation)
+
+
+def test_the_page_shows_what_is_printed(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "howto" / "explain.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for code in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(code, namespace)
+    printed = capsys.readouterr().out
+    shown = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) >= 4
+    for text in shown:
+        assert text.strip() in printed
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def explain_expression(expression: str, given: Sequence[str], wrt: str | None) -
     y: Any = evaluate(tree, values)
     if not wanted or not isinstance(y, Tensor):
         raise ValueError(f"{expression} depends on no name: there is nothing to differentiate in")
-    return y, explained(y, [values[name] for name in wanted], None)
+    return y, explained(y, [values[name] for name in wanted], values.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

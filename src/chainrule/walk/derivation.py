@@ -26,7 +26,7 @@ __all__ = [
     "Repeat",
     "Written",
     "named",
-    "partial",
+    "quotient",
 ]
 
 GREEK = {
@@ -39,7 +39,7 @@ LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 NUMBERED = re.compile(r"([^\W\d_]+)_?(\d+)$")
 WIDTH = 100  # of a line of text, where it can be broken
 SMALL = 6  # elements of an array that is written out
-LONG = 160  # characters of a product that is still worth writing out to the end
+LONG = 100  # characters of a product that is still worth writing out to the end
 
 
 class Written(NamedTuple):
@@ -91,8 +91,8 @@ class Factor:
 
     @property
     def symbol(self) -> Written:
-        """∂of/∂by."""
-        return partial(self.of, self.by)
+        """∂of/∂by, or of the sum over several paths dof/dby."""
+        return quotient(self.of, self.by, self.count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +152,8 @@ class Derivative:
     ----------
     of, by : the two quantities
     paths : what adds up: one product, or one for each (kind of) path between the two
-    count : number of paths
+    count : number of products that add up, shown or not
+    ways : number of paths in all, also those that are hidden in a factor that is a sum itself
     value : the derivative, as `backward` computes it
     """
 
@@ -160,7 +161,13 @@ class Derivative:
     by: Written
     paths: tuple[Product, ...]
     count: int
+    ways: int
     value: Any
+
+    @property
+    def symbol(self) -> Written:
+        """∂of/∂by, or of several paths dof/dby."""
+        return quotient(self.of, self.by, self.ways)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,15 +299,15 @@ EQUALS, PLUS, COMMENT = Written("=", "="), Written("+", "+"), Written(" ", "")
 Row = tuple[Written, list[list[Written]]]  # a sign, and terms of factors
 
 
-def partial(of: Written, by: Written) -> Written:
-    """∂of/∂by."""
-    return Written(f"∂{of.text}/∂{by.text}", rf"\frac{{\partial {of.latex}}}{{\partial {by.latex}}}")
+def quotient(of: Written, by: Written, ways: int) -> Written:
+    """∂of/∂by for what one path gives, dof/dby for the sum over several ways."""
+    sign, tex = ("d", r"\mathrm{d}") if ways > 1 else ("∂", r"\partial")
+    return Written(f"{sign}{of.text}/{sign}{by.text}", rf"\frac{{{tex} {of.latex}}}{{{tex} {by.latex}}}")
 
 
 def _equations(derivative: Derivative) -> Iterator[tuple[Written, list[Row]]]:
     """The lines of the derivation, and below them those of each factor that is a sum over paths itself."""
-    head = partial(derivative.of, derivative.by)
-    yield head, _rows(head, derivative.paths, derivative.count, derivative.value)
+    yield derivative.symbol, _rows(derivative.symbol, derivative.paths, derivative.count, derivative.value)
     for path in derivative.paths:
         for factor in path.factors:
             if factor.count > 1:
@@ -407,7 +414,7 @@ def _steps(derivative: Derivative) -> Iterator[tuple[str, list[Sequence[str | Wr
                 continue
             rows.append(_step(part))
         which = f", path {number} of {derivative.count:,}" if derivative.count > 1 else ""
-        title = f"∂{derivative.of.text}/∂{derivative.by.text} step by step{which} (G: the product so far)"
+        title = f"{derivative.symbol.text} step by step{which} (G: the product so far)"
         yield title, [["factor", "local derivative", "its value", "G", ""], *rows]
 
 
@@ -461,7 +468,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["   ".join(c.ljust(w) for c, w in zip(row, widths, strict=True) if w).rstrip() for row in rows]
 
 
-FRACTION = re.compile(r"(∂[^\s/()]+)/(∂[^\s·()]+)")
+FRACTION = re.compile(r"(?<!\w)([∂d][^\s/()·]+)/([∂d][^\s·()]+)")
 
 
 def _typeset(text: str) -> str:

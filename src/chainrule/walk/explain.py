@@ -8,11 +8,10 @@ made by the rules of reverse mode, one factor after the other, so the last one i
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, pairwise
 from math import prod
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +34,9 @@ from .derivation import (
     Repeat,
     Written,
     named,
-    partial,
+    quotient,
 )
-from .naming import Names
+from .naming import Names, variables_of
 from .paths import MANY, Between, Edge, Links, Plan, is_one, patterns, rules_of
 from .pull import compiled, has_nan, pull, started
 
@@ -104,11 +103,11 @@ def explain(y: Tensor, wrt: Tensor | Sequence[Tensor]) -> Explanation:
       ∂y/∂v    cos(v)             0.96017     0.96017
       ∂v/∂w    x                  3           2.88051
     """
-    return explained(y, wrt, sys._getframe(1))
+    return explained(y, wrt, variables_of(sys._getframe(1)))
 
 
-def explained(y: Tensor, wrt: Tensor | Sequence[Tensor], frame: FrameType | None) -> Explanation:
-    """Explain, with the names that variables have in `frame`."""
+def explained(y: Tensor, wrt: Tensor | Sequence[Tensor], held: Iterable[tuple[str, Any]]) -> Explanation:
+    """Explain, with names from `held`: pairs of a name and what it names."""
     if not isinstance(y, Tensor) or y.node is None:
         raise OutputError(f"explain() of {describe(y)}, which has no graph: explain what was computed from a leaf")
     asked: list[Any] = list(wrt) if isinstance(wrt, list | tuple) else [wrt]
@@ -119,7 +118,7 @@ def explained(y: Tensor, wrt: Tensor | Sequence[Tensor], frame: FrameType | None
     if gone is not None:
         raise FreedGraphError(f"explain(): {gone.reason}")
     targets = {_node_of(target, nodes): target for target in asked}
-    names = Names(y, targets, nodes, frontier, frame)
+    names = Names(y, targets, nodes, frontier, held)
     graphs = [Between(y.node, target, nodes, names.given) for target in targets]
     needed = {node for graph in graphs for node in graph.edges}
     names.number(node for node in nodes if node in needed)
@@ -226,7 +225,7 @@ class _Derivation:
         if len(spans) == 1:
             factor = self._factor(*spans[0])
             if factor.count > 1:
-                return Derivative(head, by, factor.paths, factor.count, self.total)
+                return Derivative(head, by, factor.paths, factor.count, factor.count, self.total)
         plan = self._plan(spans)
         if plan is None:  # long even when folded: cut it only where the user has named something
             inner = [bottom for _, bottom in spans[:-1] if bottom in self.names.given]
@@ -240,7 +239,7 @@ class _Derivation:
         if ways > 1:
             number = f"{'more than ' * (ways >= MANY)}{ways:,} paths"
             self.notes.append(f"there are {number} from {head.text} to {by.text}; what they share is factored out")
-        return Derivative(head, by, (Product(tuple(parts), len(spans), 1, self.total),), 1, self.total)
+        return Derivative(head, by, (Product(tuple(parts), len(spans), 1, self.total),), 1, ways, self.total)
 
     def _plan(self, spans: list[tuple[Node, Node]]) -> Plan | None:
         """How to fold spans if there are many, or None if that does not make them few."""
@@ -254,12 +253,11 @@ class _Derivation:
             return self._direct(top, bottom, links, self.products.get(top), self.products.get(bottom))
         of, by, product = self._name(top), self._name(bottom), self.products.get(bottom)
         ways = self.graph.ways(top, bottom)
-        symbol = partial(of, by)
         if ways == 1:
             steps = len(self.graph.inside(top, bottom)) - 1
-            return Factor(of, by, symbol, product=product, notes=(f"{steps:,} operations",))
+            return Factor(of, by, quotient(of, by, 1), product=product, notes=(f"{steps:,} operations",))
         paths = self._paths(top, bottom)
-        return Factor(of, by, symbol, acts="sum", product=product, paths=tuple(paths), count=ways)
+        return Factor(of, by, quotient(of, by, ways), acts="sum", product=product, paths=tuple(paths), count=ways)
 
     def _direct(self, top: Node, bottom: Node, links: Links, before: Any, product: Any) -> Factor:
         """The factor of an edge."""
@@ -289,9 +287,14 @@ class _Derivation:
         """The local derivative of a node in one operand."""
         rule = node.rule
         if not rule.partials:
-            ranks = [len(operand.shape) for operand in node.operands]
-            if len(slots) == 1 and slots[0] < len(rule.factors) and max(ranks) <= rule.factor_rank:
-                return self._by_hand(node, rule.factors[slots[0]])
+            rank = max(len(operand.shape) for operand in node.operands)
+            if max(slots) < len(rule.factors) and rank <= rule.factor_rank:
+                terms = [self._by_hand(node, rule.factors[slot]) for slot in slots]
+                if len(terms) == 1:
+                    return terms[0]
+                if all(term.acts == "elementwise" for term in terms):  # x·x of a vector
+                    full = _added([term.in_full or term.derivative for term in terms])
+                    return _Local(_added([term.derivative for term in terms]), None, full, "elementwise")
             return _Local(self._primed(node, _called(rule, slots), False), None, None, "rule")
         trees = [_conjugated(rule, partial_trees(rule)[slot]) for slot in slots]
         with suppress(ArithmeticError):  # 1/0: then it says 1/0
@@ -315,6 +318,8 @@ class _Derivation:
             terms = [part for part in parts if not formula.is_number(part, 0)]
             if tree.rule.name == "add" and len(terms) == 1:
                 return terms[0]
+            if tree.rule.name == "divide" and all(map(formula.is_number, parts)):
+                return tree  # 1/3 says more than 0.333333
             return self.builder.make(tree.rule.name, *parts)
         if not formula.is_number(tree) and tree.name in LETTERS:
             operand = node.operands[LETTERS.index(tree.name)]
@@ -363,8 +368,7 @@ class _Derivation:
             )
             return _Local(plain, None, _unbroken(full), acts)
         if core == "1/n":
-            share = prod(node.operands[0].shape) // max(1, prod(node.shape))
-            written = Written(f"1/{share}", rf"\frac{{1}}{{{share}}}")
+            written = Written(f"1/{_averaged(node)}", rf"\frac{{1}}{{{_averaged(node)}}}")
         elif "[]" in core:
             index = f"[{formula.index_of(node)}]"
             written = Written(
@@ -387,7 +391,9 @@ class _Derivation:
         """The local derivative itself, where it is a number, an array that multiplies elementwise, or a matrix."""
         rule = node.rule
         if not rule.partials:
-            pattern = rule.factors[slots[0]].strip("□·") if slots[0] < len(rule.factors) else ""
+            pattern = rule.factors[slots[0]].strip("□·") if len(slots) == 1 and slots[0] < len(rule.factors) else ""
+            if pattern in ("1", "1/n"):
+                return 1.0 if pattern == "1" else 1 / _averaged(node)
             if pattern[:1] not in LETTERS or pattern[1:] != "ᵀ":
                 return None
             other = node.operands[LETTERS.index(pattern[0])].value
@@ -491,6 +497,11 @@ def _stretched(node: Node, slots: tuple[int, ...]) -> Iterator[str]:
         yield f"summed over ax{'ie'[len(axes) > 1]}s {', '.join(map(str, axes))}, which broadcasting stretched"
 
 
+def _averaged(node: Node) -> int:
+    """How many elements a mean is over."""
+    return prod(node.operands[0].shape) // max(1, prod(node.shape))
+
+
 def _conjugated(rule: Rule, tree: Node) -> Node:
     return formulas.make("conjugate", tree) if rule.conjugate and formula.names(tree) else tree
 
@@ -513,6 +524,11 @@ def _sum(terms: list[list[Shown]]) -> Written:
         bare = len(shown) == 1 and shown[0][1] >= PRODUCT and text[0] not in "−-"
         found.append(text if bare else rf"\left({text}\right)" if style else f"({text})")
     return Written(*found)
+
+
+def _added(terms: list[Written]) -> Written:
+    text, latex = (" + ".join(term[style] for term in terms) for style in (0, 1))
+    return Written(f"({text})", rf"\left({latex}\right)")
 
 
 def _unbroken(written: Written) -> Written | None:

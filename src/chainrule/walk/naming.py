@@ -19,7 +19,7 @@ from ..graph import Gone, Node
 from ..tensor import Tensor
 from .derivation import Written, named
 
-__all__ = ["Names"]
+__all__ = ["Names", "variables_of"]
 
 IN_LINE = 8  # operations written into one expression
 IN_FULL = 24  # the same where everything is written out
@@ -28,7 +28,7 @@ SMALL = 10_000  # elements of the largest array that is computed again because i
 
 
 class Names:
-    """Names for the nodes that `y` was computed from.
+    """Names for the nodes that `y` was computed from; `held` are pairs of a name and what it names, tensors or not.
 
     Attributes
     ----------
@@ -38,7 +38,12 @@ class Names:
     """
 
     def __init__(
-        self, y: Tensor, targets: dict[Node, Tensor], nodes: list[Node], frontier: set[Node], frame: Any
+        self,
+        y: Tensor,
+        targets: dict[Node, Tensor],
+        nodes: list[Node],
+        frontier: set[Node],
+        held: Iterable[tuple[str, Any]],
     ) -> None:
         assert y.node is not None
         self.values = {y.node: y.data, **{node: target.data for node, target in targets.items()}}
@@ -48,7 +53,7 @@ class Names:
         wanted = {*nodes, *frontier}
         arrays = {id(node.value): node for node in frontier if isinstance(node.value, np.ndarray)}
         variables: dict[Node, list[str]] = {}
-        for name, value in _variables(frame):
+        for name, value in held:
             node = arrays.get(id(value))
             if isinstance(value, Tensor):
                 node = value.node
@@ -154,10 +159,8 @@ def _constant(node: Node) -> Written:
 
 
 # -- variables -----------------------------------------------------------------------------------------------------
-def _variables(frame: FrameType | None) -> Iterator[tuple[str, Any]]:
+def variables_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
     """Names and values where a function was called: local variables, those of the module, and then what these hold."""
-    if frame is None:
-        return
     variables = {**frame.f_globals, **frame.f_locals}
     variables = {name: value for name, value in variables.items() if name.isidentifier() and name[0] != "_"}
     order = sorted(variables, key=lambda name: name not in frame.f_locals)
