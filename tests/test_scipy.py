@@ -27,7 +27,9 @@ except MissingExtraError as error:
 """
 
 
-@pytest.mark.parametrize("module", ["special", "stats", "integrate", "interpolate", "linalg", "optimize", "signal"])
+@pytest.mark.parametrize(
+    "module", ["special", "stats", "integrate", "interpolate", "linalg", "optimize", "signal", "sparse.linalg"]
+)
 def test_without_scipy_the_error_names_the_extra(module: str) -> None:
     code = WITHOUT_SCIPY.format(module=module)
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -44,7 +46,7 @@ print(float(cr.grad(scipy.special.gammaln)(1.0)))
     assert abs(float(printed) + 0.5772156649015329) < 1e-15
 
 
-@pytest.mark.parametrize("module", ["integrate", "interpolate", "linalg", "optimize", "signal"])
+@pytest.mark.parametrize("module", ["integrate", "interpolate", "linalg", "optimize", "signal", "sparse.linalg"])
 def test_every_name_of_scipy_is_declared(module: str) -> None:
     theirs, ours = (importlib.import_module(f"{package}.{module}") for package in ("scipy", "chainrule.scipy"))
     public = {name for name in vars(theirs) if not name.startswith("_") and not inspect.ismodule(getattr(theirs, name))}
@@ -65,7 +67,7 @@ def test_a_value_that_the_operations_do_not_give_warns() -> None:
         namespace.exactly(np.array([2.0, 4.1]), t * 2)
 
 
-@pytest.mark.parametrize("module", ["integrate", "interpolate", "linalg", "optimize", "signal"])
+@pytest.mark.parametrize("module", ["integrate", "interpolate", "linalg", "optimize", "signal", "sparse.linalg"])
 def test_docstrings_say_where_functions_are_differentiable(module: str) -> None:
     ours = importlib.import_module(f"chainrule.scipy.{module}")
     for name, kind in ours.here.kinds.items():
