@@ -1,0 +1,235 @@
+"""What a kernel is to compute: a group of operations over a box of m rows and n columns, as plain data.
+
+A group says nothing of sizes: they are arguments of the compiled kernel.  Its values are numbered, inputs first, then
+operations in order; an operation refers to operands by number, and a float among its operands is a constant in the
+dtype of the other operands.  Every value has a kind:
+
+======== =============================== ==================================================
+kind     as an input or output           where it comes from inside a group
+======== =============================== ==================================================
+full     a C-contiguous array (m, n)     elementwise operations
+row      n elements, the same per row    elementwise operations of rows; a reduction over axis 0
+column   m elements, one per row         elementwise operations of columns; a reduction over axis 1
+scalar   one element, or a number        elementwise operations of scalars; a reduction over both
+======== =============================== ==================================================
+
+A reduction is of a full value, or of a column's m elements to a scalar.  A column that one gives may be an operand of
+further operations (softmax is one group: max, subtract, exp, sum, divide); rows and scalars that reductions give are
+results only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .functions import exact_ops
+
+__all__ = ["REDUCTIONS", "Group", "Input", "Kind", "Op", "Output", "Plan", "plan"]
+
+Kind = Literal["full", "row", "column", "scalar"]
+
+REDUCTIONS = ("sum", "max", "min")
+_KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
+_DTYPES = ("f4", "f8", "i4", "i8", "bool")
+_COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
+_SIMPLE = exact_ops - {"divide", "reciprocal", "sqrt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An array or number that a group reads.
+
+    Parameters
+    ----------
+    dtype : {"f4", "f8", "i4", "i8", "bool"}
+    kind : {"full", "row", "column", "scalar"}
+    """
+
+    dtype: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation.
+
+    Parameters
+    ----------
+    name : str
+        Of the NumPy function; further "sigmoid", "erf", "erfc", "ndtr", "astype"; of reductions "sum", "max", "min".
+    args : tuple of int or float
+        An int is the number of a value, a float is a constant.
+    dtype : str
+        Of the result.  Operands of arithmetic have this dtype too; operands of comparisons have one dtype among them.
+    kind : {None, "column", "row", "scalar"}
+        Of a reduction: what it leaves.  None for the elementwise operations.
+    """
+
+    name: str
+    args: tuple[int | float, ...]
+    dtype: str
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A value that the kernel writes.
+
+    Parameters
+    ----------
+    value : int
+        Its number.
+    kind : {"full", "row", "column", "scalar"}
+        The value's own, or one that it broadcasts to: any value can be written as "full".
+    """
+
+    value: int
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one kernel computes; see the top of this module."""
+
+    inputs: tuple[Input, ...]
+    ops: tuple[Op, ...]
+    outputs: tuple[Output, ...]
+
+    def dtype(self, value: int) -> str:
+        """The dtype of a value."""
+        inside = value - len(self.inputs)
+        return self.inputs[value].dtype if inside < 0 else self.ops[inside].dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a group is computed: a row at a time, in passes over its columns, as each reduction over a row needs one.
+
+    Parameters
+    ----------
+    kinds : tuple
+        Of every value.
+    levels : tuple of int
+        How many passes must be complete before a value can be computed.
+    reduced : frozenset of int
+        The values that reductions over axis 0, or over everything, give.
+    passes : tuple of tuple of int
+        For each pass the values that it must produce: operands of reductions, and what is written as full.
+    computed : tuple of tuple of int
+        For each pass the values that it computes, in order, apart from columns and scalars.
+    kept : tuple of int
+        The values that a pass reads back because an earlier one has computed them, and they are costly.
+    in_place : frozenset of (int, int)
+        The pairs (output, input) that may be one memory: every element is read before it is written.
+    """
+
+    kinds: tuple[Kind, ...]
+    levels: tuple[int, ...]
+    reduced: frozenset[int]
+    passes: tuple[tuple[int, ...], ...]
+    computed: tuple[tuple[int, ...], ...]
+    kept: tuple[int, ...]
+    in_place: frozenset[tuple[int, int]]
+
+
+def plan(group: Group) -> Plan:
+    """Order a group's operations into passes.
+
+    Raises
+    ------
+    ValueError
+        If the description breaks the rules above; the message says which operation or output, and how.
+    """
+    first = len(group.inputs)
+    for number, given in enumerate(group.inputs):
+        if given.kind not in _KINDS or given.dtype not in _DTYPES:
+            raise ValueError(f"input {number}: unknown kind or dtype {given}")
+    kinds: list[Kind] = [given.kind for given in group.inputs]
+    levels = [0] * first
+    costs = [1] * first
+    reduced: set[int] = set()
+    for number, op in enumerate(group.ops, first):
+        operands = [arg for arg in op.args if isinstance(arg, int)]
+        if any(not 0 <= arg < number for arg in operands):
+            raise ValueError(f"value {number}, {op.name}: operands must be earlier values, not {op.args}")
+        if reduced & set(operands):
+            raise ValueError(f"value {number}, {op.name}: reductions over axis 0 or everything are results only")
+        if op.dtype not in _DTYPES:
+            raise ValueError(f"value {number}, {op.name}: unknown dtype {op.dtype!r}")
+        among = {kinds[arg] for arg in operands}
+        level = max([levels[arg] for arg in operands], default=0)
+        if (op.name in REDUCTIONS) != (op.kind is not None) or op.kind == "full":
+            raise ValueError(f"value {number}: reductions, and only they, have a kind, not full: {op}")
+        if op.kind is not None:
+            if len(operands) != 1 or len(op.args) != 1 or "f" not in op.dtype or group.dtype(operands[0]) != op.dtype:
+                raise ValueError(f"value {number}, {op.name}: one operand, f4 or f8, of the dtype of the result")
+            if kinds[operands[0]] != "full" and (kinds[operands[0]], op.kind) != ("column", "scalar"):
+                raise ValueError(f"value {number}, {op.name}: cannot reduce a {kinds[operands[0]]} to a {op.kind}")
+            kinds.append(op.kind)
+            levels.append(level + (op.kind == "column"))
+            costs.append(0)
+            if op.kind != "column":
+                reduced.add(number)
+            continue
+        wide, tall = bool(among & {"full", "row"}), bool(among & {"full", "column"})
+        kinds.append(("full" if tall else "row") if wide else "column" if tall else "scalar")
+        levels.append(level)
+        costs.append(sum(costs[arg] for arg in operands) + (1 if op.name in _SIMPLE else 10))
+    for number, out in enumerate(group.outputs):
+        kind = kinds[out.value] if 0 <= out.value < len(kinds) else None
+        if (
+            kind is None
+            or out.kind not in _KINDS
+            or (out.kind != kind and (out.kind != "full" or out.value in reduced))
+        ):
+            raise ValueError(f"output {number}: {out} of a value of kind {kind}")
+    return _passes(group, tuple(kinds), tuple(levels), costs, frozenset(reduced))
+
+
+def _passes(
+    group: Group, kinds: tuple[Kind, ...], levels: tuple[int, ...], costs: list[int], reduced: frozenset[int]
+) -> Plan:
+    first = len(group.inputs)
+    passes: list[list[int]] = [[] for _ in range(max(levels, default=0) + 1)]
+    for number, op in enumerate(group.ops, first):
+        if op.kind is not None and kinds[int(op.args[0])] == "full":
+            passes[levels[number] - (op.kind == "column")].append(number)
+    for out in group.outputs:
+        if out.kind == "full" or (out.kind == "row" and out.value not in reduced):
+            passes[levels[out.value]].append(out.value)
+    while passes and not passes[-1]:
+        passes.pop()
+    done: set[int] = set()
+    kept: list[int] = []
+    last_read: dict[int, int] = {}
+    computed = []
+    for number, roots in enumerate(passes):
+        wanted: set[int] = set()
+        stack = list(roots)
+        while stack:
+            value = stack.pop()
+            if value < first:
+                last_read[value] = number
+                continue
+            op = group.ops[value - first]
+            if op.kind is not None and value in roots:
+                stack += [arg for arg in op.args if isinstance(arg, int)]
+            elif kinds[value] in ("full", "row") and value not in wanted:
+                if value in done and costs[value] > _COSTLY:
+                    if value not in kept:
+                        kept.append(value)
+                    continue
+                wanted.add(value)
+                stack += [arg for arg in op.args if isinstance(arg, int)]
+        done |= wanted
+        computed.append(tuple(sorted(wanted)))
+    pairs = frozenset(
+        (o, i)
+        for o, out in enumerate(group.outputs)
+        for i, given in enumerate(group.inputs)
+        if given.kind == out.kind == "full"
+        and given.dtype == group.dtype(out.value)
+        and last_read.get(i, 0) <= levels[out.value]
+    )
+    return Plan(kinds, levels, reduced, tuple(map(tuple, passes)), tuple(computed), tuple(sorted(kept)), pairs)
