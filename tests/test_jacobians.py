@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pickle
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from oracle import difference, parts, spaced
 from test_peers import POINTS, call, evaluated, names_compared, operands
 from test_programs import program
-from test_sparse import programs
+from test_sparse import CALLS, programs
 
 import chainrule as cr
 from chainrule import errors, transforms
@@ -140,6 +141,33 @@ def test_every_function_has_rows_and_columns_in_batches(name):
     for mode in ("forward", *(["reverse"] if all(np.asarray(y).dtype.kind == "f" for y in values) else [])):
         found = cr.jacobian(f, which, mode=mode)(*args)
         np.testing.assert_allclose(matrix_of(found, values, args), desired, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_rows_of_drawn_calls(kind):
+    """Indices, axes and shapes of every kind, as cotangents in batches meet them."""
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(CALLS[kind])
+    def check(call):
+        args = [arg.astype(float)[()] for arg in call.args if np.isrealobj(arg)]
+        assume(len(args) == len(call.args) and sum(arg.size for arg in args) <= 30)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                results = parts(call.function(*args))
+            except (ValueError, TypeError, IndexError):
+                assume(False)
+            assume(all(np.all(np.isfinite(result)) and result.dtype.kind == "f" for result in results))
+            which = tuple(range(len(args)))
+            forward, reverse = (
+                cr.jacobian(lambda *xs: parts(call.function(*xs)), which, mode=mode)(*args)
+                for mode in ("forward", "reverse")
+            )
+        for one, other in zip(flatten(forward)[0], flatten(reverse)[0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
+
+    check()
 
 
 class Pair(NamedTuple):

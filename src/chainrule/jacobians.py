@@ -22,7 +22,6 @@ from .tree import flatten
 __all__ = ["elementwise_grad", "ggn_vp", "hessian", "hvp", "jacobian"]
 
 MODES = ("auto", "forward", "reverse")
-BUDGET = 2**18  # elements of the largest array of a walk, which then stays in the caches
 
 
 # -- arrays of derivatives -------------------------------------------------------------------------------------------
@@ -125,7 +124,7 @@ def _jacobian(
             "use mode='forward'"
         )
     seeded, reached = (inputs, outputs) if mode == "forward" else (outputs, inputs)
-    chunk = chunk_size or max(1, BUDGET // run.largest())
+    chunk = chunk_size or run.at_once()
     found = _in_chunks(run.push_each if mode == "forward" else run.pull_each, seeded, reached, chunk)
     if mode == "forward":
         blocks = [[_turned(found[i][j], x.ndim) for i, x in enumerate(inputs)] for j in range(len(outputs))]

@@ -15,7 +15,7 @@ from .colouring import columns_coloured, star_coloured
 from .errors import ConversionError, DataError, MissingExtraError, OutputError, PlanError
 from .graph import contexts
 from .tensor import Tensor, as_value, describe, plain, tensor_like
-from .transforms import grad, linearize, vjp
+from .transforms import Recorded, grad
 from .tree import flatten
 from .walk.sparsity import Program, hessian_pattern, jacobian_pattern, traced
 
@@ -115,22 +115,18 @@ class SparsityPlan:
         return _scipy_sparse().csr_array((data, self.columns, starts), shape=self.shape)
 
     def _evaluate(self, f: Callable[..., Any], point: _Point, dtype: Any) -> Any:
-        """One sweep per colour; what each shows goes to its entries."""
+        """One sweep per colour, many of them in one walk; what each shows goes to its entries."""
         data = np.empty(self.nnz, dtype)
-        multiply = self._product(f, point)
-        for colour in range(self.sweeps):
-            found = multiply((self.colours == colour).astype(np.float64))
-            here = self._sweep == colour
-            data[here] = found[self._place[here]]
+        if self.nnz:
+            run = Recorded(grad(f) if self.mode == "symmetric" else f, (point.x,), pulled=self.mode == "rows")
+            walk, seeded = (run.pull_each, run.outputs) if self.mode == "rows" else (run.push_each, run.tensors)
+            chunk = run.at_once()
+            for first in range(0, self.sweeps, chunk):
+                last = min(first + chunk, self.sweeps)
+                found = _joined(walk(_parts(self.colours == np.arange(first, last)[:, None], seeded)))
+                here = (self._sweep >= first) & (self._sweep < last)
+                data[here] = found[self._sweep[here] - first, self._place[here]]
         return self._matrix(data)
-
-    def _product(self, f: Callable[..., Any], point: _Point) -> Callable[[Any], Any]:
-        if self.mode == "rows":
-            value, pullback = vjp(f, point.x)
-            outputs, rebuild, _ = flatten(value)
-            return lambda weights: _joined(pullback(rebuild(_parts(weights, outputs))))
-        _, push = linearize(f if self.mode == "columns" else grad(f), point.x)
-        return lambda direction: _joined(push(point.rebuild(_parts(direction, point.leaves))))
 
 
 class _Point:
@@ -178,19 +174,19 @@ class _Point:
         return SparsityPlan(self.traced(f, order), order, self.structure, self.shapes)
 
 
-def _parts(flat: Any, like: Sequence[Any]) -> list[Any]:
-    """Cut a flat array into arrays of these shapes and dtypes."""
+def _parts(rows: Any, like: Sequence[Any]) -> list[Any]:
+    """Cut each row into arrays of these shapes and dtypes."""
     parts, start = [], 0
     for x in like:
         size = int(np.size(x))
-        parts.append(flat[start : start + size].reshape(np.shape(x)).astype(x.dtype)[()])
+        parts.append(rows[:, start : start + size].reshape(len(rows), *np.shape(x)).astype(x.dtype))
         start += size
     return parts
 
 
-def _joined(tree: Any) -> Any:
-    leaves = flatten(tree)[0]
-    return np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.zeros(0)
+def _joined(parts: Sequence[Any]) -> Any:
+    """Put the arrays of each row side by side."""
+    return np.concatenate([np.reshape(part, (len(part), -1)) for part in parts], axis=1)
 
 
 def _scipy_sparse() -> Any:
@@ -301,8 +297,8 @@ def sparse_jacobian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> 
     Notes
     -----
     Cost: one evaluation of `f`, which checks that the plan holds, one that is recorded, and ``plan.sweeps`` products
-    with the Jacobian, by `linearize` with ``plan.mode == "columns"`` and by `vjp` with ``"rows"``: about one and about
-    two evaluations each.  Memory grows with the number of operations.
+    with the Jacobian, forward with ``plan.mode == "columns"`` and in reverse with ``"rows"``: about one and about
+    two evaluations each, as many at a time as stay in the caches.  Memory grows with the number of operations.
 
     A plan holds wherever `f` does the same operations on the same elements.  Where it does others (a branch, another
     index, other constants that are zero), that is noticed and a plan is made for these.
@@ -344,8 +340,8 @@ def sparse_hessian(f: Callable[..., Any], plan: SparsityPlan | None = None) -> C
     Notes
     -----
     Cost: one evaluation of `f`, which checks that the plan holds as in `sparse_jacobian`, one gradient that is
-    recorded, and ``plan.sweeps`` products with the Hessian, by `linearize` of `grad`: forward over reverse, a few
-    evaluations of `f` each.  Memory grows with the number of operations.
+    recorded, and ``plan.sweeps`` products with the Hessian, forward over reverse, a few evaluations of `f` each, as
+    many at a time as stay in the caches.  Memory grows with the number of operations.
 
     Examples
     --------

@@ -30,6 +30,9 @@ from .walk.singular import under
 __all__ = ["Recorded", "change_of", "follow", "grad", "jvp", "linearize", "value_and_grad", "vjp"]
 
 
+BUDGET = 2**18  # elements of the largest array of a walk over a batch of directions
+
+
 def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
     """Check that a result has a gradient."""
     result = tensor_like(result)
@@ -296,10 +299,11 @@ class Recorded:
         found = together(lambda seeds: flatten(self.push(*self.rebuild(seeds)))[0], tangents)
         return [settled(x, self.start) for x in found]
 
-    def largest(self) -> int:
-        """The number of elements of the largest array that a walk meets."""
+    def at_once(self) -> int:
+        """How many directions one walk should take: as many as keep its largest array in the caches."""
         nodes = [y.node for y in self.outputs if isinstance(y, Tensor) and y.node is not None]
-        return max((prod(node.shape) for node in (*self.targets, *ordered(nodes, self.start)[0])), default=1) or 1
+        sizes = [prod(node.shape) for node in (*self.targets, *ordered(nodes, self.start)[0])]
+        return max(1, BUDGET // max([1, *sizes]))
 
     def _start(self, changes: Sequence[Any]) -> int:
         """What is older than this is outside of a walk: the changes, too, may be somebody's Tensors."""

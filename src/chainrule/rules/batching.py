@@ -280,7 +280,10 @@ def _swapaxes(rule: Rule, x: Any, axis1: int, axis2: int) -> Any:
 @_of_one
 def _squeeze(rule: Rule, x: Any, axis: Any = None) -> Any:
     rank = x.ndim - 1
-    axes = tuple(i for i, n in enumerate(x.shape) if i and n == 1) if axis is None else _shifted(axis, rank)
+    if axis is None or not rank:  # of a number, NumPy squeezes axis 0
+        axes: Any = tuple(i for i, n in enumerate(x.shape) if i and n == 1)
+    else:
+        axes = _shifted(axis, rank)
     return apply(rule, [x], (), {"axis": axes})
 
 
@@ -496,6 +499,14 @@ class Index:
         return np.moveaxis(v, self.destination, self.source) if self.source else v
 
 
+def _has_flag(index: Any) -> bool:
+    """Whether True or False is part of an index: that makes an axis, instead of using one."""
+    return any(
+        isinstance(part, bool | np.bool_) or (isinstance(part, np.ndarray) and part.dtype == bool and not part.ndim)
+        for part in (index if type(index) is tuple else (index,))
+    )
+
+
 def _is_array(part: Any) -> bool:
     return isinstance(part, Spread) or bool(np.ndim(part))
 
@@ -525,7 +536,7 @@ def _every_axis(index: Any, rank: int) -> list[Any]:
         else:
             array = np.asarray(part)
             if array.dtype.kind == "b":
-                parts += np.nonzero(array) if array.ndim else [np.zeros(int(array), int), None][:1]
+                parts += np.nonzero(array)
             else:
                 parts.append(array.astype(int) if not array.size else part if not array.ndim else array)
     missing = rank - sum(part is not None and part is not Ellipsis for part in parts)
@@ -534,6 +545,8 @@ def _every_axis(index: Any, rank: int) -> list[Any]:
 
 
 def _getitem(rule: Rule, operands: Operands, batched: Flags, index: Any) -> Any:
+    if _has_flag(index):
+        return one_by_one(rule, operands, batched, index=index)
     (x,) = operands
     size = len(x) if batched[0] else len(next(_spreads(index)).values)
     return Index(index, np.shape(x)[batched[0] :], size, batched[0]).read(x)
@@ -545,6 +558,8 @@ def _size(operands: Operands, batched: Flags, *others: Any) -> int:
 
 
 def _place(rule: Rule, operands: Operands, batched: Flags, shape: tuple[int, ...], index: Any) -> Any:
+    if _has_flag(index):
+        return one_by_one(rule, operands, batched, shape=shape, index=index)
     size = _size(operands, batched, index)
     where = Index(index, shape, size)
     x = where.to_write(operands[0] if batched[0] else _repeated(operands[0], size), True)
@@ -564,6 +579,8 @@ def _scatter(rule: Rule, operands: Operands, batched: Flags, shape: tuple[int, .
 
 def _put(rule: Rule, operands: Operands, batched: Flags, *, index: Any, steps: Any = ()) -> Any:
     a, v = operands
+    if _has_flag(index):
+        return one_by_one(rule, operands, batched, index=index, steps=steps)
     size = _size(operands, batched, index)
     a = a if batched[0] else _repeated(a, size)
     if isinstance(index, Spread) and index.values.dtype.kind == "b" and not steps:
