@@ -346,6 +346,47 @@ def test_notes() -> None:
     assert "NaN or infinite; explain_nan(loss)" in notes(linear[0], x=x * np.inf)
 
 
+def test_frozen_layers_need_no_gradient() -> None:
+    first = nn.Linear(4, 4, rng=0)
+    first.weight, first.bias = first.weight.detach(), None
+    assert notes(first, nn.Tanh(), nn.Linear(4, 4, rng=1), x=rng.normal(size=(30, 4))) == ""
+
+
+def test_a_model_that_holds_itself() -> None:
+    net = nn.Sequential(nn.Linear(2, 2))
+    net.whole = net  # type: ignore[attr-defined]
+    assert [layer.name for layer in summary(net, np.ones((1, 2))).layers] == ["", "layers.0"]
+    assert "(whole): ..." in repr(net)
+
+
+def test_monitor_beside_writes_checkpoints_and_another() -> None:
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            self.linear = nn.Linear(3, 3, rng=0)
+
+        def forward(self, x: Any) -> Any:
+            y = self.linear(x)
+            y[0] = 0.0
+            y += 1.0
+            return y
+
+    model, x = Writing(), Tensor(rng.normal(size=(2, 3)))
+    np.sum(model(x) ** 2).backward()
+    expected = model.linear.weight.grad
+    for run in (model, cr.checkpoint(model)):
+        model.zero_grad()
+        with monitor(model) as outer, monitor(model) as inner:
+            np.sum(run(x) ** 2).backward()
+            outer.step()
+            inner.step()
+        np.testing.assert_array_equal(model.linear.weight.grad, expected)
+        assert outer.steps == inner.steps
+        plain_result = x.data @ model.linear.weight.data.T + model.linear.bias.data  # type: ignore[union-attr]
+        np.testing.assert_allclose(outer.steps[0]["linear"].mean, plain_result.mean())
+        written = np.stack([np.ones(3), plain_result[1] + 1])
+        np.testing.assert_allclose(outer.steps[0]["linear"].gradient, np.sqrt(np.mean((2 * written) ** 2)))
+
+
 def test_monitor_before_a_step() -> None:
     with monitor(nn.ReLU()) as layers:
         assert repr(layers) == "<Monitor of 1 layers, no step yet>"

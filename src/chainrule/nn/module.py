@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from ..errors import StructureError
@@ -150,6 +151,7 @@ class Module(metaclass=_Named):
         """What stands between the parentheses of the repr, besides modules."""
         return ""
 
+    @recursive_repr("...")
     def __repr__(self) -> str:
         inner = [(name, value) for name, value in _inside(self) if isinstance(value, Module)]
         if not inner:

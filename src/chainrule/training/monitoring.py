@@ -177,7 +177,7 @@ class Monitor:
                 )
             if seen.zeros >= MOSTLY_ZERO:
                 found.append(f"{called}: {seen.zeros:.0%} of its results are 0, and what is 0 for all examples is dead")
-            if np.isnan(seen.gradient) and not np.isnan(seen.mean) and not seen.bad:
+            if self._parameters[name] and np.isnan(seen.gradient) and not np.isnan(seen.mean) and not seen.bad:
                 found.append(f"{called}: no gradient came back to its results")
         gradients = [(name, seen.gradient) for name, seen in last.items() if np.isfinite(seen.gradient)]
         if len(gradients) > 1 and gradients[-1][1] > 0:
@@ -267,7 +267,8 @@ def monitor(model: Any) -> Iterator[Monitor]:
     Notes
     -----
     Inside, values and gradients are the same; outside, it costs nothing.  Calls in evaluation mode are not counted.
-    Cost: a few passes over each result and each gradient.
+    Of a result that the program then writes into, the gradient is that after the writes.  Cost: a few passes over each
+    result and each gradient.
 
     Examples
     --------
