@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_expressions import LINEAR, PRODUCTS, REDUCTIONS
 
 import chainrule as cr
 from chainrule import Tensor, nn
@@ -419,6 +420,40 @@ def test_errors():
         cr.explain(y, x)
 
 
+def test_inside_transforms():
+    found = []
+
+    def f(x):
+        y = np.sin(x) * x
+        found.append(lines(cr.explain(y, x))[0])
+        return y
+
+    cr.grad(f)(2.0)
+    cr.grad(cr.grad(f))(2.0)
+    assert found[0].startswith("dy/dx = ∂y/∂x")
+    with pytest.raises(OutputError, match="forward mode"):
+        cr.jvp(f, (2.0,), (1.0,))
+    with pytest.raises(OutputError, match="no graph"):
+        cr.vmap(f)(np.ones(3))
+
+
+def test_functions_that_are_run_again():
+    x = Tensor(2.0)
+    y = cr.checkpoint(lambda x: np.sin(x) * x)(x) * 3
+    (derivative,) = cr.explain(y, x).derivatives
+    np.testing.assert_allclose(derivative.paths[0].factors[-1].product, 3 * (np.sin(2) + 2 * np.cos(2)))
+
+
+def test_derivatives_of_second_order():
+    x = Tensor(2.0)
+    y = x**3
+    y.backward(create_graph=True)
+    slope = x.grad
+    explanation = cr.explain(slope, x)
+    assert explanation.derivatives[0].value == 12.0
+    assert lines(explanation)[-1] == "= 12"
+
+
 def test_nothing_is_changed():
     x = Tensor(2.0)
     y = np.sin(x) * x
@@ -431,3 +466,25 @@ def test_nothing_is_changed():
     y.backward(retain_graph=True)
     cr.explain(y, x)
     assert x.grad == expected
+
+
+# -- every kind of rule --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", [*LINEAR, *REDUCTIONS, *PRODUCTS])
+def test_any_rule(name):
+    """The product of the factors one by one is the gradient, whatever the rule; and it can be written."""
+    x = Tensor(np.linspace(-0.9, 1.1, 12).reshape(3, 4), name="x")
+    w = Tensor(np.linspace(0.2, 0.8, 12).reshape(4, 3), name="w")
+    v = np.tanh(x)
+    v = PRODUCTS[name](v, w) if name in PRODUCTS else {**LINEAR, **REDUCTIONS}[name](v)
+    y = np.sum(v * v) if v.dtype.kind != "c" else np.sum(np.abs(v) ** 2)
+    explanation = cr.explain(y, [x, w] if name in PRODUCTS else x)
+    y.backward()
+    for derivative, leaf in zip(explanation.derivatives, (x, w), strict=False):
+        np.testing.assert_array_equal(derivative.value, leaf.grad)
+        if derivative.count == 1:
+            np.testing.assert_allclose(derivative.paths[0].factors[-1].product, leaf.grad, rtol=1e-9, atol=1e-12)
+        else:
+            total = sum(path.value for path in derivative.paths)
+            np.testing.assert_allclose(total, leaf.grad, rtol=1e-9, atol=1e-12)
+    assert str(explanation)
+    assert explanation.latex.count("{") == explanation.latex.count("}")

@@ -279,6 +279,8 @@ def brief(x: Any) -> str:
     if not np.ndim(x):
         return f"{np.asarray(x)[()]:.6g}"
     x = np.asarray(x)
+    if x.dtype == object:  # several results side by side
+        return ""
     if x.size <= SMALL:
         return re.sub(r"\s+", " ", np.array2string(x, precision=4, separator=", ", suppress_small=True))
     if x.dtype.kind == "c":

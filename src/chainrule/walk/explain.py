@@ -139,7 +139,11 @@ def _node_of(target: Any, nodes: list[Node]) -> Node:
     for node in (target.node, getattr(target, "leaf", None)):  # the leaf: what it was before it was written to
         if node in known:
             return node
-    leaves = [node.name or f"a leaf of shape {node.shape}" for node in nodes if node.rule is None]
+    if any(node.rule is not None and not node.operands for node in nodes):
+        raise OutputError(
+            "explain(y, wrt) inside a call in forward mode (jvp), which keeps no graph: explain where it is not followed"
+        )
+    leaves = [getattr(node, "name", None) or f"a leaf of shape {node.shape}" for node in nodes if node.rule is None]
     more = f" and {len(leaves) - 8:,} more leaves" if len(leaves) > 8 else ""
     raise OutputError(
         f"explain(y, wrt): y does not depend on {describe(target)}. It depends on {', '.join(leaves[:8])}{more}"
@@ -371,10 +375,7 @@ class _Derivation:
             written = Written(f"1/{_averaged(node)}", rf"\frac{{1}}{{{_averaged(node)}}}")
         elif "[]" in core:
             index = f"[{formula.index_of(node)}]"
-            written = Written(
-                core.replace("[]", index),
-                core.replace("□", r"\square").replace("[]", rf"\text{{{formula.escaped(index)}}}"),
-            )
+            written = Written(core.replace("[]", index), rf"\square\text{{ at {formula.escaped(index)}}}")
         else:
             written = Written(core, core.replace("□", r"\square").replace("ᵀ", r"^{\top}"))
         if "□" in core:

@@ -18,6 +18,7 @@ from ..formula import ATOM, Shown
 from ..graph import Gone, Node
 from ..tensor import Tensor
 from .derivation import Written, named
+from .nans import again
 
 __all__ = ["Names", "variables_of"]
 
@@ -112,17 +113,15 @@ class Names:
         found: dict[Node, Any] = {}
         for node in nodes:
             known = self.value(node)
-            if node.rule is None or node.rule.pull_in_place or (known is not None and node.operands == ()):
+            if node.rule is None or node.rule.pull_in_place or (known is not None and node.rule.kind == "custom"):
                 continue
             operands = [found.get(operand, self.value(operand)) for operand in node.operands]
             if any(value is None for value in operands) or np.prod(node.shape, dtype=float) > SMALL:
                 continue
-            rest, options = node.params or ((), {})
-            with np.errstate(all="ignore"):
-                value = node.rule.value(*operands, *rest, **options)
+            value = again(node, operands)
             if known is None:
                 found[node] = value
-            elif not np.array_equal(known, value, equal_nan=np.asarray(known).dtype.kind in "fc"):
+            elif value is not None and not np.array_equal(known, value, equal_nan=value.dtype.kind in "fc"):
                 return False
         self.values.update(found)
         return True

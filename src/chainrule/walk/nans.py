@@ -25,7 +25,7 @@ from .pull import _slots, _sweep, accumulate, compiled, has_nan, started
 from .shadows import shadows
 from .singular import zero_acts
 
-__all__ = ["Explanation", "Finding", "all_finite", "explain_nan", "fresh", "in_backward"]
+__all__ = ["Explanation", "Finding", "again", "all_finite", "explain_nan", "fresh", "in_backward"]
 
 GIVEN = ("leaf", "constant", "cotangent")
 ACTED = {
@@ -276,7 +276,7 @@ class _Forward:
             operands = [current[o] if o.index else o.value for o in node.operands]
             value = result if node is root else getattr(node, "value", None)
             if value is None and node.rule is not None and not any(v is None for v in operands):
-                value = _again(node, operands)
+                value = again(node, operands)
             current[node] = value
             if node.index == wanted:
                 self.wanted = value
@@ -337,7 +337,7 @@ class _Forward:
         return found
 
 
-def _again(node: Node, operands: Sequence[Any]) -> Any:
+def again(node: Node, operands: Sequence[Any]) -> Any:
     """Compute a node's value from its operands'; None where that does not work."""
     rest, options = node.params or ((), {})
     try:
@@ -523,7 +523,7 @@ class _Backward:
         bad = _bad(share)
         if np.shape(bad) == np.shape(ct) and np.any(bad & ~_bad(ct)):
             bad = bad & ~_bad(ct)
-        result = _again(node, values) if node.value is None and not any(v is None for v in values) else node.value
+        result = again(node, values) if node.value is None and not any(v is None for v in values) else node.value
         note, acted = "", ("R4",) if node in self.zero_won else ()
         if np.shape(ct) == np.shape(bad):
             index = np.unravel_index(int(np.argmax(bad)), np.shape(bad))
