@@ -368,9 +368,9 @@ def test_a_million_nodes(kind):
         x = y = Tensor(0.5)
         for _ in range(500_000):
             y = np.tanh(y) + x
-    start = time.perf_counter()
+    start = time.process_time()
     text = str(cr.explain(y, x))
-    assert time.perf_counter() - start < 100  # seconds on a quiet machine
+    assert time.process_time() - start < 60  # ten, where nothing else runs
     assert "no single factors" in text
     assert ("×500,000" if kind == "chain" else "more paths") in text
     assert len(text) < 10_000

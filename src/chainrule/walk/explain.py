@@ -139,9 +139,9 @@ def _node_of(target: Any, nodes: list[Node]) -> Node:
     for node in (target.node, getattr(target, "leaf", None)):  # the leaf: what it was before it was written to
         if node in known:
             return node
-    if any(node.rule is not None and not node.operands for node in nodes):
+    if any(node.rule is None and not hasattr(node, "grad") for node in nodes):
         raise OutputError(
-            "explain(y, wrt) inside a call in forward mode (jvp), which keeps no graph: explain where it is not followed"
+            "explain(y, wrt) inside a call in forward mode (jvp), which keeps no graph: explain outside of it"
         )
     leaves = [getattr(node, "name", None) or f"a leaf of shape {node.shape}" for node in nodes if node.rule is None]
     more = f" and {len(leaves) - 8:,} more leaves" if len(leaves) > 8 else ""
