@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import pickle
 import tracemalloc
 import weakref
 from importlib import import_module
@@ -58,6 +59,34 @@ def test_containers_and_options():
         lambda w, x, s: [g({"w": w, "x": x}, "n", scale=s)["y"] ** 2, g({"w": w, "x": x}, "n")["z"][0]],
         (X[0], X[1], 3.0),
     )
+
+
+def test_they_pickle_and_keep_their_name():
+    for wrapped in (cr.checkpoint(step_of_the_module), cr.checkpoint_chain((step_of_the_module, 3), 2)):
+        again = pickle.loads(pickle.dumps(wrapped))
+        assert cr.grad(again)(0.4) == cr.grad(wrapped)(0.4) != 0
+    assert cr.checkpoint(step_of_the_module).__name__ == "step_of_the_module"
+
+    class Model:
+        scale = 3.0
+
+        @cr.checkpoint
+        def run(self, x):
+            return self.scale * x
+
+    assert cr.grad(Model().run)(1.0) == 3.0
+
+
+def test_what_looks_at_graphs_sees_a_checkpoint():
+    x = cr.Tensor([0.0, 0.5])
+    y = np.sum(cr.checkpoint(step_of_the_module)(x) ** 2)
+    assert "checkpoint of step_of_the_module" in str(cr.draw(y))
+    assert "checkpoint of step_of_the_module" in str(cr.explain(y, x))
+    assert cr.sparsity(cr.checkpoint(step_of_the_module), np.ones(3)).nnz == 3  # it traces the function
+
+
+def step_of_the_module(x):
+    return np.sin(x) * x
 
 
 def test_tensors_from_outside():

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from .arguments import name_of
+from .arguments import Transformed, name_of
 from .batch import bottom, levels_of, lifted_to, wrapped
 from .errors import InPlaceError, RecomputationError, StructureError
 from .graph import NEVER, Node, contexts, leaf, next_index, ordered
@@ -76,14 +76,13 @@ def checkpoint(f: Function) -> Function:
     >>> np.round(x.grad, 4)
     array([0.3994, 0.7081])
     """
+    return Transformed(_checkpointed, f)
 
-    @functools.wraps(f)
-    def checkpointed(*args: Any, **options: Any) -> Any:
-        if any(context.traces for context in contexts.stack):
-            return f(*args, **options)
-        return _Checkpoint(f, args, options).result()
 
-    return checkpointed
+def _checkpointed(f: Function, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if any(context.traces for context in contexts.stack):
+        return f(*args, **options)
+    return _Checkpoint(f, args, options).result()
 
 
 class _Reads(Context):
@@ -162,7 +161,7 @@ class _Checkpoint:
         if operands:
             rule = Rule(
                 f"checkpoint of {self.name}",
-                lambda *operands_and_bundle: operands_and_bundle[-1],
+                self.value,
                 "custom",
                 needs=(EVERYTHING,),
                 pull_all=self.pull,
@@ -178,6 +177,14 @@ class _Checkpoint:
                 leaves[place] = wrapped(taken, levels_of(output))
         self.running = False
         return rebuild(leaves)
+
+    def value(self, *operands: Any) -> Bundle:
+        """The bundle that `result` made; for a walk that computes what was not kept, by running the function again."""
+        if isinstance(operands[-1], Bundle):
+            return operands[-1]
+        with _unwatched():
+            inputs = [handle(leaf(x), x) for x in operands[: len(self.levels)]]
+            return Bundle([x.data for x in self.run_again(inputs, next_index())])
 
     # -- running it --------------------------------------------------------------------------------------------------
     def first_run(self, reads: _Reads) -> tuple[list[Any], Any]:
@@ -198,14 +205,14 @@ class _Checkpoint:
         _check_unwritten(inputs, before, self.name)
         return [tensor_like(x) for x in leaves], rebuild
 
-    def run_again(self, inputs: list[Tensor], start: int) -> list[Node | None]:
-        """The nodes of the results, with history since `start`."""
+    def run_again(self, inputs: list[Tensor], start: int) -> list[Tensor]:
+        """The results, with history since `start`."""
         tensors = [wrapped(x, levels) for x, levels in zip(inputs, self.levels, strict=True)]
         with self.draws.again(), _batched_as_then(self.around):
             leaves, _ = self.run(tensors)
         outputs = [bottom(x) for x in leaves if isinstance(x, Tensor)]
         self.compare(outputs, start, inputs)
-        return [x.node for x in outputs]
+        return outputs
 
     def compare(self, outputs: Sequence[Tensor], start: int, inputs: Sequence[Tensor]) -> None:
         """Check that the second run gave what the first did."""
@@ -233,7 +240,7 @@ class _Checkpoint:
         """Run the function again, and pull through what that recorded."""
         inputs = [_input_again(operand) for operand in operands]
         start = next_index()
-        roots = self.run_again(inputs, start)
+        roots = [x.node for x in self.run_again(inputs, start)]
         return _pulled(roots, cts, [*(x.node for x in inputs), *self.captured], start, differentiable)
 
     def push(self, node: Node, tangents: Sequence[Any]) -> Bundle | None:
@@ -245,7 +252,7 @@ class _Checkpoint:
         with _unwatched() if not differentiable else _as_it_is():
             inputs = [_input_again(operand) for operand in node.operands[: len(self.levels)]]
             start = next_index()
-            roots = self.run_again(inputs, start)
+            roots = [x.node for x in self.run_again(inputs, start)]
             pairs = zip([*(x.node for x in inputs), *self.captured], tangents, strict=True)
             known: dict[Any, Any] = {target: t for target, t in pairs if target is not None and t is not None}
             found = [
@@ -408,13 +415,13 @@ def checkpoint_chain(steps: Sequence[Function] | tuple[Function, int], memory: i
     if isinstance(steps, tuple) and len(steps) == 2 and isinstance(steps[1], int):
         steps = _Repeated(*steps)
     size = _bytes(memory) if isinstance(memory, str) else None
+    return functools.partial(_chained, steps, memory, size)
 
-    def chain(state: Any) -> Any:
-        if any(context.traces for context in contexts.stack):
-            return functools.reduce(lambda state, step: step(state), steps, state)
-        return _Chain(steps, state, memory, size).result()
 
-    return chain
+def _chained(steps: Sequence[Function], memory: int | str, size: float | None, state: Any) -> Any:
+    if any(context.traces for context in contexts.stack):
+        return functools.reduce(lambda state, step: step(state), steps, state)
+    return _Chain(steps, state, memory, size).result()
 
 
 class _Repeated(Sequence[Function]):

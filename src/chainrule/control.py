@@ -129,7 +129,8 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, reve
     -----
     Cost and memory are those of a loop: reverse mode keeps what each step records.  ``scan(checkpoint(f), ...)`` keeps
     the carries only; two scans inside each other, with the inner one under `checkpoint`, keep the square root of that.
-    Without steps, `f` runs once, on zeros, to see what it returns.
+    Without steps, `f` runs once, on zeros, to see what it returns.  `f` must not write into arrays that it has
+    returned before.
 
     Examples
     --------
