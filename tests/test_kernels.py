@@ -16,15 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.compile.kernels import POWERS, ULPS, Group, Input, Op, Output, compile_group, exact_ops, plan, supported
+from chainrule.compile.kernels.entry import work_bytes
 from chainrule.compile.kernels.functions import PREDICATES, TABLE
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.25, math.nan, math.inf, -math.inf, 1e-40, -1e-310, 1e30, 3e38, -1.7e308]
 
 
+def SHAPES(m: int, n: int) -> dict[str, tuple[int, ...]]:
+    return {"full": (m, n), "row": (n,), "column": (m,), "scalar": ()}
+
+
 def run(group: Group, m: int, n: int, *inputs: Any, exact: bool = False) -> list[np.ndarray]:
     """Compile and call; outputs are filled with a pattern first, so that what is not written shows."""
-    shapes = {"full": (m, n), "row": (n,), "column": (m,), "scalar": ()}
-    outputs = [np.full(shapes[out.kind], 77).astype(group.dtype(out.value)) for out in group.outputs]
+    outputs = [np.full(SHAPES(m, n)[out.kind], 77).astype(group.dtype(out.value)) for out in group.outputs]
     compile_group(group, exact)(m, n, *inputs, *outputs)
     return outputs
 
@@ -65,7 +69,7 @@ def expected(group: Group, m: int, n: int, inputs: list[np.ndarray]) -> list[np.
         else:
             values.append(elementwise(op.name, op.dtype)(args[0]))
         assert values[-1].dtype == op.dtype
-    shapes = {"full": (m, n), "row": (n,), "column": (m,), "scalar": ()}
+    shapes = SHAPES(m, n)
     return [
         np.broadcast_to(values[o.value], (m, n)) if o.kind == "full" else values[o.value].reshape(shapes[o.kind])
         for o in group.outputs
@@ -147,6 +151,181 @@ def test_drawn_groups(drawn: Any) -> None:
         wanted = expected(group, m, n, arrays)
     for got, want in zip(run(group, m, n, *arrays), wanted, strict=True):
         assert same(got, want), (group, got, want)
+
+
+# Reductions.
+
+SIZES = [(1, 1), (1, 7), (3, 16), (5, 33), (40, 1000), (1, 100_003), (3, 50_001), (2000, 50), (17, 4096), (70_000, 1)]
+
+
+def reduction(name: str, dtype: str, kind: Any) -> Group:
+    return Group((Input(dtype, "full"),), (Op(name, (0,), dtype, kind),), (Output(1, kind),))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("kind", ["column", "row", "scalar"])
+def test_sums(kind: Any, dtype: str) -> None:
+    """As good as NumPy's pairwise sums, or better."""
+    rng = np.random.default_rng(3)
+    axis = {"column": 1, "row": 0, "scalar": None}[kind]
+    for m, n in SIZES[: -1 if kind == "row" else None]:  # NumPy itself adds up one column as if it were a row
+        x = (rng.normal(size=(m, n)) + 0.3).astype(dtype)
+        (got,) = run(reduction("sum", dtype, kind), m, n, x)
+        true, scale = x.astype(np.longdouble).sum(axis=axis), np.abs(x).astype(np.longdouble).sum(axis=axis)
+        eps = np.finfo(dtype).eps
+        error, theirs = np.abs(got - true), np.abs(x.sum(axis=axis) - true)
+        assert np.all(error <= 2 * theirs.max() + eps * scale), (m, n)
+        if kind != "row":  # rows are added up one after the other, as in NumPy
+            assert np.all(error <= 3 * eps * scale), (m, n)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("kind", ["column", "row", "scalar"])
+@pytest.mark.parametrize("name", ["sum", "max", "min"])
+def test_reductions_of_special_values(name: str, kind: Any, dtype: str) -> None:
+    """NaN propagates, infinities add up, from wherever in the array."""
+    rng = np.random.default_rng(4)
+    axis = {"column": 1, "row": 0, "scalar": None}[kind]
+    reduce = {"sum": np.add, "max": np.maximum, "min": np.minimum}[name].reduce
+    for m, n in SIZES:
+        for specials in ([], [math.nan], [math.inf], [-math.inf], [math.inf, -math.inf], [math.nan, math.inf]):
+            x = rng.integers(-9, 10, (m, n)).astype(dtype)
+            for value in specials:
+                x[rng.integers(m), rng.integers(n)] = value
+            with np.errstate(invalid="ignore"):
+                want = reduce(x, axis=axis)
+            (got,) = run_cached(reduction(name, dtype, kind), m, n, x)
+            assert np.array_equal(got, want, equal_nan=True), (m, n, specials)
+            (got,) = run_cached(reduction(name, dtype, kind), m, n, np.full((m, n), -math.inf, dtype))
+            assert np.all(got == -math.inf)
+
+
+def test_large_sums_do_not_drift() -> None:
+    x = np.full((1, 3_000_000), 0.1, "f4")
+    (got,) = run(reduction("sum", "f4", "scalar"), 1, x.size, x)
+    assert abs(got - x.astype("f8").sum()) <= 300_000 * 2.4e-7
+    x = np.tile([1e16, 1.0, -1e16, 1.0], 5000)[None]
+    (got,) = run(reduction("sum", "f8", "scalar"), 1, x.size, x)
+    assert abs(got - 10_000) <= 1e16 * 64 * 2.3e-16 * 4
+
+
+@cache
+def compiled(group: Group) -> Any:
+    return compile_group(group)
+
+
+def run_cached(group: Group, m: int, n: int, *inputs: Any) -> list[np.ndarray]:
+    outputs = [np.full(SHAPES(m, n)[out.kind], 77).astype(group.dtype(out.value)) for out in group.outputs]
+    compiled(group)(m, n, *inputs, *outputs)
+    return outputs
+
+
+SOFTMAX = Group(
+    (Input("f8", "full"),),
+    (
+        Op("max", (0,), "f8", "column"),
+        Op("subtract", (0, 1), "f8"),
+        Op("exp", (2,), "f8"),
+        Op("sum", (3,), "f8", "column"),
+        Op("divide", (3, 4), "f8"),
+        Op("log", (4,), "f8"),
+        Op("add", (1, 6), "f8"),
+        Op("sum", (7,), "f8", "scalar"),
+        Op("sum", (5,), "f8", "row"),
+    ),
+    (Output(5, "full"), Output(7, "column"), Output(8, "scalar"), Output(9, "row")),
+)
+
+
+def test_softmax_in_one_kernel() -> None:
+    order = plan(SOFTMAX)
+    assert order.kept == (3,)  # exp is not computed twice
+    assert order.in_place == {(0, 0)}
+    rng = np.random.default_rng(5)
+    for m, n in ((1, 1), (5, 10), (3, 1000), (300, 257), (2, 40_000)):
+        x = rng.normal(size=(m, n)) * 30
+        want = scipy.special.logsumexp(x, axis=1)
+        soft = scipy.special.softmax(x, axis=1)
+        for given_ in (x, x.copy()):
+            outputs = [given_ if given_ is not x else np.empty((m, n)), np.empty(m), np.empty(()), np.empty(n)]
+            compiled(SOFTMAX)(m, n, given_, *outputs)
+            np.testing.assert_allclose(outputs[0], soft, rtol=1e-13, atol=1e-300)
+            np.testing.assert_allclose(outputs[1], want, rtol=1e-14)
+            np.testing.assert_allclose(outputs[2], want.sum(), rtol=1e-14)
+            np.testing.assert_allclose(outputs[3], soft.sum(axis=0), rtol=1e-13, atol=1e-300)
+
+
+def test_an_input_read_in_a_later_pass_is_not_overwritten() -> None:
+    group = Group(
+        (Input("f8", "full"),),
+        (Op("negative", (0,), "f8"), Op("sum", (0,), "f8", "column"), Op("subtract", (0, 2), "f8")),
+        (Output(1, "full"), Output(3, "full")),
+    )
+    assert plan(group).in_place == {(1, 0)}
+
+
+@st.composite
+def reducing_groups(draw: Any) -> tuple[Group, int, int, list[np.ndarray]]:
+    """Exact arithmetic on small integers, with reductions anywhere."""
+    m, n = draw(st.sampled_from([(1, 1), (3, 8), (2, 37), (21, 19), (300, 230), (3, 40_000)]))
+    dtype = draw(st.sampled_from(["f4", "f8"]))
+    size = {"full": m * n, "row": n, "column": m, "scalar": 1}
+    inputs = tuple(
+        Input(dtype, draw(st.sampled_from([*size, "full"])) if k else "full") for k in range(draw(st.integers(1, 3)))
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    arrays = [rng.integers(-2, 3, size[i.kind]).astype(dtype) for i in inputs]
+    ops: list[Op] = []
+    kinds = tuple(i.kind for i in inputs)
+    for _ in range(draw(st.integers(1, 8))):
+        usable = st.sampled_from([k for k in range(len(inputs) + len(ops)) if k not in RESULTS(inputs, ops)])
+        name = draw(
+            st.sampled_from(["add", "subtract", "maximum", "sign", "absolute", "tanh", "sum", "max", "min", "sum"])
+        )
+        a, b = draw(usable), draw(usable)
+        if name in ("sum", "max", "min"):
+            full = [k for k in range(len(kinds)) if kinds[k] == "full" and k not in RESULTS(inputs, ops)]
+            ops.append(Op("sign", (draw(st.sampled_from(full)),), dtype))
+            kinds = (*kinds, "full")
+            kind = draw(st.sampled_from(["column", "row", "scalar"]))
+            ops.append(Op(name, (len(kinds) - 1,), dtype, kind))
+            kinds = (*kinds, kind)
+        else:
+            args = (a, b) if name in BINARY else (a,)
+            among = {kinds[k] for k in args}
+            wide, tall = bool(among & {"full", "row"}), bool(among & {"full", "column"})
+            ops.append(Op(name, args, dtype))
+            kinds = (*kinds, ("full" if tall else "row") if wide else "column" if tall else "scalar")
+    results = RESULTS(inputs, ops)
+    others = [k for k in range(len(kinds)) if k not in results]
+    values = sorted(results | draw(st.sets(st.sampled_from(others), min_size=1, max_size=3)))
+    outputs = tuple(Output(v, kinds[v] if v in results else draw(st.sampled_from([kinds[v], "full"]))) for v in values)
+    return Group(inputs, tuple(ops), outputs), m, n, arrays
+
+
+def RESULTS(inputs: Any, ops: Any) -> set[int]:
+    return {k for k, op in enumerate(ops, len(inputs)) if op.kind in ("row", "scalar")}
+
+
+@given(reducing_groups())
+@settings(max_examples=150, deadline=None)
+def test_drawn_groups_with_reductions(drawn: Any) -> None:
+    group, m, n, arrays = drawn
+    wanted = expected(group, m, n, arrays)
+    got = run(group, m, n, *arrays)
+    for one, want in zip(got, wanted, strict=True):
+        if any(op.name == "tanh" for op in group.ops):
+            np.testing.assert_allclose(one, want, rtol=1e-5, atol=1e-3)
+        else:
+            assert np.array_equal(one, want), (group, one, want)
+    kernel = compile_group(group)
+    for parts in (1, 2, 3, 20):  # what threads do, in any order
+        outputs = [np.full_like(x, 77) for x in got]
+        work = np.empty(work_bytes(group, n), np.uint8)
+        for k in (*reversed(range(parts)), parts):
+            kernel.part(m, n, k, parts, work, *arrays, *outputs)
+        for one, again in zip(got, outputs, strict=True):
+            assert np.array_equal(one, again, equal_nan=True)
 
 
 # Accuracy.

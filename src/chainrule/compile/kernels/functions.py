@@ -14,7 +14,18 @@ from collections.abc import Callable
 from .coefficients import ARCTAN, COS, ERF, ERFCX, EXP, HALF_PI, LOG, LOG2, SIN
 from .vector import SCALAR, Vector, constant, where
 
-__all__ = ["POWERS", "PREDICATES", "TABLE", "ULPS", "apply", "exact_ops", "supported"]
+__all__ = [
+    "POWERS",
+    "PREDICATES",
+    "TABLE",
+    "ULPS",
+    "apply",
+    "astype",
+    "exact_ops",
+    "maximum",
+    "minimum",
+    "supported",
+]
 
 # 1.5 * 2^p: adding it rounds to an integer, which is then in the low bits
 _ROUND = {"f4": 1.5 * 2.0**23, "f8": 1.5 * 2.0**52}
@@ -337,12 +348,14 @@ def _ndtr(x: Vector) -> Vector:
 # Selections, signs and rounding.
 
 
-def _maximum(a: Vector, b: Vector) -> Vector:
+def maximum(a: Vector, b: Vector) -> Vector:
+    """The larger; NaN if there is one."""
     larger = where(a > b, a, b)
     return where(a.isnan(), a, larger) if a.dtype[0] == "f" else larger
 
 
-def _minimum(a: Vector, b: Vector) -> Vector:
+def minimum(a: Vector, b: Vector) -> Vector:
+    """The smaller; NaN if there is one."""
     smaller = where(a < b, a, b)
     return where(a.isnan(), a, smaller) if a.dtype[0] == "f" else smaller
 
@@ -361,14 +374,15 @@ def _heaviside(a: Vector, at_zero: Vector) -> Vector:
     return where(a.isnan(), a, step)
 
 
-def _astype(a: Vector, dtype: str) -> Vector:
+def astype(a: Vector, dtype: str) -> Vector:
+    """As another dtype."""
     if dtype == a.dtype:
         return a
     source, target = a.dtype[0], dtype[0]
     if dtype == "bool":
         return a.compare("ne", 0)
     if a.dtype == "bool":
-        return where(a, Vector(a.writer, dtype, "").like(1), 0.0)
+        return where(a, a.writer.constant(dtype, 1), 0.0)
     if source == target:
         wider = int(dtype[1]) > int(a.dtype[1])
         return a.convert({"f": ("fptrunc", "fpext"), "i": ("trunc", "sext")}[source][wider], dtype)
@@ -409,8 +423,8 @@ TABLE: dict[str, tuple[Formula, tuple[str, ...], float]] = {
     "sqrt": (lambda a: a.call("sqrt"), _F, _EXACTLY),
     "absolute": (_absolute, _FI, _EXACTLY),
     "sign": (_sign, _FI, _EXACTLY),
-    "maximum": (_maximum, _FI, _EXACTLY),
-    "minimum": (_minimum, _FI, _EXACTLY),
+    "maximum": (maximum, _FI, _EXACTLY),
+    "minimum": (minimum, _FI, _EXACTLY),
     "fmax": (lambda a, b: where(b.isnan(), a, where(a >= b, a, b)), _F, _EXACTLY),
     "fmin": (lambda a, b: where(b.isnan(), a, where(a <= b, a, b)), _F, _EXACTLY),
     "copysign": (lambda a, b: a.copysign(b), _F, _EXACTLY),
@@ -510,7 +524,7 @@ def supported(name: str, dtypes: tuple[str, ...], exponent: float | None = None)
 def apply(name: str, operands: list[Vector], dtype: str, exponent: float | None = None) -> Vector:
     """Write an operation."""
     if name == "astype":
-        return _astype(operands[0], dtype)
+        return astype(operands[0], dtype)
     if name == "power":
         assert exponent is not None
         return _power(operands[0], exponent)

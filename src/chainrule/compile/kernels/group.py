@@ -25,7 +25,18 @@ from typing import Literal
 
 from .functions import exact_ops
 
-__all__ = ["REDUCTIONS", "Group", "Input", "Kind", "Op", "Output", "Plan", "plan"]
+__all__ = [
+    "REDUCTIONS",
+    "Group",
+    "Input",
+    "Kind",
+    "Op",
+    "Output",
+    "Plan",
+    "plan",
+    "row_reductions",
+    "scalar_reductions",
+]
 
 Kind = Literal["full", "row", "column", "scalar"]
 
@@ -114,8 +125,10 @@ class Plan:
         How many passes must be complete before a value can be computed.
     reduced : frozenset of int
         The values that reductions over axis 0, or over everything, give.
-    passes : tuple of tuple of int
-        For each pass the values that it must produce: operands of reductions, and what is written as full.
+    reductions : tuple of tuple of int
+        For each pass the reductions of full values that it makes.
+    stores : tuple of tuple of int
+        For each pass the outputs, full ones and rows, that it writes.
     computed : tuple of tuple of int
         For each pass the values that it computes, in order, apart from columns and scalars.
     kept : tuple of int
@@ -127,10 +140,21 @@ class Plan:
     kinds: tuple[Kind, ...]
     levels: tuple[int, ...]
     reduced: frozenset[int]
-    passes: tuple[tuple[int, ...], ...]
+    reductions: tuple[tuple[int, ...], ...]
+    stores: tuple[tuple[int, ...], ...]
     computed: tuple[tuple[int, ...], ...]
     kept: tuple[int, ...]
     in_place: frozenset[tuple[int, int]]
+
+
+def row_reductions(group: Group) -> list[int]:
+    """The values that are reductions over axis 0."""
+    return [n for n, op in enumerate(group.ops, len(group.inputs)) if op.kind == "row"]
+
+
+def scalar_reductions(group: Group) -> list[int]:
+    """The values that are reductions over everything."""
+    return [n for n, op in enumerate(group.ops, len(group.inputs)) if op.kind == "scalar"]
 
 
 def plan(group: Group) -> Plan:
@@ -184,6 +208,9 @@ def plan(group: Group) -> Plan:
             or (out.kind != kind and (out.kind != "full" or out.value in reduced))
         ):
             raise ValueError(f"output {number}: {out} of a value of kind {kind}")
+    written = sorted(out.value for out in group.outputs if out.value in reduced)
+    if written != sorted(reduced):
+        raise ValueError(f"values {sorted(reduced)}, of reductions over axis 0 or everything, are outputs once each")
     return _passes(group, tuple(kinds), tuple(levels), costs, frozenset(reduced))
 
 
@@ -191,37 +218,35 @@ def _passes(
     group: Group, kinds: tuple[Kind, ...], levels: tuple[int, ...], costs: list[int], reduced: frozenset[int]
 ) -> Plan:
     first = len(group.inputs)
-    passes: list[list[int]] = [[] for _ in range(max(levels, default=0) + 1)]
+    count = max(levels, default=0) + 1
+    reductions: list[list[int]] = [[] for _ in range(count)]
+    stores: list[list[int]] = [[] for _ in range(count)]
     for number, op in enumerate(group.ops, first):
         if op.kind is not None and kinds[int(op.args[0])] == "full":
-            passes[levels[number] - (op.kind == "column")].append(number)
-    for out in group.outputs:
+            reductions[levels[number] - (op.kind == "column")].append(number)
+    for number, out in enumerate(group.outputs):
         if out.kind == "full" or (out.kind == "row" and out.value not in reduced):
-            passes[levels[out.value]].append(out.value)
-    while passes and not passes[-1]:
-        passes.pop()
+            stores[levels[out.value]].append(number)
+    while reductions and not reductions[-1] and not stores[-1]:
+        del reductions[-1], stores[-1]
     done: set[int] = set()
     kept: list[int] = []
     last_read: dict[int, int] = {}
     computed = []
-    for number, roots in enumerate(passes):
+    for number, (made, written) in enumerate(zip(reductions, stores, strict=True)):
         wanted: set[int] = set()
-        stack = list(roots)
+        stack = [int(group.ops[n - first].args[0]) for n in made] + [group.outputs[n].value for n in written]
         while stack:
             value = stack.pop()
             if value < first:
                 last_read[value] = number
-                continue
-            op = group.ops[value - first]
-            if op.kind is not None and value in roots:
-                stack += [arg for arg in op.args if isinstance(arg, int)]
             elif kinds[value] in ("full", "row") and value not in wanted:
                 if value in done and costs[value] > _COSTLY:
                     if value not in kept:
                         kept.append(value)
                     continue
                 wanted.add(value)
-                stack += [arg for arg in op.args if isinstance(arg, int)]
+                stack += [arg for arg in group.ops[value - first].args if isinstance(arg, int)]
         done |= wanted
         computed.append(tuple(sorted(wanted)))
     pairs = frozenset(
@@ -232,4 +257,13 @@ def _passes(
         and given.dtype == group.dtype(out.value)
         and last_read.get(i, 0) <= levels[out.value]
     )
-    return Plan(kinds, levels, reduced, tuple(map(tuple, passes)), tuple(computed), tuple(sorted(kept)), pairs)
+    return Plan(
+        kinds,
+        levels,
+        reduced,
+        tuple(map(tuple, reductions)),
+        tuple(map(tuple, stores)),
+        tuple(computed),
+        tuple(sorted(kept)),
+        pairs,
+    )

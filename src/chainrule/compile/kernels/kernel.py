@@ -30,10 +30,10 @@ class Kernel:
         The kernel on the calling thread: bind this where every tenth of a microsecond counts.
     """
 
-    __slots__ = ("group", "plan", "serial")
+    __slots__ = ("group", "part", "plan", "serial")
 
-    def __init__(self, group: Group, order: Plan, serial: Callable[..., None]) -> None:
-        self.group, self.plan, self.serial = group, order, serial
+    def __init__(self, group: Group, order: Plan, serial: Callable[..., None], part: Callable[..., None]) -> None:
+        self.group, self.plan, self.serial, self.part = group, order, serial, part
 
     def __call__(self, m: int, n: int, *arrays: Any) -> None:
         """Compute; see the class."""
@@ -60,8 +60,8 @@ def compile_group(group: Group, exact: bool = False) -> Kernel:
     for number, op in enumerate(group.ops, len(group.inputs)):
         _check(group, number, op, exact)
     compiler = machine()
-    (serial,) = compiler.load(compiler.compile(module(group, order, compiler.triple)))
-    return Kernel(group, order, serial)
+    serial, part = compiler.load(compiler.compile(module(group, order, compiler.triple)))
+    return Kernel(group, order, serial, part)
 
 
 def _check(group: Group, number: int, op: Op, exact: bool) -> None:

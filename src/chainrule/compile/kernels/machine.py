@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MissingExtraError
-from .program import DATA_OFFSET, ENTRIES, RUNTIME
+from .entry import DATA_OFFSET, ENTRIES, RUNTIME
 
 __all__ = ["Machine", "machine"]
 

@@ -1,61 +1,41 @@
-"""From a group to the text of an LLVM module: loops, loads and stores, reductions, and the function Python calls.
+"""From a group to the text of an LLVM module: loops over rows and columns, loads and stores, and reductions.
 
-The module has one internal function, `box`, which does a part of the box of rows and columns, and entry points with
-the calling convention of a C extension's functions: a builtin function object is made of each.  They read NumPy arrays'
-data pointers themselves, so a call costs as much as one of a NumPy function without its checks.  All that they need
-of Python (`RUNTIME`) comes in a table, the data of the array that is the builtin's `self`: compiled code refers to no
-address, and can be kept on disk.
+The module has internal functions `box`, which does a part of the box of rows and columns (a chunk), and `finish`, which
+combines what reductions have left in each chunk; and the entry points that Python calls (`entry.py`).  How a box is
+divided into chunks depends on its size only, so results do not depend on the number of threads.
+
+Sums are exact to a few roundings: a vector's lanes are added up over blocks of `_BLOCK` vectors; the blocks in float64
+for float32, and for float64 with the rounding errors kept (Knuth's two-sum).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from . import functions
-from .group import Group, Plan
-from .vector import BYTES, SCALAR, Vector, Writer
+from .entry import CHUNKS, entries
+from .group import Group, Plan, row_reductions, scalar_reductions
+from .vector import BYTES, SCALAR, Vector, Writer, where
 
-__all__ = ["DATA_OFFSET", "ENTRIES", "RUNTIME", "module"]
+__all__ = ["module"]
 
-DATA_OFFSET = 16  # of the data pointer in an array object; checked when the compiler is first used
-_TYPE_OFFSET = 8
-
-# What an entry point needs of Python, in the order of the table.
-RUNTIME = (
-    "PyLong_AsSsize_t",
-    "PyFloat_AsDouble",
-    "PyLong_AsLongLong",
-    "PyObject_IsTrue",
-    "PyErr_Occurred",
-    "PyErr_SetString",
-    "PyEval_SaveThread",
-    "PyEval_RestoreThread",
-    "PyMem_RawMalloc",
-    "PyMem_RawFree",
-    "Py_IncRef",
-    "None",
-    "ndarray",
-    "TypeError",
-    "message",
-)
-ENTRIES = ("whole",)
 _SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
-_RELEASE = 1 << 13  # elements from which on the interpreter's lock is released
+_BLOCK = 16  # vectors whose sum is not compensated
+_IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf}
+_PAIR = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minimum}
 
 
-class _Box(Writer):
-    """The function that computes rows r0 to r1 and columns c0 to c1 of a group's box."""
+class _Function(Writer):
+    """A function that goes over a group's arrays."""
 
     def __init__(self, group: Group, plan: Plan) -> None:
         small = min([_SIZES[d] for d in map(group.dtype, range(len(plan.kinds))) if d != "bool"], default=4)
         super().__init__(BYTES // small)
         self.group, self.plan = group, plan
         self.first = len(group.inputs)
-        self.values: dict[int, Vector] = {}  # of columns and scalars; of the rest inside a strip
-        self.rows: dict[str, str] = {}  # base pointers of the current row
-        self.mask: str | None = None
-
-    # memory
+        self.mask: str | None = None  # which lanes there are, in the last vector of a row
 
     def _slot(self, number: int) -> str:
         """The pointer to, or the value of, an argument: inputs, outputs, kept values."""
@@ -106,8 +86,6 @@ class _Box(Writer):
             one = self.value(f"zext i1 {one} to i8")
         self.line(f"store {'i8' if value.dtype == 'bool' else SCALAR[value.dtype]} {one}, ptr {address}")
 
-    # loops
-
     def loop(self, start: str, stop: str, step: int | str, body: Callable[[str], None]) -> None:
         """`for i in range(start, stop, step)`; what the body computes holds inside only."""
         name = self.name("loop")
@@ -135,11 +113,118 @@ class _Box(Writer):
         self.line(f"br label %{name}.end")
         self.label(f"{name}.end")
 
-    # the function
+    def strips(self, start: str, stop: str, body: Callable[[str], None], tail: bool = True) -> str:
+        """Go over columns by vectors; the last one is masked.  Without it, return where it would begin."""
+        length = self.value(f"sub i64 {stop}, {start}")
+        end = self.value(f"add i64 {start}, {self.value(f'and i64 {length}, {-self.lanes}')}")
+        self.loop(start, end, self.lanes, body)
+        if tail:
+            self.tail(end, stop, body)
+        return end
+
+    def tail(self, end: str, stop: str, body: Callable[[str], None]) -> None:
+        """The columns that do not fill a vector."""
+
+        def masked() -> None:
+            indices = ", ".join(f"i32 {k}" for k in range(self.lanes))
+            left = self.fresh(f"trunc i64 {self.fresh(f'sub i64 {stop}, {end}')} to i32")
+            many = self.splat("i4", left).name
+            self.mask = self.fresh(f"icmp slt <{self.lanes} x i32> <{indices}>, {many}")
+            body(end)
+            self.mask = None
+
+        self.when(self.value(f"icmp slt i64 {end}, {stop}"), masked)
+
+
+class _Sum:
+    """A sum of many vectors, in three variables: of the block, of the blocks, and of their rounding errors."""
+
+    def __init__(self, writer: _Function, dtype: str) -> None:
+        self.writer, self.dtype = writer, dtype
+        self.block = _Variable(writer, dtype, _IDENTITY["sum"])
+        self.high = _Variable(writer, "f8", _IDENTITY["sum"])
+        self.low = _Variable(writer, "f8", 0.0)
+
+    def clear(self) -> None:
+        self.high.clear()
+        self.low.clear()
+
+    def flush(self) -> None:
+        """Add the block to the blocks."""
+        self.add(self.block.get())
+
+    def add(self, vector: Vector) -> None:
+        """Add a vector, with what is lost."""
+        if self.dtype == "f4":  # in float64 too little is lost to be kept
+            self.high.set(self.high.get() + vector.convert("fpext", "f8"))
+            return
+        total, lost = _two_sum(self.high.get(), vector)
+        self.high.set(total)
+        self.low.set(self.low.get() + lost)
+
+    def total(self) -> tuple[Vector, Vector]:
+        """All lanes' sum, in all lanes; and its rounding error."""
+        w, high, low = self.writer, self.high.get(), self.low.get()
+        distance = w.lanes // 2
+        while distance:
+            other = w.exchange(high, distance)
+            if self.dtype == "f4":
+                high = high + other
+            else:
+                high, lost = _two_sum(high, other)
+                low = low + w.exchange(low, distance) + lost
+            distance //= 2
+        return high, low
+
+
+class _Variable:
+    """A vector that changes."""
+
+    def __init__(self, writer: _Function, dtype: str, identity: float) -> None:
+        self.writer, self.dtype, self.identity = writer, dtype, identity
+        self.slot = writer.variable(writer.type(dtype))
+
+    def get(self) -> Vector:
+        w = self.writer
+        return Vector(w, self.dtype, w.fresh(f"load {w.type(self.dtype)}, ptr {self.slot}"))
+
+    def set(self, vector: Vector) -> None:
+        self.writer.line(f"store {self.writer.type(self.dtype)} {vector.name}, ptr {self.slot}")
+
+    def clear(self) -> None:
+        self.set(Vector(self.writer, self.dtype, "").like(self.identity))
+
+
+def _two_sum(a: Vector, b: Vector) -> tuple[Vector, Vector]:
+    """The sum, and its rounding error exactly (NaN where the sum is not finite)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _rounded(high: Vector, low: Vector, dtype: str) -> Vector:
+    """One number of a sum and its error."""
+    whole = where(low.isnan(), high, high + low)
+    return whole.convert("fptrunc", "f4") if dtype == "f4" else whole
+
+
+class _Box(_Function):
+    """The function that computes rows r0 to r1 and columns c0 to c1 of a group's box."""
 
     def text(self) -> str:
         """The whole function."""
         group, plan = self.group, self.plan
+        self.values: dict[int, Vector] = {}  # of columns and scalars; inside a strip, of the rest too
+        self.sums: dict[int, _Sum] = {}
+        self.extremes: dict[int, _Variable] = {}
+        for number, op in enumerate(group.ops, self.first):
+            if op.kind in ("column", "scalar"):
+                if op.name == "sum":
+                    self.sums[number] = _Sum(self, op.dtype)
+                else:
+                    self.extremes[number] = _Variable(self, op.dtype, _IDENTITY[op.name])
+                if op.kind == "scalar":
+                    (self.sums.get(number) or self.extremes[number]).clear()
         for number, given in enumerate(group.inputs):
             if given.kind == "scalar":
                 place = self.value(f"getelementptr ptr, ptr %frame, i64 {number}")
@@ -149,13 +234,36 @@ class _Box(Writer):
             if out.kind == "scalar" and out.value not in plan.reduced:
                 self._store_one(self.values[out.value], self._slot(self.first + number))
         self.loop("%r0", "%r1", 1, self._row)
+        for index, number in enumerate(scalar_reductions(group)):
+            if number in self.sums:
+                pair = self.sums[number].total()
+            else:
+                most = self._across(number, self.extremes[number].get())
+                pair = functions.astype(most, "f8"), self.constant("f8", 0.0)
+            base = self._slot(self._places()[1])
+            for k in (0, 1):
+                self._store_one(pair[k], self._address(base, "f8", str(2 * index + k)))
         body, self.lines = self.lines, []
         head = "define internal void @box(ptr %frame, i64 %n, i64 %r0, i64 %r1, i64 %c0, i64 %c1) {\nstart:"
         return "\n".join([head, *self.variables, *body, "  ret void", "}"])
 
-    def _compute(self, numbers: object) -> None:
+    def _places(self) -> tuple[int, int, int]:
+        """Where the frame has pointers: for rows' reductions; for scalars'; for kept values."""
+        rows = self.first + len(self.group.outputs)
+        scalars = rows + len(row_reductions(self.group))
+        return rows, scalars, scalars + 1
+
+    def _across(self, number: int, vector: Vector) -> Vector:
+        """The largest or smallest of all lanes, in all lanes."""
+        distance = self.lanes // 2
+        while distance:
+            vector = _PAIR[self.group.ops[number - self.first].name](vector, self.exchange(vector, distance))
+            distance //= 2
+        return vector
+
+    def _compute(self, numbers: Iterable[int]) -> None:
         """Write operations whose operands are there."""
-        for number in numbers:  # type: ignore[attr-defined]
+        for number in numbers:
             op = self.group.ops[number - self.first]
             if op.kind is not None:
                 continue
@@ -163,11 +271,8 @@ class _Box(Writer):
             if op.name == "power":
                 args, exponent = op.args[:1], float(op.args[1])
             dtype = next((self.group.dtype(a) for a in args[op.name == "where" :] if isinstance(a, int)), op.dtype)
-            operands = [self._value(a) if isinstance(a, int) else Vector(self, dtype, "").like(a) for a in args]
+            operands = [self.values[a] if isinstance(a, int) else self.constant(dtype, a) for a in args]
             self.values[number] = functions.apply(op.name, operands, op.dtype, exponent)
-
-    def _value(self, number: int) -> Vector:
-        return self.values[number]
 
     def _row(self, r: str) -> None:
         outer = dict(self.values)
@@ -176,162 +281,193 @@ class _Box(Writer):
             if given.kind == "column":
                 self.values[number] = self._load_one(self._address(self._slot(number), given.dtype, r), given.dtype)
         start = self.value(f"mul i64 {r}, %n")
-        for level in range(len(plan.passes) + 1):
+        self.is_first = self.value(f"icmp eq i64 {r}, %r0")
+        for level in range(len(plan.computed) + 1):
             self._compute(
                 n for n in range(self.first, len(plan.kinds)) if plan.kinds[n] == "column" and plan.levels[n] == level
             )
-            if level < len(plan.passes):
+            if level < len(plan.computed):
                 self._pass(level, start)
+        for number in scalar_reductions(group):
+            arg = int(group.ops[number - self.first].args[0])
+            if plan.kinds[arg] == "column":
+                self._column_into_scalar(number, self.values[arg])
         for number, out in enumerate(group.outputs):
             if out.kind == "column":
                 address = self._address(self._slot(self.first + number), group.dtype(out.value), r)
                 self._store_one(self.values[out.value], address)
         self.values = outer
 
+    def _column_into_scalar(self, number: int, value: Vector) -> None:
+        """One row's value, which is in all lanes, into a reduction over the rows: in the first lane."""
+        if number not in self.sums:
+            self._extreme(number, value)
+            return
+        only = f"<{', '.join(f'i1 {str(k == 0).lower()}' for k in range(self.lanes))}>"
+        self.sums[number].add(where(Vector(self, "bool", only), value, _IDENTITY["sum"]))
+
+    def _extreme(self, number: int, value: Vector) -> None:
+        variable = self.extremes[number]
+        variable.set(_PAIR[self.group.ops[number - self.first].name](variable.get(), value))
+
     def _pass(self, level: int, start: str) -> None:
-        lanes = self.lanes
-        length = self.value("sub i64 %c1, %c0")
-        whole = self.value(f"and i64 {length}, {-lanes}")
-        stop = self.value(f"add i64 %c0, {whole}")
-        self.loop("%c0", stop, lanes, lambda j: self._strip(level, start, j))
-        rest = self.value(f"icmp slt i64 {stop}, %c1")
+        """All columns of a row, computing what one pass computes."""
+        numbers = self.plan.reductions[level]
+        columns = [n for n in numbers if self.group.ops[n - self.first].kind == "column"]
+        sums = [self.sums[n] for n in numbers if n in self.sums]
+        for n in columns:
+            (self.sums.get(n) or self.extremes[n]).clear()
 
-        def tail() -> None:
-            indices = ", ".join(f"i32 {k}" for k in range(lanes))
-            left = self.fresh(f"sub i64 %c1, {stop}")
-            left = self.fresh(f"trunc i64 {left} to i32")
-            many = self.splat("i4", left).name
-            self.mask = self.fresh(f"icmp slt <{lanes} x i32> <{indices}>, {many}")
-            self._strip(level, start, stop)
-            self.mask = None
+        def strip(j: str) -> None:
+            self._strip(level, start, j)
 
-        self.when(rest, tail)
+        def block(begin: str, body: Callable[[], None]) -> None:
+            for s in sums:
+                s.block.clear()
+            body()
+            for s in sums:
+                s.flush()
+
+        if sums:
+            length = self.value("sub i64 %c1, %c0")
+            end = self.value(f"add i64 %c0, {self.value(f'and i64 {length}, {-self.lanes}')}")
+
+            def one_block(begin: str) -> None:
+                far = self.value(f"add i64 {begin}, {_BLOCK * self.lanes}")
+                stop = self.value(f"select i1 {self.value(f'icmp slt i64 {far}, {end}')}, i64 {far}, i64 {end}")
+                block(begin, lambda: self.loop(begin, stop, self.lanes, strip))
+
+            self.loop("%c0", end, _BLOCK * self.lanes, one_block)
+            self.tail(end, "%c1", lambda j: block(j, lambda: strip(j)))
+        else:
+            self.strips("%c0", "%c1", strip)
+        for n in columns:
+            if n in self.sums:
+                self.values[n] = _rounded(*self.sums[n].total(), self.group.dtype(n))
+            else:
+                self.values[n] = self._across(n, self.extremes[n].get())
 
     def _strip(self, level: int, start: str, j: str) -> None:
         """One vector of columns."""
         outer = dict(self.values)
         group, plan = self.group, self.plan
         at = self.value(f"add i64 {start}, {j}")
-        needed = {a for n in plan.computed[level] for a in group.ops[n - self.first].args if isinstance(a, int)}
-        needed |= set(plan.passes[level])
-        for number, given in enumerate(group.inputs):
-            if number in needed and given.kind in ("full", "row"):
-                index = at if given.kind == "full" else j
-                self.values[number] = self._load(self._address(self._slot(number), given.dtype, index), given.dtype)
+        computed = set(plan.computed[level])
+        needed = {a for n in computed for a in group.ops[n - self.first].args if isinstance(a, int)}
+        needed |= {int(group.ops[n - self.first].args[0]) for n in plan.reductions[level]}
+        needed |= {group.outputs[o].value for o in plan.stores[level]}
+        for number in sorted(needed):
+            dtype = group.dtype(number)
+            if number < self.first and plan.kinds[number] in ("full", "row"):
+                index = at if plan.kinds[number] == "full" else j
+                self.values[number] = self._load(self._address(self._slot(number), dtype, index), dtype)
+            elif number in plan.kept and number not in computed:
+                self.values[number] = self._load(self._kept(number, at, j), dtype)
         self._compute(plan.computed[level])
-        for number, out in enumerate(group.outputs):
-            if out.value in plan.passes[level] and out.kind in ("full", "row") and out.value not in plan.reduced:
-                index = at if out.kind == "full" else j
-                address = self._address(self._slot(self.first + number), group.dtype(out.value), index)
-                self._store(self.values[out.value], address)
+        for number in plan.stores[level]:
+            out = group.outputs[number]
+            index = at if out.kind == "full" else j
+            address = self._address(self._slot(self.first + number), group.dtype(out.value), index)
+            self._store(self.values[out.value], address)
+        for number in sorted(computed & set(plan.kept)):
+            self._store(self.values[number], self._kept(number, at, j))
+        for number in plan.reductions[level]:
+            self._reduce(number, j)
         self.values = outer
+
+    def _kept(self, number: int, at: str, j: str) -> str:
+        """Where a value is kept for later passes: it is an output, or has a row of its own."""
+        dtype = self.group.dtype(number)
+        for o, out in enumerate(self.group.outputs):
+            if out.value == number and out.kind == "full":
+                return self._address(self._slot(self.first + o), dtype, at)
+        return self._address(self._slot(self._places()[2] + self.plan.kept.index(number)), dtype, j)
+
+    def _reduce(self, number: int, j: str) -> None:
+        """A vector into a reduction."""
+        op = self.group.ops[number - self.first]
+        value = self.values[int(op.args[0])]
+        if op.kind == "row":
+            base = self._slot(self._places()[0] + row_reductions(self.group).index(number))
+            address = self._address(base, op.dtype, j)
+            before = self._load(address, op.dtype)
+            identity = self.constant(op.dtype, _IDENTITY[op.name])
+            kind = self.type(op.dtype)
+            chosen = self.fresh(f"select i1 {self.is_first}, {kind} {identity.name}, {kind} {before.name}")
+            self._store(_PAIR[op.name](Vector(self, op.dtype, chosen), value), address)
+            return
+        if self.mask is not None:
+            value = where(Vector(self, "bool", self.mask), value, _IDENTITY[op.name])
+        if op.name == "sum":
+            block = self.sums[number].block
+            block.set(block.get() + value)
+        else:
+            self._extreme(number, value)
+
+
+class _Finish(_Function):
+    """The function that combines chunks: what they have left of sums and extremes, in order."""
+
+    def text(self) -> str:
+        """The whole function."""
+        group = self.group
+        for index, number in enumerate(scalar_reductions(group)):
+            op = group.ops[number - self.first]
+            high, low = _Variable(self, "f8", _IDENTITY[op.name]), _Variable(self, "f8", 0.0)
+            high.clear()
+            low.clear()
+            self.loop("0", "%chunks", 1, partial(self._scalar, index, op.name, high, low))
+            total = high.get() if op.name != "sum" else _rounded(high.get(), low.get(), "f8")
+            for o, out in enumerate(group.outputs):
+                if out.value == number:
+                    self._store_one(functions.astype(total, op.dtype), self._slot(self.first + o))
+        for index, number in enumerate(row_reductions(group)):
+            self.when("%partial", partial(self._rows, index, number))
+        body, self.lines = self.lines, []
+        head = (
+            "define internal void @finish"
+            "(ptr %frame, i64 %n, i64 %chunks, ptr %scalars, ptr %rows, i1 %partial) {\nstart:"
+        )
+        return "\n".join([head, *self.variables, *body, "  ret void", "}"])
+
+    def _scalar(self, index: int, name: str, high: _Variable, low: _Variable, chunk: str) -> None:
+        place = self.value(f"mul i64 {chunk}, {2 * len(scalar_reductions(self.group))}")
+        pair = []
+        for k in (0, 1):
+            at = self.value(f"add i64 {place}, {2 * index + k}")
+            pair.append(self._load_one(self._address("%scalars", "f8", at), "f8"))
+        if name == "sum":
+            total, lost = _two_sum(high.get(), pair[0])
+            high.set(total)
+            low.set(low.get() + pair[1] + lost)
+        else:
+            high.set(_PAIR[name](high.get(), pair[0]))
+
+    def _rows(self, index: int, number: int) -> None:
+        op = self.group.ops[number - self.first]
+        (o,) = [o for o, out in enumerate(self.group.outputs) if out.value == number]
+        slot = self._slot(self.first + o)
+        total = _Variable(self, op.dtype, _IDENTITY[op.name])
+
+        def strip(j: str) -> None:
+            address = self._address(slot, op.dtype, j)
+            total.set(self._load(address, op.dtype))
+
+            def chunk(c: str) -> None:
+                row = self.value(f"add i64 {c}, {index * (CHUNKS - 1) - 1}")
+                at = self.value(f"add i64 {self.value(f'mul i64 {row}, %n')}, {j}")
+                total.set(_PAIR[op.name](total.get(), self._load(self._address("%rows", op.dtype, at), op.dtype)))
+
+            self.loop("1", "%chunks", 1, chunk)
+            self._store(total.get(), address)
+
+        self.strips("0", "%n", strip)
 
 
 def module(group: Group, plan: Plan, triple: str) -> str:
     """The text of the module."""
-    box = _Box(group, plan)
-    text = box.text()
-    helpers = "\n".join(box.helpers.values())
-    whole = _entry(group)
-    declared = box.declared
-    return "\n".join([f'target triple = "{triple}"', *sorted(declared), helpers, text, whole, ""])
-
-
-def _entry(group: Group) -> str:
-    """The function of the builtin: (self, arguments, their number) -> None, or an exception."""
-    count = len(group.inputs) + len(group.outputs)
-    out: list[str] = []
-    names = iter(range(1 << 30))
-
-    def put(text: str) -> str:
-        name = f"%e{next(names)}"
-        out.append(f"  {name} = {text}")
-        return name
-
-    def runtime(name: str) -> str:
-        place = put(f"getelementptr ptr, ptr %table, i64 {RUNTIME.index(name)}")
-        return put(f"load ptr, ptr {place}")
-
-    def argument(number: int) -> str:
-        place = put(f"getelementptr ptr, ptr %args, i64 {number}")
-        return put(f"load ptr, ptr {place}")
-
-    def check(condition: str, otherwise: str) -> None:
-        label = f"ok{next(names)}"
-        out.append(f"  br i1 {condition}, label %{label}, label %{otherwise}")
-        out.append(f"{label}:")
-
-    check(put(f"icmp eq i64 %count, {count + 2}"), "refuse")
-    size = runtime("PyLong_AsSsize_t")
-    m = put(f"call i64 {size}(ptr {argument(0)})")
-    n = put(f"call i64 {size}(ptr {argument(1)})")
-    ndarray = runtime("ndarray")
-    for number in range(count):
-        given = group.inputs[number] if number < len(group.inputs) else None
-        slot = put(f"getelementptr ptr, ptr %frame, i64 {number}")
-        array = argument(number + 2)
-        kind = put(f"load ptr, ptr {put(f'getelementptr i8, ptr {array}, i64 {_TYPE_OFFSET}')}")
-        is_array = put(f"icmp eq ptr {kind}, {ndarray}")
-        if given is None or given.kind != "scalar":
-            check(is_array, "refuse")
-            data = put(f"load ptr, ptr {put(f'getelementptr i8, ptr {array}, i64 {DATA_OFFSET}')}")
-            out.append(f"  store ptr {data}, ptr {slot}")
-            continue
-        element = "i8" if given.dtype == "bool" else SCALAR[given.dtype]
-        k = next(names)
-        out.append(f"  br i1 {is_array}, label %array{k}, label %number{k}")
-        out.append(f"array{k}:")
-        data = put(f"load ptr, ptr {put(f'getelementptr i8, ptr {array}, i64 {DATA_OFFSET}')}")
-        one = put(f"load {element}, ptr {data}")
-        out.append(f"  store {element} {one}, ptr {slot}")
-        out.append(f"  br label %next{k}")
-        out.append(f"number{k}:")
-        if given.dtype == "bool":
-            one = put(f"call i32 {runtime('PyObject_IsTrue')}(ptr {array})")
-            one = put(f"trunc i32 {one} to i8")
-        elif given.dtype[0] == "i":
-            one = put(f"call i64 {runtime('PyLong_AsLongLong')}(ptr {array})")
-            one = put(f"trunc i64 {one} to i32") if given.dtype == "i4" else one
-        else:
-            one = put(f"call double {runtime('PyFloat_AsDouble')}(ptr {array})")
-            one = put(f"fptrunc double {one} to float") if given.dtype == "f4" else one
-        out.append(f"  store {element} {one}, ptr {slot}")
-        out.append(f"  br label %next{k}")
-        out.append(f"next{k}:")
-    # Conversions of numbers that failed have set an exception, and returned -1.
-    suspicious = put(f"icmp slt i64 {put(f'or i64 {m}, {n}')}, 0")
-    if any(given.kind == "scalar" for given in group.inputs):
-        suspicious = "true"
-    out.append(f"  br i1 {suspicious}, label %doubt, label %compute")
-    out.append("doubt:")
-    occurred = put(f"call ptr {runtime('PyErr_Occurred')}()")
-    out.append(f"  br i1 {put(f'icmp eq ptr {occurred}, null')}, label %compute, label %failed")
-    out.append("compute:")
-    elements = put(f"mul i64 {m}, {n}")
-    long = put(f"icmp sgt i64 {elements}, {_RELEASE}")
-    out.append(f"  br i1 {long}, label %release, label %run")
-    out.append("release:")
-    state = put(f"call ptr {runtime('PyEval_SaveThread')}()")
-    out.append("  br label %run")
-    out.append("run:")
-    kept = put(f"phi ptr [ null, %compute ], [ {state}, %release ]")
-    out.append(f"  call void @box(ptr %frame, i64 {n}, i64 0, i64 {m}, i64 0, i64 {n})")
-    out.append(f"  br i1 {long}, label %acquire, label %done")
-    out.append("acquire:")
-    out.append(f"  call void {runtime('PyEval_RestoreThread')}(ptr {kept})")
-    out.append("  br label %done")
-    out.append("done:")
-    none = runtime("None")
-    out.append(f"  call void {runtime('Py_IncRef')}(ptr {none})")
-    out.append(f"  ret ptr {none}")
-    out.append("refuse:")
-    out.append(f"  call void {runtime('PyErr_SetString')}(ptr {runtime('TypeError')}, ptr {runtime('message')})")
-    out.append("  br label %failed")
-    out.append("failed:")
-    out.append("  ret ptr null")
-    head = f"""define ptr @whole(ptr %self, ptr %args, i64 %count) {{
-entry:
-  %frame = alloca [{max(count, 1)} x i64]
-  %place = getelementptr i8, ptr %self, i64 {DATA_OFFSET}
-  %table = load ptr, ptr %place"""
-    return "\n".join([head, *out, "}"])
+    box, finish = _Box(group, plan), _Finish(group, plan)
+    parts = [box.text(), finish.text(), entries(group, plan)]
+    helpers = box.helpers.values()
+    declared = sorted(box.declared | finish.declared)
+    return "\n".join([f'target triple = "{triple}"', *declared, *helpers, *parts, ""])

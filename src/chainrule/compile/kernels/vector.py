@@ -86,6 +86,17 @@ class Writer:
         self.declared.add(f"declare {kind} {full}({', '.join([kind] * len(operands))})")
         return Vector(self, dtype, self.value(f"call {kind} {full}({', '.join(f'{kind} {v.name}' for v in operands)})"))
 
+    def constant(self, dtype: str, value: float) -> Vector:
+        """The same number in all lanes."""
+        return Vector(self, dtype, f"splat ({SCALAR[dtype]} {constant(dtype, value)})")
+
+    def exchange(self, v: Vector, distance: int) -> Vector:
+        """The lanes in another order: lane k is lane k xor distance."""
+        kind = self.type(v.dtype)
+        order = ", ".join(f"i32 {k ^ distance}" for k in range(self.lanes))
+        text = f"shufflevector {kind} {v.name}, {kind} poison, <{self.lanes} x i32> <{order}>"
+        return Vector(self, v.dtype, self.value(text))
+
     def splat(self, dtype: str, scalar: str) -> Vector:
         """A vector with the same value in all lanes."""
         kind, element = self.type(dtype), SCALAR[dtype]
@@ -117,8 +128,7 @@ class Vector:
 
     def like(self, value: float) -> Vector:
         """A constant of the same dtype."""
-        text = f"splat ({SCALAR[self.dtype]} {constant(self.dtype, value)})"
-        return Vector(self.writer, self.dtype, text)
+        return self.writer.constant(self.dtype, value)
 
     def _of(self, other: Vector | float) -> Vector:
         return other if isinstance(other, Vector) else self.like(other)
