@@ -146,14 +146,15 @@ class _Printer:
     # -- memory ----------------------------------------------------------------------------------------------------
     def _may_be_put(self, step: Step) -> bool:
         y = step.results
+        function = step.function
+        reduces = getattr(function, "__name__", "") == "reduce" and isinstance(function.__self__, np.ufunc)
         return (
-            isinstance(step.function, np.ufunc)
+            (reduces or (isinstance(function, np.ufunc) and not step.options))
             and type(y) is Var
             and not y.scalar
             and y.root is y
             and y not in self.escaping
             and not y.written
-            and not step.options
             and y.contiguous
             and y.dtype.kind in "fcb"
         )
@@ -162,7 +163,7 @@ class _Printer:
         """Which buffer the result of a step goes to: one that dies here, if the step works element by element."""
         y = step.results
         form = y.shape, y.dtype
-        if step.function.signature is None:
+        if getattr(step.function, "signature", "") is None:
             for x in step.args:
                 if type(x) is Var and x in self.slots and (x.shape, x.dtype) == form and self._dies(x, i):
                     return self.slots.pop(x)

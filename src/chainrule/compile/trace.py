@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from math import prod
 from types import FrameType
 from typing import Any
 
@@ -84,6 +85,19 @@ class Var:
         self.root = self if root is None else root
         self.written = False
         self.outside = False
+
+    @classmethod
+    def like(cls, other: Var, source: Any) -> Var:
+        """Another value of the same form, with memory of its own."""
+        var = cls.__new__(cls)
+        var.shape, var.dtype, var.scalar, var.contiguous = other.shape, other.dtype, other.scalar, other.contiguous
+        var.source, var.root, var.written, var.outside = source, var, False, False
+        return var
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
 
 
 class Step:
