@@ -36,15 +36,16 @@ def assert_same(a: Any, b: Any, exactly: bool = True) -> None:
             if exactly:
                 np.testing.assert_array_equal(x, y)
             else:
-                np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13)
+                single = x.dtype in (np.float32, np.complex64)
+                np.testing.assert_allclose(x, y, rtol=1e-4 if single else 1e-11, atol=1e-5 if single else 1e-12)
         else:
             assert x == y
 
 
 def check(f: Callable[..., Any], *calls: tuple[Any, ...], variants: int | None = 1, exactly: bool = True) -> cr.Jitted:
-    """Call `f` and its jit with these arguments, three times over."""
-    jitted = cr.jit(f)
-    for _ in range(3):
+    """Call `f` and its jit with these arguments several times over, until there are kernels."""
+    jitted = cr.jit(f, exact=exactly)
+    for _ in range(5):
         for args in calls:
             assert_same(jitted(*deepcopy(args)), f(*deepcopy(args)), exactly)
     assert not jitted.given_up
@@ -182,9 +183,10 @@ def _through_views(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gives_the_same_bits(name: str) -> None:
+@pytest.mark.parametrize("exactly", [True, False], ids=["exact", ""])
+def test_gives_the_same(name: str, exactly: bool) -> None:
     f, calls = CASES[name]
-    check(f, *calls)
+    check(f, *calls, exactly=exactly)
 
 
 def test_results_are_new_arrays() -> None:
@@ -500,7 +502,7 @@ def test_many_threads() -> None:
         try:
             for i in range(30):
                 args = mlp_arguments(5 + (seed + i) % 2, seed)
-                assert_same(jitted(*args), cr.value_and_grad(mlp)(*args))
+                assert_same(jitted(*args), cr.value_and_grad(mlp)(*args), exactly=False)
         except Exception as error:  # noqa: BLE001 (whatever it is, the test fails below)
             wrong.append(error)
 
@@ -594,6 +596,6 @@ def test_random_programs(program: Callable[..., Any], seed: int, transform: str)
         shape = (2, 4)
     jitted = cr.jit(f)
     with np.errstate(all="ignore"):
-        for i in range(4):
+        for i in range(5):
             args = normal(*shape, seed=seed + i), normal(*shape, seed=seed + i + 9)
             assert_same(jitted(*args), f(*args), exactly=False)

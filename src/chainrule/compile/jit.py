@@ -14,15 +14,17 @@ import linecache
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..errors import StructureError, UntraceableError, UntraceableWarning
+from ..errors import MissingExtraError, StructureError, UntraceableError, UntraceableWarning
 from ..graph import contexts, programs
 from ..tensor import Tensor, handle
 from ..tree import flatten
+from .fuse import Fused, fused
 from .printing import Missed, Names, Printed, print_program
 from .program import Program, key_of, simplified
 from .trace import Draws, Guard, Line, Trace, Traced, Var, inner, operands, value_of
@@ -39,10 +41,13 @@ CAPTURES = 2000  # of more things that a function reads from outside, the rest i
 class Variant:
     """One program for one kind of arguments and one way through the function."""
 
-    def __init__(self, printed: Printed, first: Snapshot) -> None:
+    def __init__(self, printed: Printed, first: Snapshot, with_kernels: Callable[[], Printed | None]) -> None:
         self.run = printed.function
         self.printed = printed
         self.first: Snapshot | None = first  # until the program has been checked against a second run
+        self.with_kernels: Callable[[], Printed | None] | None = with_kernels  # until they are compiled, or refused
+        self.settled = False  # whether nothing of this is left to do
+        self.unrepeatable = False  # whether a second run with the same arguments does something else
 
 
 class Jitted:
@@ -72,7 +77,7 @@ class Jitted:
             if result.__class__ is Missed:
                 missed = result.guard
                 continue
-            if variant.first is not None:
+            if not variant.settled:
                 return self._checked(variant, result[0], args, options)
             if variant is not self.variants[0]:
                 self._put_first(variant)
@@ -187,13 +192,23 @@ class Jitted:
         snapshot = Snapshot(trace)
         program = simplified(program)
         write, given.namespace["rebuild"] = result
-        return Variant(print_program(program, unpack, names, write, given), snapshot)
+
+        def with_kernels() -> Printed | None:
+            steps = fused(program, self.exact)
+            if not any(isinstance(step, Fused) for step in steps):
+                return None
+            return print_program(program.with_steps(steps), unpack, names, write, given, self.exact)
+
+        return Variant(print_program(program, unpack, names, write, given, self.exact), snapshot, with_kernels)
 
     # -- checking ------------------------------------------------------------------------------------------------------
     def _checked(self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Compare the first replay of a program with a second run of the function."""
+        """Compare the first replay of a program with a second run of the function; compile kernels at the next."""
         first, variant.first = variant.first, None
-        if first is None or first.writes or any(isinstance(x, np.random.Generator) for x in _all(args, options)):
+        if first is None:
+            return self._compile(variant, result, args, options)
+        if first.writes or any(isinstance(x, np.random.Generator) for x in _all(args, options)):
+            variant.unrepeatable = True
             return result
         again = Trace()
         leaves, rebuild, _ = flatten((args, options))
@@ -220,6 +235,22 @@ class Jitted:
             if found is not None and found.__class__ is not Missed:
                 return variant.printed.source
         raise UntraceableError(f"jit of {self._name} made no program for these arguments. {self.given_up}")
+
+    def _compile(self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Let a variant run on kernels, if these give the same result."""
+        with self._lock:
+            make, variant.with_kernels = variant.with_kernels, None
+        if make is None:
+            return result
+        printed = None
+        with suppress(MissingExtraError):
+            printed = make()
+        if printed is not None and not variant.unrepeatable:
+            other = printed.function(*args, **options)
+            if other.__class__ is tuple and _agree(other[0], result, self.exact):
+                variant.run, variant.printed = printed.function, printed
+        variant.settled = True
+        return result
 
 
 def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:

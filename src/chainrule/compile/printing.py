@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from ..memory import empty
 from ..walk.pull import has_nan
+from .fuse import Fused
+from .kernels import compile_group
 from .program import Program, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
@@ -29,8 +32,9 @@ INFIX: dict[Any, str] = {
 }  # fmt: skip
 COMPARED: dict[Any, str] = {np.greater: ">", np.greater_equal: ">=", np.less: "<", np.less_equal: "<="}
 NUMBERED = re.compile(r"[vb]\d+")
-RESERVED = ["np", "has_nan", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
+RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
 RESERVED += ["buffers", "new_buffers", "FRAMES", "MISSED"]
+THREADED = 30_000  # elements of a box, above which a kernel runs on several threads
 _numbers = count()
 
 
@@ -59,7 +63,7 @@ class Names:
     """Names for what the printed program uses."""
 
     def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {"np": np, "has_nan": has_nan}
+        self.namespace: dict[str, Any] = {"np": np, "has_nan": has_nan, "empty": empty}
         self._used = set(RESERVED)
         self._of: dict[int, str] = {}
         self._alive: list[Any] = []
@@ -107,6 +111,7 @@ def print_program(
     names: dict[Var, str],
     result: Callable[[list[str]], str],
     given: Names,
+    exact: bool,
 ) -> Printed:
     """Print a program, and compile it.
 
@@ -120,13 +125,15 @@ def print_program(
     result : callable
         Says how to write what is returned, from how to write each output.
     given : what these lines refer to
+    exact : whether kernels must keep every bit
     """
-    return _Printer(program, names, given).run(unpack, result)
+    return _Printer(program, names, given, exact).run(unpack, result)
 
 
 class _Printer:
-    def __init__(self, program: Program, names: dict[Var, str], given: Names) -> None:
-        self.program, self.given = program, given
+    def __init__(self, program: Program, names: dict[Var, str], given: Names, exact: bool) -> None:
+        self.program, self.given, self.exact = program, given, exact
+        self.made: set[Var] = set()  # by kernels
         self.names = dict(names)
         for var, array in program.captured.items():
             self.names[var] = given.given(array, "captured")
@@ -161,12 +168,15 @@ class _Printer:
 
     def _slot(self, step: Step, i: int) -> int:
         """Which buffer the result of a step goes to: one that dies here, if the step works element by element."""
-        y = step.results
+        elementwise = getattr(step.function, "signature", "") is None
+        dying = [x for x in step.args if type(x) is Var and self._dies(x, i)] if elementwise else []
+        return self._slot_for(step.results, dying)
+
+    def _slot_for(self, y: Var, dying: list[Var]) -> int:
         form = y.shape, y.dtype
-        if getattr(step.function, "signature", "") is None:
-            for x in step.args:
-                if type(x) is Var and x in self.slots and (x.shape, x.dtype) == form and self._dies(x, i):
-                    return self.slots.pop(x)
+        for x in dying:
+            if x in self.slots and (x.shape, x.dtype) == form:
+                return self.slots.pop(x)
         waiting = self.free.get(form)
         if waiting:
             return waiting.pop()
@@ -233,6 +243,41 @@ class _Printer:
             return f"{written[0]}.{function.name}({', '.join(written[1:])})"
         return f"{self.given.function(function)}({', '.join(written)}{out})"
 
+    def _kernel(self, step: Fused, i: int) -> list[str]:
+        """The call of a kernel, with what must be done to its operands before and to its results after."""
+        kernel = compile_group(step.group, self.exact)
+        size = step.rows * step.columns
+        name = self.given.given(kernel if size >= THREADED else kernel.serial, "kernel")
+        lines = ["# " + line for line in step.described(self._told)]
+        operands = []
+        for x in step.args:
+            text = self.names[x]
+            if x.scalar:
+                text = f"float({text})" if x.dtype != np.double else text
+            elif x not in self.slots and x not in self.made:
+                text = f"({text} if {text}.flags.carray else {text}.copy())"
+            operands.append(text)
+        after = []
+        for number, y in enumerate(step.results):
+            given = [x for o, k in kernel.plan.in_place if o == number for x in step.args[k : k + 1]]
+            self.made.add(y)
+            if y in self.escaping and not y.scalar:
+                operands.append(self._new(y))
+                lines.append(f"{operands[-1]} = empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})")
+                continue
+            slot = self._slot_for(y, [x for x in given if self._dies(x, i)])
+            operands.append(f"b{slot}")
+            if y.scalar:
+                self.free.setdefault(self.buffers[slot], []).append(slot)
+                after.append(f"{self._new(y)} = b{slot}[()]")
+            else:
+                self.slots[y] = slot
+                after.append(f"{self._new(y)} = b{slot}")
+        return [*lines, f"{name}({step.rows}, {step.columns}, {', '.join(operands)})", *after]
+
+    def _told(self, x: Any) -> str:
+        return self.names.get(x, "?") if type(x) is Var else repr(x)
+
     def _lines_of(self, step: Step, i: int) -> str:
         out = ""
         if self._may_be_put(step):
@@ -288,7 +333,12 @@ class _Printer:
             indent = "    " if quiet else ""
             if comment:
                 body.append(indent + comment)
-            body.append(indent + (self._guard(step) if isinstance(step, Guard) else self._lines_of(step, i)))
+            if isinstance(step, Guard):
+                body.append(indent + self._guard(step))
+            elif isinstance(step, Fused):
+                body += [indent + line for line in self._kernel(step, i)]
+            else:
+                body.append(indent + self._lines_of(step, i))
             self._release(step, i)
         returned = f"({result(self._returned())},)"
         taken = [f"b{i}" for i in range(len(self.buffers))]
@@ -301,7 +351,7 @@ class _Printer:
         else:
             lines += [*body, f"return {returned}"]
         source = "def program(*args, **options):\n" + "".join(f"    {line}\n" for line in lines)
-        namespace = self.given.namespace
+        namespace = dict(self.given.namespace)
         namespace["FRAMES"] = []
         namespace["MISSED"] = [Missed(guard) for guard in self.guards]
         buffers = self.buffers
@@ -322,7 +372,7 @@ class _Printer:
 
 
 def _can_warn(step: Step) -> bool:
-    return type(step.function) is not Property and step.function is not operator.getitem
+    return not isinstance(step, Fused) and type(step.function) is not Property and step.function is not operator.getitem
 
 
 class Missed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ UFUNCS: dict[Any, np.ufunc] = {
 }  # fmt: skip
 FILLED: dict[Any, int] = {np.ones_like: 1, np.zeros_like: 0}
 IMPURE = {np.empty_like}
+FEW = 4096  # elements of a constant that is computed beforehand
 
 
 class Program:
@@ -39,6 +41,12 @@ class Program:
         self.captured: dict[Var, Any] = {var: array for array, var, _ in trace.captured.values()}
         self.outputs = list(outputs)
 
+    def with_steps(self, steps: list[Step | Guard]) -> Program:
+        """The same program, done by other steps."""
+        other = copy(self)
+        other.steps = steps
+        return other
+
 
 def read(step: Step | Guard) -> Iterator[Var]:
     """Every Var that a step reads."""
@@ -51,7 +59,7 @@ def read(step: Step | Guard) -> Iterator[Var]:
 
 def simplified(program: Program) -> Program:
     """Do all passes."""
-    for change in (named_by_numpy, lowered, folded, shared, broadcast, asked_for_nan, needed):
+    for change in (named_by_numpy, lowered, folded, shared, broadcast, asked_for_nan, needed, asked_late):
         program.steps = change(program)
     return program
 
@@ -160,34 +168,45 @@ def named_by_numpy(program: Program) -> list[Step | Guard]:
 
 
 def folded(program: Program) -> list[Step | Guard]:
-    """Make arrays of ones and zeros once; multiply by one for free."""
-    ones: set[Var] = set()
-    outputs = {x for x in program.outputs if type(x) is Var}
+    """Compute once what depends on no argument; multiply by one for free."""
+    known: dict[Var, Any] = {}
+    outputs = {x.root for x in program.outputs if type(x) is Var}
 
     def is_one(x: Any) -> bool:
-        if type(x) is Var:
-            return x in ones
-        return isinstance(x, int | float | np.generic) and not isinstance(x, bool | np.bool) and bool(x == 1)
+        value = known.get(x) if type(x) is Var else x
+        if isinstance(value, bool | np.bool) or not isinstance(value, int | float | np.generic | np.ndarray):
+            return False
+        return bool(np.all(value == 1))
+
+    def constant(value: Any) -> Var:
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+        var = Var(value, value)
+        program.captured[var], known[var] = value, value
+        return var
 
     def visit(step: Step) -> Var | None:
         y = step.results
-        if type(y) is not Var or y.root.written:
+        if type(y) is not Var or step.writes or y.root.written or y.root in outputs:
             return None
-        if step.function in FILLED and set(step.options) <= {"dtype", "shape"} and y not in outputs:
-            value = np.full(y.shape, FILLED[step.function], y.dtype)
-            constant = Var(value, value)
-            program.captured[constant] = value
-            if FILLED[step.function]:
-                ones.add(constant)
-            return constant
+        if step.function in FILLED and set(step.options) <= {"dtype", "shape", "order"}:
+            return constant(np.full(y.shape, FILLED[step.function], y.dtype))
         if step.function in (np.multiply, operator.mul) and not step.options:
             a, b = step.args
             for one, x in ((a, b), (b, a)):
                 if is_one(one) and type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
                     return x
+        if y.size <= FEW and (inputs := set(read(step))) and inputs <= known.keys() and _repeats(step):
+            value = step.function(*inner(step.args, lambda x: known.get(x, x) if type(x) is Var else x), **step.options)
+            return constant(np.array(value) if isinstance(value, np.ndarray) else value)
         return None
 
     return _renamed(program.steps, program, visit)
+
+
+def _repeats(step: Step) -> bool:
+    """Whether a call gives the same each time."""
+    return isinstance(step.function, np.ufunc) or step.function in (*UFUNCS, operator.pow, np.broadcast_to)
 
 
 def shared(program: Program) -> list[Step | Guard]:
@@ -264,3 +283,11 @@ def needed(program: Program) -> list[Step | Guard]:
             asked.add(key)
         unique.append(step)
     return unique
+
+
+def asked_late(program: Program) -> list[Step | Guard]:
+    """Ask for NaN at the end, which breaks no kernel in two; the answer is rarely yes."""
+    if any(root.outside for step in program.steps if isinstance(step, Step) for root in step.writes):
+        return program.steps
+    late = [step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"]
+    return [step for step in program.steps if not (isinstance(step, Guard) and step.kind == "no NaN")] + late

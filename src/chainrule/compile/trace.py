@@ -55,7 +55,7 @@ VARYING = frozenset(
     + ["histogram", "histogramdd"]
 )
 # Rules that are ways of writing in Python.
-WRITTEN: dict[str, Any] = {"getitem": operator.getitem}
+WRITTEN: dict[str, Any] = {"getitem": operator.getitem, "mean": np.mean, "sum": np.sum, "where": np.where}
 SHOWN = frozenset(["T", "mT", "real", "imag"])
 METHODS = frozenset(name for name in vars(ndarray) if not name.startswith("_") and callable(getattr(ndarray, name)))
 

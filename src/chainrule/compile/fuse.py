@@ -1,0 +1,363 @@
+"""Fusing: elementwise steps, and the reductions that feed on them, become one kernel each.
+
+A group is a box of m rows and n columns (see `kernels/group.py`).  Steps join an open group as they come; a group is
+closed, and runs, when somebody else asks for one of its values.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from ..rules.helpers import sigmoid
+from .kernels import Group, Input, Op, Output, exact_ops, supported
+from .kernels.group import Kind
+from .program import Program, read
+from .trace import Guard, Method, Step, Var, operands
+
+__all__ = ["Fused", "fused"]
+
+Shape = tuple[int, ...]
+CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.dtype("i4"): "i4", np.dtype("i8"): "i8"}
+REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
+COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf"}
+LOGICAL = {"logical_and", "logical_or", "logical_not", "logical_xor"}
+SMALL = 2  # a group of fewer steps is not worth a kernel
+
+
+class Fused(Step):
+    """Several steps as one call of a kernel.
+
+    Attributes
+    ----------
+    group : what the kernel computes
+    rows, columns : the lengths of the box
+    members : the steps
+    args, results : the inputs and outputs, in the order of the group's
+    """
+
+    __slots__ = ("columns", "group", "members", "rows")
+
+    def __init__(self, members: list[Step], group: Group, box: tuple[int, int], args: Any, results: Any) -> None:
+        super().__init__(None, tuple(args), {}, True, members[-1].line)
+        self.members, self.group, self.results = members, group, tuple(results)
+        self.rows, self.columns = box
+
+    def described(self, name: Callable[[Var], str]) -> Iterator[str]:
+        """What the kernel computes, line by line."""
+        first = len(self.args)
+        texts = [name(x) for x in self.args]
+        for number, op in enumerate(self.group.ops, first):
+            texts.append(f"t{number - first}")
+            args = ", ".join(texts[arg] if isinstance(arg, int) else repr(arg) for arg in op.args)
+            along = {"row": ", axis=0", "column": ", axis=1"}.get(op.kind or "", "")
+            yield f"    {texts[number]} = {op.name}({args}{along})"
+
+
+def fused(program: Program, exact: bool) -> list[Step | Guard]:
+    """Group the steps of a program.
+
+    Parameters
+    ----------
+    program : Program
+    exact : bool
+        Whether only operations may be fused that keep every bit.
+    """
+    readers: dict[Var, list[Any]] = {}
+    for step in program.steps:
+        for var in read(step):
+            readers.setdefault(var, []).append(step)
+    for x in program.outputs:
+        if type(x) is Var:
+            readers.setdefault(x, []).append(None)
+    return list(_Grouping(program, readers, exact).run())
+
+
+class _Open:
+    """A group that further steps may join."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.split: int | None = None  # the first so many axes are the rows; None: not said yet
+        self.members: list[Step] = []
+        self.inputs: list[tuple[Var, Input]] = []
+        self.ops: list[tuple[Any, ...]] = []  # operands: ("input", i), ("op", i), or a number
+        self.values: dict[Var, tuple[Any, Kind]] = {}  # of inputs and results: operand and kind
+        self.results: list[Var] = []
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return self.split, len(self.inputs), len(self.ops), dict(self.values), len(self.results)
+
+    def restore(self, before: tuple[Any, ...]) -> None:
+        self.split, inputs, ops, self.values, results = before
+        del self.inputs[inputs:], self.ops[ops:], self.results[results:]
+
+    # -- kinds -----------------------------------------------------------------------------------------------------
+    def kind_of(self, shape: Shape) -> Kind | None:
+        """What an array of this shape is to the box; fixes the split where it was open."""
+        if prod(shape) == 1:
+            return "scalar"
+        if shape == self.shape:
+            return "full"
+        rank = len(self.shape)
+        if len(shape) > rank:
+            return None
+        padded = (1,) * (rank - len(shape)) + shape
+        for split in range(1, rank) if self.split is None else (self.split,):
+            head, tail = self.shape[:split], self.shape[split:]
+            if padded == (1,) * split + tail:
+                self.split = split
+                return "row"
+            if padded == head + (1,) * (rank - split):
+                self.split = split
+                return "column"
+        return None
+
+    def is_column(self, shape: Shape) -> bool:
+        """Whether a result of this shape has one element for each row."""
+        if self.split is None:
+            return False
+        head = self.shape[: self.split]
+        return shape in (head, head + (1,) * (len(self.shape) - self.split)) and prod(shape) != 1
+
+    # -- building ----------------------------------------------------------------------------------------------------
+    def operand(self, x: Any, dtype: Any, column: bool) -> Any:
+        """The number of an operand, converted; None if it cannot be one."""
+        if type(x) is not Var:
+            return float(x) if isinstance(x, bool | int | float | np.bool | np.integer | np.floating) else None
+        if x not in self.values:
+            kind: Kind | None = self.kind_of(x.shape)
+            if column and kind is None and self.is_column(x.shape):
+                kind = "column"
+            if column and kind == "full":
+                return None
+            if kind is None or x.dtype not in CODES or not x.contiguous or x.root.written:
+                return None
+            if kind == "scalar" and x.dtype.kind != "f":
+                return None
+            self.values[x] = ("input", len(self.inputs)), kind
+            self.inputs.append((x, Input(CODES[x.dtype], kind)))
+        number, kind = self.values[x]
+        if column and kind not in ("column", "scalar"):
+            return None
+        if number[0] == "reduced":
+            return None
+        if dtype is not None and x.dtype != dtype:
+            if not supported("astype", (CODES[x.dtype], CODES[dtype])):
+                return None
+            number = self.add("astype", (number,), CODES[dtype])
+        return number
+
+    def add(self, name: str, args: tuple[Any, ...], dtype: str, kind: Kind | None = None) -> Any:
+        self.ops.append((name, args, dtype, kind))
+        return "op", len(self.ops) - 1
+
+    def closed(self, readers: dict[Var, list[Any]]) -> Fused | None:
+        """The group as one step; None if it is too small."""
+        if len([op for op in self.ops if op[0] != "astype"]) < SMALL:
+            return None
+        mine: set[Any] = set(self.members)
+        results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
+        first = len(self.inputs)
+
+        def number(arg: Any) -> Any:
+            return arg if type(arg) is float else arg[1] + (0 if arg[0] == "input" else first)
+
+        ops = tuple(Op(name, tuple(map(number, args)), dtype, kind) for name, args, dtype, kind in self.ops)
+        outputs = []
+        for var in results:
+            (_, i), kind = self.values[var]
+            outputs.append(Output(i + first, kind))
+        group = Group(tuple(given for _, given in self.inputs), ops, tuple(outputs))
+        split = self.split or 0
+        box = prod(self.shape[:split]), prod(self.shape[split:])
+        return Fused(self.members, group, box, [var for var, _ in self.inputs], results)
+
+
+class _Grouping:
+    def __init__(self, program: Program, readers: dict[Var, list[Any]], exact: bool) -> None:
+        self.program, self.readers, self.exact = program, readers, exact
+        self.open: list[_Open] = []
+        self.of: dict[Var, _Open] = {}
+
+    def run(self) -> Iterator[Step | Guard]:
+        for step in self.program.steps:
+            if isinstance(step, Step) and not step.writes:
+                group = self._home(step)
+                if group is not None:
+                    for var in read(step):
+                        if var in self.of and self.of[var] is not group:
+                            yield from self._close(self.of[var])
+                    group.members.append(step)
+                    self.of[step.results] = group
+                    continue
+            if isinstance(step, Step) and step.writes:
+                while self.open:
+                    yield from self._close(self.open[0])
+            for var in read(step):
+                if var in self.of:
+                    yield from self._close(self.of[var])
+            yield step
+        while self.open:
+            yield from self._close(self.open[0])
+
+    def _close(self, group: _Open) -> Iterator[Step | Guard]:
+        self.open.remove(group)
+        self.of = {var: other for var, other in self.of.items() if other is not group}
+        step = group.closed(self.readers)
+        if step is None:
+            yield from group.members
+        else:
+            yield step
+
+    def _home(self, step: Step) -> _Open | None:
+        """The group that a step joins; a new one if it may begin one; None if it is no matter for a kernel."""
+        y = step.results
+        if type(y) is not Var or y.dtype not in CODES or not y.contiguous or y.root.written or not y.size:
+            return None
+        near = [self.of[var] for var in read(step) if var in self.of]
+        for group in dict.fromkeys([*near[::-1], *self.open[::-1]]):
+            if self._joins(group, step):
+                return group
+        shape = y.shape
+        if _reduction(step) is not None:
+            shape = step.args[0].shape
+        new = _Open(shape)
+        if self._joins(new, step):
+            self.open.append(new)
+            return new
+        return None
+
+    def _joins(self, group: _Open, step: Step) -> bool:
+        before = group.snapshot()
+        found = self._try(group, step)
+        if not found:
+            group.restore(before)
+        return found
+
+    def _try(self, group: _Open, step: Step) -> bool:
+        y: Var = step.results
+        if step.function == Method("reshape"):
+            return self._alias(group, step)
+        reduction = _reduction(step)
+        if reduction is not None:
+            return self._reduce(group, step, *reduction)
+        name = _name(step)
+        if name is None or (self.exact and name not in exact_ops):
+            return False
+        column = y.shape != group.shape
+        if column and not (group.is_column(y.shape) and any(v in group.values for v in operands(step.args))):
+            return False
+        if y.root is not y:
+            return False
+        args = step.args
+        dtype: Any = y.dtype
+        if name in COMPARING:
+            dtype = np.result_type(*(x if type(x) is not Var else x.dtype for x in args))
+        elif name in LOGICAL:
+            dtype = np.dtype(bool)
+        elif y.dtype.kind != "f" and name not in ("where", "astype"):
+            return False
+        if dtype not in CODES or dtype.kind == "i":
+            return False
+        if name == "astype":
+            numbers = [group.operand(args[0], None, column)]
+            if numbers[0] is None or not supported("astype", (CODES[args[0].dtype], CODES[dtype])):
+                return False
+        else:
+            numbers = [
+                group.operand(x, np.dtype(bool) if name == "where" and i == 0 else dtype, column)
+                for i, x in enumerate(args)
+            ]
+            if any(number is None for number in numbers) or all(type(number) is float for number in numbers):
+                return False
+            if not _is_supported(name, args, CODES[dtype]):
+                return False
+        kinds = [group.values[x][1] for x in args if type(x) is Var]
+        full = "full" in kinds or {"row", "column"} <= set(kinds)
+        kind: Kind = "full" if full else "column" if "column" in kinds else "row" if "row" in kinds else "scalar"
+        if not column and kind != "full" and not (kind == "scalar" and prod(group.shape) == 1):
+            return False  # a row that is a box of its own is full
+        group.values[y] = group.add(name, tuple(numbers), CODES[y.dtype]), kind
+        group.results.append(y)
+        return True
+
+    def _alias(self, group: _Open, step: Step) -> bool:
+        """A reshape of a column of the group between (m,) and (m, 1)."""
+        x, y = step.args[0], step.results
+        if x not in group.values or group.values[x][0][0] != "op" or group.values[x][1] != "column":
+            return False
+        if not group.is_column(y.shape):
+            return False
+        group.values[y] = group.values[x]
+        group.results.append(y)
+        return True
+
+    def _reduce(self, group: _Open, step: Step, name: str, axes: tuple[int, ...]) -> bool:
+        x, y = step.args[0], step.results
+        if True or self.exact or x.shape != group.shape or y.dtype != x.dtype or prod(x.shape) < 2:
+            return False
+        rank = len(x.shape)
+        kind: Kind
+        if len(axes) == rank:
+            kind = "scalar"
+        elif axes == tuple(range(rank - len(axes), rank)):
+            kind, split = "column", rank - len(axes)
+        elif axes == tuple(range(len(axes))):
+            kind, split = "row", len(axes)
+        else:
+            return False
+        if kind != "scalar":
+            if group.split not in (None, split):
+                return False
+            group.split = split
+        number = group.operand(x, None, column=False)
+        if number is None or group.values[x][1] != "full":
+            return False
+        result = group.add(name, (number,), CODES[y.dtype], kind)
+        if kind != "column":
+            result = "reduced", result[1]
+        group.values[y] = result, kind
+        group.results.append(y)
+        return True
+
+
+def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
+    """Which reduction a step is, and over which axes."""
+    ufunc = getattr(step.function, "__self__", None)
+    if getattr(step.function, "__name__", "") != "reduce" or ufunc not in REDUCING or len(step.args) != 1:
+        return None
+    x = step.args[0]
+    if type(x) is not Var or x.dtype.kind != "f" or x.dtype not in CODES or set(step.options) - {"axis", "keepdims"}:
+        return None
+    axis = step.options.get("axis", 0)
+    axes = tuple(range(len(x.shape))) if axis is None else tuple(sorted(normalize_axis_tuple(axis, len(x.shape))))
+    return (REDUCING[ufunc], axes) if axes else None
+
+
+def _is_supported(name: str, args: tuple[Any, ...], dtype: str) -> bool:
+    if name == "where":
+        return supported(name, ("bool", dtype, dtype))
+    if name == "power":
+        return type(args[1]) is not Var and type(args[0]) is Var and supported(name, (dtype,), float(args[1]))
+    return supported(name, (dtype,) * sum(type(x) is Var for x in args))
+
+
+def _name(step: Step) -> str | None:
+    """The kernel's name of an elementwise step; None if it has none."""
+    if step.function is np.where:
+        return "where" if len(step.args) == 3 and not step.options else None
+    if step.function is sigmoid:
+        return "sigmoid"
+    if step.function is operator.pow:
+        return "power"
+    if step.function == Method("astype") and len(step.args) == 2 and not step.options:
+        return "astype"
+    if isinstance(step.function, np.ufunc) and step.function.signature is None and not step.options:
+        return str(step.function.__name__)
+    return None
