@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
@@ -577,6 +577,7 @@ def programs(draw: Any) -> Callable[[Any, Any], Any]:
                 values.append(a[np.argsort(b)])
             else:
                 values.append(np.concatenate([a[:2], b[2:]]))
+        note(f"steps: {steps}")
         return np.sum(np.tanh(values[-1])) + np.sum(values[-2] * 0.1) + 0 * np.sum(x) + 0 * np.sum(y)
 
     return program

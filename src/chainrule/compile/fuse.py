@@ -17,7 +17,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..rules.helpers import sigmoid
 from .kernels import Group, Input, Op, Output, exact_ops, supported
 from .kernels.group import Kind
-from .program import Program, read
+from .program import UFUNCS, Program, read
 from .trace import Guard, Method, Step, Var, operands
 
 __all__ = ["Fused", "fused"]
@@ -246,7 +246,7 @@ class _Grouping:
             return self._alias(group, step)
         reduction = _reduction(step)
         if reduction is not None:
-            return self._reduce(group, step, *reduction)
+            return False  # kernels do not reduce yet
         name = _name(step)
         if name is None or (self.exact and name not in exact_ops):
             return False
@@ -298,34 +298,6 @@ class _Grouping:
         group.results.append(y)
         return True
 
-    def _reduce(self, group: _Open, step: Step, name: str, axes: tuple[int, ...]) -> bool:
-        x, y = step.args[0], step.results
-        if True or self.exact or x.shape != group.shape or y.dtype != x.dtype or prod(x.shape) < 2:
-            return False
-        rank = len(x.shape)
-        kind: Kind
-        if len(axes) == rank:
-            kind = "scalar"
-        elif axes == tuple(range(rank - len(axes), rank)):
-            kind, split = "column", rank - len(axes)
-        elif axes == tuple(range(len(axes))):
-            kind, split = "row", len(axes)
-        else:
-            return False
-        if kind != "scalar":
-            if group.split not in (None, split):
-                return False
-            group.split = split
-        number = group.operand(x, None, column=False)
-        if number is None or group.values[x][1] != "full":
-            return False
-        result = group.add(name, (number,), CODES[y.dtype], kind)
-        if kind != "column":
-            result = "reduced", result[1]
-        group.values[y] = result, kind
-        group.results.append(y)
-        return True
-
 
 def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
     """Which reduction a step is, and over which axes."""
@@ -358,6 +330,7 @@ def _name(step: Step) -> str | None:
         return "power"
     if step.function == Method("astype") and len(step.args) == 2 and not step.options:
         return "astype"
-    if isinstance(step.function, np.ufunc) and step.function.signature is None and not step.options:
-        return str(step.function.__name__)
+    function = UFUNCS.get(step.function, step.function)
+    if isinstance(function, np.ufunc) and function.signature is None and not step.options:
+        return str(function.__name__)
     return None

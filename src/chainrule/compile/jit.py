@@ -26,7 +26,7 @@ from ..tensor import Tensor, handle
 from ..tree import flatten
 from .fuse import Fused, fused
 from .printing import Missed, Names, Printed, print_program
-from .program import Program, key_of, simplified
+from .program import Program, expanded, key_of, simplified
 from .trace import Draws, Guard, Line, Trace, Traced, Var, inner, operands, value_of
 
 __all__ = ["Jitted", "jit"]
@@ -194,10 +194,11 @@ class Jitted:
         write, given.namespace["rebuild"] = result
 
         def with_kernels() -> Printed | None:
-            steps = fused(program, self.exact)
+            whole = program if self.exact else expanded(program)
+            steps = fused(whole, self.exact)
             if not any(isinstance(step, Fused) for step in steps):
                 return None
-            return print_program(program.with_steps(steps), unpack, names, write, given, self.exact)
+            return print_program(whole.with_steps(steps), unpack, names, write, given, self.exact)
 
         return Variant(print_program(program, unpack, names, write, given, self.exact), snapshot, with_kernels)
 

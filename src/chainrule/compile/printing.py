@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..memory import empty
+from ..memory import BIG, empty
 from ..walk.pull import has_nan
 from .fuse import Fused
 from .kernels import compile_group
@@ -160,7 +160,6 @@ class _Printer:
             and type(y) is Var
             and not y.scalar
             and y.root is y
-            and y not in self.escaping
             and not y.written
             and y.contiguous
             and y.dtype.kind in "fcb"
@@ -281,9 +280,12 @@ class _Printer:
     def _lines_of(self, step: Step, i: int) -> str:
         out = ""
         if self._may_be_put(step):
-            slot = self._slot(step, i)
-            self.slots[step.results] = slot
-            out = f", out=b{slot}"
+            y = step.results
+            if y not in self.escaping:
+                self.slots[y] = slot = self._slot(step, i)
+                out = f", out=b{slot}"
+            elif y.size * y.dtype.itemsize >= BIG:
+                out = f", out=empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})"
         call = self._call(step, out)
         if step.function is operator.setitem or step.results is None:
             return call

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..rules.helpers import share
+from ..rules.registry import rules
 from .trace import Guard, Method, Property, Step, Trace, Var, inner, operands
 
 __all__ = ["Program", "key_of", "read", "simplified"]
@@ -23,6 +25,7 @@ UFUNCS: dict[Any, np.ufunc] = {
 }  # fmt: skip
 FILLED: dict[Any, int] = {np.ones_like: 1, np.zeros_like: 0}
 IMPURE = {np.empty_like}
+HARMLESS = {np.where, Method("reshape"), Property("T"), operator.pow, *UFUNCS}
 FEW = 4096  # elements of a constant that is computed beforehand
 
 
@@ -77,6 +80,7 @@ def _renamed(steps: Sequence[Step | Guard], program: Program, visit: Callable[[S
             step.var = new(step.var)
         else:
             step.args, step.options = inner(step.args, new), inner(step.options, new)
+            _rooted(step, instead)
             other = visit(step)
             if other is not None:
                 instead[step.results] = other
@@ -84,6 +88,13 @@ def _renamed(steps: Sequence[Step | Guard], program: Program, visit: Callable[[S
         kept.append(step)
     program.outputs = [new(x) for x in program.outputs]
     return kept
+
+
+def _rooted(step: Step, instead: dict[Var, Var]) -> None:
+    """Let views of a replaced value be views of the other one."""
+    for var in operands((step.results,)):
+        if var.root in instead:
+            var.root = instead[var.root].root
 
 
 def private(var: Any) -> bool:
@@ -286,8 +297,92 @@ def needed(program: Program) -> list[Step | Guard]:
 
 
 def asked_late(program: Program) -> list[Step | Guard]:
-    """Ask for NaN at the end, which breaks no kernel in two; the answer is rarely yes."""
-    if any(root.outside for step in program.steps if isinstance(step, Step) for root in step.writes):
-        return program.steps
-    late = [step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"]
-    return [step for step in program.steps if not (isinstance(step, Guard) and step.kind == "no NaN")] + late
+    """Put questions off, so that they break no kernel in two: over steps that do no harm whatever the answer is."""
+    steps: list[Step | Guard] = []
+    waiting: list[Guard] = []
+    for step in program.steps:
+        if isinstance(step, Guard):
+            waiting.append(step)
+            continue
+        if step.writes:
+            passing = []
+        elif step.quiet and (_repeats(step) or step.function in HARMLESS or is_reduction(step)):
+            passing = waiting
+        else:
+            passing = [guard for guard in waiting if guard.kind == "no NaN"]
+        steps += [guard for guard in waiting if guard not in passing]
+        waiting = list(passing)
+        steps.append(step)
+    return steps + waiting
+
+
+def is_reduction(step: Step) -> bool:
+    """Whether a step is the `reduce` of a ufunc."""
+    return getattr(step.function, "__name__", "") == "reduce" and isinstance(step.function.__self__, np.ufunc)
+
+
+def expanded(program: Program) -> Program:
+    """Replace functions of rules, which NumPy runs as they are, by the steps that they consist of."""
+    steps: list[Step | Guard] = []
+    instead: dict[Var, Var] = {}
+
+    def new(x: Any) -> Any:
+        return instead.get(x, x) if type(x) is Var else x
+
+    for step in program.steps:
+        if isinstance(step, Guard):
+            steps.append(Guard(new(step.var), step.kind, step.outcome, step.line))
+            continue
+        body = CONSIST_OF.get(step.function)
+        parts = None if body is None or type(step.results) is not Var else _parts(step, body)
+        if parts is None:
+            changed = copy(step)
+            changed.args, changed.options = inner(step.args, new), inner(step.options, new)
+            _rooted(changed, instead)
+            steps.append(changed)
+            continue
+        for part in parts[0]:
+            part.args, part.options = inner(part.args, new), inner(part.options, new)
+            steps.append(part)
+        instead[step.results] = new(parts[1])
+    outputs = [new(x) for x in program.outputs]
+    other = program.with_steps(steps)
+    other.outputs = outputs
+    return simplified(other)
+
+
+def _parts(step: Step, body: Callable[..., Any]) -> tuple[list[Step], Var] | None:
+    """Trace a function on zeros of these shapes."""
+    trace = Trace()
+    known: dict[Var, Any] = {}
+
+    def stand_in(x: Any) -> Any:
+        if type(x) is not Var:
+            return x
+        if x not in known:
+            known[x] = trace.argument(np.zeros(x.shape, x.dtype) if not x.scalar else x.dtype.type(0))
+        return known[x]
+
+    with np.errstate(all="ignore"):
+        result = body(*inner(step.args, stand_in), **inner(step.options, stand_in))
+    if not all(isinstance(part, Step) for part in trace.steps) or trace.captured:
+        return None
+    back = {traced.var: var for var, traced in known.items()}
+    for part in trace.steps:
+        assert isinstance(part, Step)
+        part.args = inner(part.args, lambda x: back.get(x, x) if type(x) is Var else x)
+        part.options = inner(part.options, lambda x: back.get(x, x) if type(x) is Var else x)
+        part.quiet, part.line = step.quiet, step.line
+    return [part for part in trace.steps if isinstance(part, Step)], result.var
+
+
+def _share(a: Any, b: Any) -> Any:
+    """What `share` of the rules gives, in steps that a kernel can do."""
+    tie = np.where(a == b, 0.5, np.where((a != a) & (b == b), 1.0, np.where((a != a) & (b != b), 0.5, 0.0)))
+    return np.where(a > b, 1.0, tie).astype(np.result_type(a, b))
+
+
+CONSIST_OF: dict[Any, Callable[..., Any]] = {
+    rules[name].value: rules[name].value for name in ("logsumexp", "softmax", "log_softmax", "relu")
+}
+CONSIST_OF[share] = _share
