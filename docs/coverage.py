@@ -16,7 +16,9 @@ import numpy as np
 import chainrule.scipy.integrate
 import chainrule.scipy.interpolate
 import chainrule.scipy.linalg
+import chainrule.scipy.optimize
 import chainrule.scipy.signal
+import chainrule.scipy.sparse.linalg
 import chainrule.scipy.special
 import chainrule.scipy.stats
 from chainrule.rules import Rule, functions, reasons, undispatched
@@ -144,7 +146,9 @@ def of_scipy() -> list[str]:
     """What there is in chainrule.scipy."""
     packages = chainrule.scipy
     modules = {"special": scipy_special(), "stats": dict.fromkeys(packages.stats.__all__[2:], "differentiable")}
-    modules |= {name: getattr(packages, name).here.kinds for name in ("linalg", "signal", "integrate", "interpolate")}
+    names = ("linalg", "signal", "integrate", "interpolate", "optimize")
+    modules |= {name: getattr(packages, name).here.kinds for name in names}
+    modules["sparse.linalg"] = packages.sparse.linalg.here.kinds
     lines = ["## chainrule.scipy", "", "SciPy's functions, values and signatures. The others raise by name.", ""]
     for name, kinds in modules.items():
         groups: dict[str, list[str]] = {"differentiable": [], "nondifferentiable": [], "as it is": []}

@@ -174,6 +174,42 @@ def broyden_tridiagonal(x: Any) -> Any:
     return (3 - 2 * x) * x - ends[:-2] - 2 * ends[2:] + 1
 
 
+def penalty_2(x: Any) -> Any:
+    i = np.arange(2, len(x) + 1)
+    y = np.exp(i / 10) + np.exp((i - 1) / 10)
+    small, e = 1e-5**0.5, np.exp(x / 10)
+    total = np.sum(np.arange(len(x), 0, -1) * x**2) - 1
+    parts = [x[:1] - 0.2, small * (e[1:] + e[:-1] - y), small * (e[1:] - np.exp(-0.1)), np.reshape(total, (1,))]
+    return np.concatenate(parts)
+
+
+def broyden_banded(x: Any) -> Any:
+    i, j = np.arange(len(x))[:, np.newaxis], np.arange(len(x))
+    band = (j >= i - 5) & (j <= i + 1) & (j != i)
+    return x * (2 + 5 * x**2) + 1 - band @ (x * (1 + x))
+
+
+def linear_full_rank(x: Any, m: int = 20) -> Any:
+    return np.concatenate([x, np.zeros(m - len(x))]) - 2 / m * np.sum(x) - 1
+
+
+def linear_rank_1(x: Any, m: int = 20) -> Any:
+    return np.arange(1, m + 1) * np.sum(np.arange(1, len(x) + 1) * x) - 1
+
+
+def linear_rank_1_with_zeros(x: Any, m: int = 20) -> Any:
+    inner = np.arange(1, m - 1) * np.sum(np.arange(2, len(x)) * x[1:-1]) - 1
+    return np.concatenate([-np.ones(1), inner, -np.ones(1)])
+
+
+def chebyquad(x: Any) -> Any:
+    before, t, sums = 1.0, 2 * x - 1, []
+    for k in range(1, len(x) + 1):
+        sums.append(np.mean(t) + (1 / (k**2 - 1) if k % 2 == 0 else 0))
+        before, t = t, 2 * (2 * x - 1) * t - before
+    return np.stack(sums)
+
+
 # Residuals, where to start, and the minima of the sum of squares that are known.
 PROBLEMS: dict[str, tuple[Any, list[float], tuple[float, ...]]] = {
     "rosenbrock": (lambda x: [10 * (x[1] - x[0] ** 2), 1 - x[0]], [-1.2, 1], (0,)),
@@ -211,6 +247,14 @@ PROBLEMS: dict[str, tuple[Any, list[float], tuple[float, ...]]] = {
     "extended_powell": (extended_powell, [3, -1, 0, 1] * 3, (0,)),
     "penalty_1_of_4": (penalty_1, [1, 2, 3, 4], (2.24997750e-5,)),
     "penalty_1_of_10": (penalty_1, list(range(1, 11)), (7.08765e-5,)),
+    "penalty_2_of_4": (penalty_2, [0.5] * 4, (9.37629e-6,)),
+    "penalty_2_of_10": (penalty_2, [0.5] * 10, (2.93660e-4,)),
+    "broyden_banded": (broyden_banded, [-1] * 10, (0,)),
+    "linear_full_rank": (linear_full_rank, [1] * 10, (10,)),
+    "linear_rank_1": (linear_rank_1, [1] * 10, (20 * 19 / 2 / 41,)),
+    "linear_rank_1_with_zeros": (linear_rank_1_with_zeros, [1] * 10, ((400 + 60 - 6) / 2 / 37,)),
+    "chebyquad_7": (chebyquad, [j / 8 for j in range(1, 8)], (0,)),
+    "chebyquad_8": (chebyquad, [j / 9 for j in range(1, 9)], (3.51687e-3,)),
     "variably_dimensioned": (variably_dimensioned, [1 - j / 10 for j in range(1, 11)], (0,)),
     "trigonometric": (trigonometric, [0.1] * 10, (0, 2.79506e-5)),
     "brown_almost_linear": (brown_almost_linear, [0.5] * 10, (0, 1)),
@@ -267,6 +311,26 @@ RAT43 = (
 )  # fmt: skip
 MGH09 = (np.array([4, 2, 1, 0.5, 0.25, 0.167, 0.125, 0.1, 0.0833, 0.0714, 0.0625]), KOWALIK)
 MGH10 = (np.arange(50.0, 126, 5), MEYER)
+ROSZMAN1 = (
+    np.array([
+        -4868.68, -4868.09, -4867.41, -3375.19, -3373.14, -3372.03, -2473.74, -2472.35, -2469.45, -1894.65, -1893.40,
+        -1497.24, -1495.85, -1493.41, -1208.68, -1206.18, -1206.04, -997.92, -996.61, -996.31, -834.94, -834.66,
+        -710.03, -530.16, -464.17,
+    ]),
+    np.array([
+        0.252429, 0.252141, 0.251809, 0.297989, 0.296257, 0.295319, 0.339603, 0.337731, 0.333820, 0.389510, 0.386998,
+        0.438864, 0.434887, 0.427893, 0.471568, 0.461699, 0.461144, 0.513532, 0.506641, 0.505062, 0.535648, 0.533726,
+        0.568064, 0.612886, 0.624169,
+    ]),
+)  # fmt: skip
+
+
+def lanczos(x: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
+    return a * np.exp(-b * x) + c * np.exp(-d * x) + e * np.exp(-f * x)
+
+
+LANCZOS = np.arange(24) / 20
+SUM_OF_THREE = lanczos(LANCZOS, 0.0951, 1, 0.8607, 3, 1.5576, 5)  # the data are these numbers, rounded
 ECKERLE4 = (
     np.concatenate([np.arange(400, 436, 5), np.arange(436.5, 464, 1.5), np.arange(465.0, 501, 5)]),
     np.array([
@@ -324,6 +388,23 @@ REGRESSIONS: dict[str, tuple[Any, Any, list[float], list[float], float]] = {
         MGH09, lambda x, a, b, c, d: a * (x**2 + x * b) / (x**2 + x * c + d), [0.25, 0.39, 0.415, 0.39],
         [1.9280693458e-1, 1.9128232873e-1, 1.2305650693e-1, 1.3606233068e-1], 3.0750560385e-4,
     ),
+    "MGH17": (
+        (10.0 * np.arange(33), OSBORNE_1), lambda x, a, b, c, d, e: a + b * np.exp(-d * x) + c * np.exp(-e * x),
+        [0.5, 1.5, -1, 0.01, 0.02],
+        [3.7541005211e-1, 1.9358469127, -1.4646871366, 1.2867534640e-2, 2.2122699662e-2], 5.4648946975e-5,
+    ),
+    "Lanczos2": (
+        (LANCZOS, np.array([float(f"{y:.5e}") for y in SUM_OF_THREE])), lanczos, [0.5, 0.7, 3.6, 4.2, 4, 6.3],
+        [9.6251029939e-2, 1.0057332849, 8.6424689056e-1, 3.0078283915, 1.5529016879, 5.0028798100], 2.2299428125e-11,
+    ),
+    "Lanczos3": (
+        (LANCZOS, np.round(SUM_OF_THREE, 4)), lanczos, [0.5, 0.7, 3.6, 4.2, 4, 6.3],
+        [8.6816414977e-2, 9.5498101505e-1, 8.4400777463e-1, 2.9515951832, 1.5825685901, 4.9863565084], 1.6117193594e-8,
+    ),
+    "Roszman1": (
+        ROSZMAN1, lambda x, a, b, c, d: a - b * x - np.arctan(c / (x - d)) / np.pi, [0.1, -1e-5, 1000, -100],
+        [2.0196866396e-1, -6.1953516256e-6, 1.2044556708e3, -1.8134269537e2], 4.9484847331e-4,
+    ),
     "MGH10": (
         MGH10, lambda x, a, b, c: a * np.exp(b / (x + c)), [0.02, 4000, 250],
         [5.6096364710e-3, 6.1813463463e3, 3.4522363462e2], 8.7945855171e1,
@@ -347,7 +428,7 @@ REGRESSIONS: dict[str, tuple[Any, Any, list[float], list[float], float]] = {
 def test_certified_regressions(name: str) -> None:
     (x, y), model, start, certified, squares = REGRESSIONS[name]
     found, _ = optimize.curve_fit(model, x, y, start, method="lm", ftol=1e-15, xtol=1e-15, gtol=0, maxfev=5000)
-    np.testing.assert_allclose(found, certified, rtol=2e-7)
+    np.testing.assert_allclose(found, certified, rtol=1e-6 if "Lanczos" in name else 2e-7)  # nearly dependent terms
     np.testing.assert_allclose(np.sum((model(x, *found) - y) ** 2), squares, rtol=1e-9)
     result = optimize.least_squares(lambda p: model(x, *p) - y, start, x_scale="jac", max_nfev=5000, **TIGHT)
     np.testing.assert_allclose(result.x, certified, rtol=2e-7)
@@ -515,6 +596,23 @@ def test_root_scalar(method: str | None) -> None:
         ),
         [np.float64(2.0)],
     )
+
+
+def test_minimize_scalar() -> None:
+    def well(x: Any, a: Any) -> Any:
+        return np.cosh(x - a) + 0.1 * x**2
+
+    for options in ({"bracket": (-1, 1)}, {"bounds": (-3, 3), "method": "bounded"}, {"method": "golden"}):
+        result = optimize.minimize_scalar(well, args=(0.7,), **options)
+        assert abs(np.sinh(result.x - 0.7) + 0.2 * result.x) < 1e-4
+        assert isinstance(result.x, float)
+        for order in (lambda f: cr.grad(f), lambda f: lambda a: cr.jvp(f, (a,), (1.0,))[1]):
+            slope = order(lambda a, o=options: optimize.minimize_scalar(well, args=(a,), **o).x)(0.7)
+            close(slope, np.cosh(result.x - 0.7) / (np.cosh(result.x - 0.7) + 0.2), 1e-5)
+    held = lambda b: optimize.minimize_scalar(lambda x: well(x, 0.7), bounds=(-1, b), method="bounded").x  # noqa: E731
+    assert cr.grad(held)(0.1) == 1
+    root_of_c = lambda c: optimize.minimize_scalar(lambda x: (x**2 - c) ** 2, (0.5, 2.0)).x  # noqa: E731
+    close(cr.grad(cr.grad(root_of_c))(4.0), -1 / 32, 1e-5)
 
 
 # -- through the solution ----------------------------------------------------------------------------------------------

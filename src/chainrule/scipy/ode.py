@@ -278,6 +278,17 @@ def _attached(value: Any, composed: Any, name: str | None) -> Any:
     return handle(composed.node, value)
 
 
+def _between(steps: list[float], start: float, end: float) -> list[float]:
+    """Where to stop on the way, in as few steps as are no longer than the solver's."""
+    if start == end or not steps:
+        return []
+    count, sign = np.arange(len(steps)), np.sign(end - start)
+    passed, until = np.interp([sign * start, sign * end], sign * np.array(steps), count)
+    parts = max(int(np.ceil(until - passed - 1e-6)), 1)
+    stops: list[float] = np.interp(np.linspace(passed, until, parts + 1)[1:-1], count, steps).tolist()
+    return stops
+
+
 # -- the discrete solution ---------------------------------------------------------------------------------------------
 class Flow:
     """What the right-hand side does to a state.
@@ -307,7 +318,7 @@ class Flow:
         states: list[Any] = [None] * len(marks)
         t, at = t0, start
         for i in order:
-            between = [s for s in steps if min(at, ends[i]) < s < max(at, ends[i])]
+            between = _between(steps, at, ends[i])
             for following in [*between, marks[i]]:
                 h = following - t
                 if isinstance(h, Tensor) or h != 0:

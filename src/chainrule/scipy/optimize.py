@@ -1,8 +1,9 @@
 """SciPy's solvers: they get exact derivatives of the function you wrote, and can be differentiated through.
 
-`minimize`, `root`, `root_scalar`, `least_squares` and `curve_fit` have SciPy's signatures.  Where the method can use a
-Jacobian or Hessian and none was given, it is the function's own, computed by chainrule.  `x0` may be a container of
-arrays (dict, list, tuple, named tuple, dataclass): the function is called with such a container, and `result.x` is one.
+`minimize`, `minimize_scalar`, `root`, `root_scalar`, `fixed_point`, `least_squares` and `curve_fit` have SciPy's
+signatures.  Where the method can use a Jacobian or Hessian and none was given, it is the function's own, computed by
+chainrule.  `x0` may be a container of arrays (dict, list, tuple, named tuple, dataclass): the function is called with
+such a container, and `result.x` is one.
 
 Where the function depends on Tensors besides its first argument, through `args=` or from outside, the solution is a
 Tensor: the implicit function theorem gives its derivative, in every mode and to any order (`implicit.py`).
@@ -51,7 +52,7 @@ here.not_implemented(
     "anderson", "broyden1", "broyden2", "diagbroyden", "excitingmixing", "linearmixing", "newton_krylov",
 )  # fmt: skip
 here.not_implemented(
-    "its result is differentiable under another name: use minimize", "bracket", "brent", "golden", "minimize_scalar"
+    "its result is differentiable under another name: use minimize_scalar", "bracket", "brent", "golden"
 )
 here.not_implemented(
     "a global search has no derivative; start minimize from where it ends",
@@ -356,6 +357,58 @@ def _refuse_constraints(constraints: Sequence[Any], point: Point, value: Functio
         raise here.unsupported(
             "minimize", "derivatives of solutions under constraints are not implemented, only under bounds"
         )
+
+
+def minimize_scalar(
+    fun: Function,
+    bracket: Any = None,
+    bounds: Any = None,
+    args: Any = (),
+    method: Any = None,
+    tol: Any = None,
+    options: Any = None,
+) -> Any:
+    """Minimise a function of one variable as `scipy.optimize.minimize_scalar`; differentiable in what it depends on.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args)`` returns a number.
+    bracket, bounds, args, method, tol, options
+        As in SciPy, and `args` as in `minimize`; `bounds` may be Tensors.
+
+    Returns
+    -------
+    OptimizeResult
+        SciPy's.  If `fun` depends on Tensors, ``x`` and ``fun`` are Tensors.
+
+    Notes
+    -----
+    These methods compare values, which places a minimum to about 1e-8 at best; the derivative, ``dx = -d(f') / f''``,
+    is taken where they stopped.  Cost: one evaluation after SciPy has ended.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> float(cr.grad(lambda c: minimize_scalar(lambda x: (x**2 - c) ** 2, (0.5, 2.0)).x)(4.0).round(6))
+    0.25
+    """
+    args = _tuple(args)
+
+    def value(x: Any) -> Any:
+        return _scalar(fun(x, *args))
+
+    def of_vector(x: Any) -> Any:
+        return value(x[0])
+
+    result = scipy.optimize.minimize_scalar(
+        _constant(value), plain_everywhere(bracket), plain_everywhere(bounds), (), method, tol, options
+    )
+    limits = None if bounds is None else (np.reshape(array(bounds[0]), (1,)), np.reshape(array(bounds[1]), (1,)))
+    x = _minimum(np.reshape(np.asarray(result.x, float), (1,)), of_vector, limits, "minimize_scalar")
+    if isinstance(x, Tensor):
+        result.x, result.fun = x[0], exactly(result.fun, of_vector(x))
+    return result
 
 
 # -- equations -------------------------------------------------------------------------------------------------------
@@ -729,7 +782,8 @@ def curve_fit(f: Function, xdata: Any, ydata: Any, *positional: Any, **options: 
 setattr(curve_fit, "__signature__", inspect.signature(scipy.optimize.curve_fit))
 setattr(least_squares, "__signature__", inspect.signature(scipy.optimize.least_squares))
 here.kinds |= dict.fromkeys(
-    ("curve_fit", "fixed_point", "least_squares", "minimize", "root", "root_scalar"), "differentiable"
+    ("curve_fit", "fixed_point", "least_squares", "minimize", "minimize_scalar", "root", "root_scalar"),
+    "differentiable",
 )
 globals().update(here.members)
 __all__ = sorted(here.kinds)  # noqa: PLE0605 (every name of SciPy's module)
