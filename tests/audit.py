@@ -71,7 +71,7 @@ EQUIVALENT: dict[str, tuple[str, str]] = {
     ),
     "arctan2": (r"b, 2\)|-a, 1\)|-a, -2\)", "a finite number over infinity is 0, and over NaN is NaN, whichever it is"),
     "copysign": (r"sign\(a\) / copysign", "to divide by 1 or -1 is to multiply by it"),
-    "power|float_power": (r"where\(b == 0, 2,", "0 times 0, to whatever power"),
+    "power|float_power|power_with_poles": (r"where\(b == 0, 2,", "0 times 0, to whatever power"),
     "power_by_.*": ("d/db: 1", "taken only where the exponent has no derivative"),
     "unwrap": ("ignores", "the derivative is the identity, wherever the jumps are"),
     "nan_to_num": ("ignores", "the derivative is zero where a value was replaced, whatever by"),
