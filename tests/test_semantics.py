@@ -144,6 +144,8 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
     ("ptp const", lambda x: np.ptp(x), [2.0, 2.0], 1, [0, 0]),
     ("max initial ties", lambda x: np.max(x, initial=2.0), [1.0, 2.0], 1, [0, 0.5]),
     ("max where NaN is left out", lambda x: np.max(x, initial=0.0, where=MASK), [5.0, NAN, 5.0], 1, [0.5, 0, 0.5]),
+    ("sqrt(-0)", lambda x: np.sqrt(x), -0.0, 1, -INF),  # as IEEE has it: 1/-0
+    ("log(-0)", lambda x: np.log(x), -0.0, 1, -INF),
     ("norm of an infinity", lambda x: np.linalg.norm(x), [3.0, -INF, 4.0], 1, [0, -1, 0]),
     ("norm of two infinities", lambda x: np.linalg.norm(x), [INF, -INF, 4.0], 1, [1, -1, 0]),  # as hypot
     ("norm 3 of an infinity", lambda x: np.linalg.norm(x, 3), [3.0, INF, 4.0], 1, [0, 1, 0]),
