@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import check, close, spaced
 
@@ -258,6 +258,7 @@ def test_cond():
     assert cr.vmap(lambda x: cr.cond(True, np.sin, np.cos, x))(np.zeros(2)).tolist() == [0, 0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=6), st.integers(0, 4), st.booleans())
 def test_programs_of_all_four(xs, depth, reverse):
     """Each example of vmap has the value and gradient it has alone, where the same program runs as plain Python."""
