@@ -128,6 +128,8 @@ class _Open:
     # -- building ----------------------------------------------------------------------------------------------------
     def operand(self, x: Any, dtype: Any, column: bool) -> Any:
         """The number of an operand, converted; None if it cannot be one."""
+        if type(x) is Var and x.size == 1 and _is_fixed(x.source) and dtype is not None:
+            x = x.source.item()
         if type(x) is not Var:
             return float(x) if isinstance(x, bool | int | float | np.bool | np.integer | np.floating) else None
         if x not in self.values:
@@ -278,7 +280,7 @@ class _Grouping:
                 return False
             if not _is_supported(name, args, CODES[dtype]):
                 return False
-        kinds = [group.values[x][1] for x in args if type(x) is Var]
+        kinds = [group.values[x][1] for x in args if type(x) is Var and x in group.values]
         full = "full" in kinds or {"row", "column"} <= set(kinds)
         kind: Kind = "full" if full else "column" if "column" in kinds else "row" if "row" in kinds else "scalar"
         if not column and kind != "full" and not (kind == "scalar" and prod(group.shape) == 1):
@@ -310,6 +312,11 @@ def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
     axis = step.options.get("axis", 0)
     axes = tuple(range(len(x.shape))) if axis is None else tuple(sorted(normalize_axis_tuple(axis, len(x.shape))))
     return (REDUCING[ufunc], axes) if axes else None
+
+
+def _is_fixed(source: Any) -> bool:
+    """Whether a captured value is one that nobody can change."""
+    return isinstance(source, np.generic) or (isinstance(source, np.ndarray) and not source.flags.writeable)
 
 
 def _is_supported(name: str, args: tuple[Any, ...], dtype: str) -> bool:

@@ -12,6 +12,7 @@ import linecache
 import operator
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from ..memory import BIG, empty
 from ..walk.pull import has_nan
 from .fuse import Fused
-from .kernels import compile_group
+from .kernels import Group, Kernel, compile_group
 from .program import Program, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
@@ -103,6 +104,12 @@ class Names:
         if isinstance(ufunc, np.ufunc) and getattr(np, owner, None) is ufunc:
             return f"np.{owner}.{name}"
         return self.given(f, name)
+
+
+@lru_cache(maxsize=1024)
+def compiled(group: Group, exact: bool) -> Kernel:
+    """The kernel of a group: loops have many equal ones."""
+    return compile_group(group, exact)
 
 
 def print_program(
@@ -244,11 +251,11 @@ class _Printer:
 
     def _kernel(self, step: Fused, i: int) -> list[str]:
         """The call of a kernel, with what must be done to its operands before and to its results after."""
-        kernel = compile_group(step.group, self.exact)
+        kernel = compiled(step.group, self.exact)
         size = step.rows * step.columns
         name = self.given.given(kernel if size >= THREADED else kernel.serial, "kernel")
         lines = ["# " + line for line in step.described(self._told)]
-        operands = []
+        operands, taken = [], []
         for x in step.args:
             text = self.names[x]
             if x.scalar:
@@ -267,11 +274,13 @@ class _Printer:
             slot = self._slot_for(y, [x for x in given if self._dies(x, i)])
             operands.append(f"b{slot}")
             if y.scalar:
-                self.free.setdefault(self.buffers[slot], []).append(slot)
+                taken.append(slot)
                 after.append(f"{self._new(y)} = b{slot}[()]")
             else:
                 self.slots[y] = slot
                 after.append(f"{self._new(y)} = b{slot}")
+        for slot in taken:
+            self.free.setdefault(self.buffers[slot], []).append(slot)
         return [*lines, f"{name}({step.rows}, {step.columns}, {', '.join(operands)})", *after]
 
     def _told(self, x: Any) -> str:
