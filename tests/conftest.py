@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+os.environ["CHAINRULE_CACHE"] = ""  # tests compile, and leave nothing in the user's cache
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+import threading
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -15,7 +18,21 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.compile.kernels import POWERS, ULPS, Group, Input, Op, Output, compile_group, exact_ops, plan, supported
+from chainrule.compile.kernels import (
+    POWERS,
+    ULPS,
+    Group,
+    Input,
+    Op,
+    Output,
+    compile_group,
+    disk,
+    exact_ops,
+    machine,
+    plan,
+    supported,
+    workers,
+)
 from chainrule.compile.kernels.entry import work_bytes
 from chainrule.compile.kernels.functions import PREDICATES, TABLE
 
@@ -521,6 +538,159 @@ def test_kernels_outlive_what_made_them() -> None:
         elementwise("exp", "f8")(x)
     serial(1, 5, x, x)
     assert x.tolist() == [-1.0] * 5
+
+
+# Threads.
+
+
+def test_results_do_not_depend_on_threads() -> None:
+    rng = np.random.default_rng(6)
+    for m, n in ((700, 300), (3, 100_001)):
+        x = rng.normal(size=(m, n)) * 3
+        results = []
+        for parts in (1, 2, 3, 7, 30):
+            outputs = [np.full(SHAPES(m, n)[out.kind], 77.0) for out in SOFTMAX.outputs]
+            compiled(SOFTMAX).run(parts, m, n, x, *outputs)
+            results.append(outputs)
+        serial = [np.full(SHAPES(m, n)[out.kind], 77.0) for out in SOFTMAX.outputs]
+        compiled(SOFTMAX).serial(m, n, x, *serial)
+        for outputs in results:
+            assert all(map(np.array_equal, outputs, serial))
+
+
+def test_concurrent_calls() -> None:
+    x = np.random.default_rng(7).normal(size=(200, 1000))
+    want = [x / k for k in range(1, 9)]
+    kernel = compile_group(
+        Group((Input("f8", "full"), Input("f8", "scalar")), (Op("divide", (0, 1), "f8"),), (Output(2, "full"),))
+    )
+    wrong = []
+
+    def call(k: int) -> None:
+        out = np.empty_like(x)
+        for _ in range(20):
+            out.fill(0)
+            kernel.run(2, 200, 1000, x, float(k), out)
+            if not np.array_equal(out, want[k - 1]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=call, args=(k,)) for k in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    def work(k: int) -> None:
+        if k == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        workers.share(work, 3)
+    workers.share(lambda k: None, 3)  # and they go on
+
+
+def test_threads_in_a_forked_process() -> None:
+    code = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from chainrule.compile.kernels import workers
+workers.share(lambda k: None, 3)
+if not hasattr(os, "fork"):
+    sys.exit()
+child = os.fork()
+if child == 0:
+    done = []
+    workers.share(done.append, 3)
+    os._exit(sorted(done) != [0, 1, 2])
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert workers.count() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "no number")
+    most = workers.count()
+    assert most == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else most >= 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "100000")
+    assert workers.count() == most
+
+
+# The cache, and what is needed.
+
+CUBE = Group((Input("f8", "full"),), (Op("power", (0, 3.0), "f8"),), (Output(1, "full"),))
+
+
+def test_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    x = np.array([[2.0, 3.0]])
+    assert run(CUBE, 1, 2, x)[0].tolist() == [[8.0, 27.0]]
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    good = file.read_bytes()
+
+    def refuse(self: Any, text: str) -> bytes:
+        raise AssertionError("compiled again")
+
+    with monkeypatch.context() as m:
+        m.setattr(machine.Machine, "_compiled", refuse)
+        assert run(CUBE, 1, 2, x)[0].tolist() == [[8.0, 27.0]]
+    for damaged in (b"", good[:20], good[:-1], good[:-1] + bytes([good[-1] ^ 1]), b"x" * 1000):
+        file.write_bytes(damaged)
+        assert run(CUBE, 1, 2, x)[0].tolist() == [[8.0, 27.0]]
+        assert file.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_others_can_write_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    name = disk.key("a", "b")
+    disk.keep(name, b"contents")
+    assert disk.fetch(name) == b"contents"
+    assert disk.key("ab", "") != name
+    tmp_path.chmod(0o777)
+    assert disk.fetch(name) is None
+    disk.keep("another", b"contents")
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_without_a_place_to_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("", str(tmp_path / "file"), str(tmp_path / "file" / "below")):
+        monkeypatch.setenv("CHAINRULE_CACHE", place)
+        disk.keep("name", b"contents")
+        assert disk.fetch("name") is None
+        assert run(CUBE, 1, 1, np.array([[2.0]]))[0].tolist() == [[8.0]]
+
+
+def test_the_cache_does_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    monkeypatch.setattr(disk, "_MOST", 5)
+    for k in range(20):
+        disk.keep(f"name{k}", b"contents")
+        os.utime(tmp_path / f"name{k}", (k, k))
+    assert len(list(tmp_path.iterdir())) <= 5
+    assert disk.fetch("name19") == b"contents"
+
+
+def test_without_llvmlite() -> None:
+    code = """
+import sys
+sys.modules["llvmlite"] = None
+from chainrule.compile.kernels import Group, Input, Output, compile_group
+from chainrule.errors import MissingExtraError
+try:
+    compile_group(Group((Input("f8", "full"),), (), (Output(0, "full"),)))
+except MissingExtraError as error:
+    assert "chainrule[jit]" in str(error)
+else:
+    sys.exit(1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_importing_does_not_load_the_compiler() -> None:

@@ -1,32 +1,41 @@
-"""The functions of a kernel's module that Python calls.
+"""The functions that Python calls, the same for all kernels: they read the arguments and divide the work.
 
 They have the calling convention of a C extension's functions: a builtin function object is made of each.  They read
-arrays' data pointers themselves, so that a call costs little more than that of any builtin.  All that they need of
-Python (`RUNTIME`) comes in a table, which is the data of the array that is the builtin's `self`: compiled code refers
-to no address of this process, and can be kept on disk.
+arrays' data pointers themselves, so that a call costs little more than that of any builtin.  What they need of Python,
+and what distinguishes one kernel from another, is in a table of addresses and sizes (`TABLE`), the data of the array
+that is the builtin's `self`.  So compiled code refers to no address of this process, and can be kept on disk.
 
-`whole(m, n, *arrays)` computes a group.  `part(m, n, k, parts, work, *arrays)` computes the k-th of so many parts of
-the chunks, and with k equal to `parts` combines them; `work` is an array of at least `work_bytes` bytes.
+``whole(m, n, *arrays)`` computes a group.  ``part(m, n, k, parts, work, *arrays)`` computes the k-th of so many parts
+of the chunks, and with k equal to `parts` combines them; `work` is an array of at least `work_bytes` bytes.
 """
 
 from __future__ import annotations
 
 from .group import Group, Plan, row_reductions, scalar_reductions
-from .vector import SCALAR
 
-__all__ = ["CHUNKS", "DATA_OFFSET", "ENTRIES", "RUNTIME", "entries", "work_bytes"]
+__all__ = [
+    "CHUNK",
+    "CHUNKS",
+    "DATA_OFFSET",
+    "ENTRIES",
+    "MOST",
+    "PYTHON",
+    "SLOTS",
+    "TABLE",
+    "codes",
+    "entries",
+    "needs_rows",
+    "work_bytes",
+]
 
 CHUNKS = 16  # at most
+CHUNK = 1 << 15  # elements, at least
+MOST = 256  # pointers of a kernel: arguments and intermediate rows
 ENTRIES = ("whole", "part")
 DATA_OFFSET = 16  # of the data pointer in an array object; checked when the compiler is first used
-_TYPE_OFFSET = 8
-_CHUNK = 15  # a chunk has 2^15 elements or more
-_ALIGN = 64  # columns of a chunk, except of the last
-_RELEASE = 1 << 13  # elements from which on the interpreter's lock is released
-_ROWS_FROM = 16  # boxes of so many rows are divided by rows
+SLOTS = 8  # bytes of an element of a row kept between passes or chunks, whatever its dtype
 
-# What the entry points need of Python, in the order of the table: functions, then objects.
-RUNTIME = (
+PYTHON = (
     "PyLong_AsSsize_t",
     "PyFloat_AsDouble",
     "PyLong_AsLongLong",
@@ -39,277 +48,417 @@ RUNTIME = (
     "PyMem_RawMalloc",
     "PyMem_RawFree",
     "Py_IncRef",
-    "None",
-    "ndarray",
-    "TypeError",
-    "message",
+)
+"""Functions of Python's C interface; their addresses begin the table."""
+
+TABLE = (
+    *PYTHON,
+    *("None", "ndarray", "TypeError", "message"),  # objects, and a text
+    *("box", "finish"),  # the kernel's functions
+    *("arguments", "codes"),  # how many, and a byte for each
+    *("kept", "rows", "row_outputs", "scalars", "by_rows"),  # see `Plan`; places of rows' outputs in the frame
 )
 
-
-def work_bytes(group: Group, n: int) -> int:
-    """How much memory the chunks' results take."""
-    return 16 * CHUNKS * len(scalar_reductions(group)) + 8 * (CHUNKS - 1) * len(row_reductions(group)) * n + 16
+_CODES = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 is an array
 
 
-def entries(group: Group, plan: Plan) -> str:
-    """The text of the entry points."""
-    given, rows, scalars = len(group.inputs) + len(group.outputs), row_reductions(group), scalar_reductions(group)
-    places = {"frame": given + len(rows) + 1 + len(plan.kept), "rows": given, "scalars": given + len(rows)}
-    return "\n".join(
-        [
-            "declare i64 @llvm.umin.i64(i64, i64)\ndeclare i64 @llvm.umax.i64(i64, i64)",
-            _unpack(group),
-            _chunks(group, plan),
-            _drive(group, places, len(scalars)),
-            _entry(group, plan, places, len(scalars), threaded=False),
-            _entry(group, plan, places, len(scalars), threaded=True),
-        ]
-    )
+def codes(group: Group) -> bytes:
+    """How each argument is read."""
+    given = [_CODES[i.dtype] if i.kind == "scalar" else 0 for i in group.inputs]
+    return bytes(given) + bytes(len(group.outputs))
 
 
-class _Text:
-    """Instructions, with names for their results."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def put(self, text: str) -> str:
-        """An instruction; return the name of its result."""
-        name = f"%t{len(self.lines)}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def add(self, *lines: str) -> None:
-        """Instructions without a result, and labels."""
-        self.lines += [line if line.endswith(":") else "  " + line for line in lines]
-
-    def element(self, base: str, index: int) -> str:
-        """The pointer at an index of an array of pointers."""
-        return self.put(f"load ptr, ptr {self.put(f'getelementptr ptr, ptr {base}, i64 {index}')}")
-
-    def runtime(self, name: str) -> str:
-        """A function or an object of Python."""
-        return self.element("%table", RUNTIME.index(name))
-
-    def field(self, thing: str, offset: int) -> str:
-        """A pointer in an object."""
-        return self.put(f"load ptr, ptr {self.put(f'getelementptr i8, ptr {thing}, i64 {offset}')}")
-
-
-def _unpack(group: Group) -> str:
-    """Fill the frame with data pointers and numbers; whether that was possible."""
-    t = _Text()
-    ndarray = t.runtime("ndarray")
-    for number in range(len(group.inputs) + len(group.outputs)):
-        k = str(number)
-        thing = t.element("%args", number)
-        slot = t.put(f"getelementptr ptr, ptr %frame, i64 {number}")
-        is_array = t.put(f"icmp eq ptr {t.field(thing, _TYPE_OFFSET)}, {ndarray}")
-        if number >= len(group.inputs) or group.inputs[number].kind != "scalar":
-            t.add(f"br i1 {is_array}, label %array{k}, label %refuse", f"array{k}:")
-            t.add(f"store ptr {t.field(thing, DATA_OFFSET)}, ptr {slot}")
-            continue
-        dtype = group.inputs[number].dtype
-        element = "i8" if dtype == "bool" else SCALAR[dtype]
-        t.add(f"br i1 {is_array}, label %array{k}, label %number{k}", f"array{k}:")
-        t.add(f"store {element} {t.put(f'load {element}, ptr {t.field(thing, DATA_OFFSET)}')}, ptr {slot}")
-        t.add(f"br label %next{k}", f"number{k}:")
-        if dtype == "bool":
-            truth = t.runtime("PyObject_IsTrue")
-            one = t.put(f"trunc i32 {t.put(f'call i32 {truth}(ptr {thing})')} to i8")
-        elif dtype[0] == "i":
-            integer = t.runtime("PyLong_AsLongLong")
-            one = t.put(f"call i64 {integer}(ptr {thing})")
-            one = t.put(f"trunc i64 {one} to i32") if dtype == "i4" else one
-        else:
-            real = t.runtime("PyFloat_AsDouble")
-            one = t.put(f"call double {real}(ptr {thing})")
-            one = t.put(f"fptrunc double {one} to float") if dtype == "f4" else one
-        t.add(f"store {element} {one}, ptr {slot}", f"br label %next{k}", f"next{k}:")
-    if any(given.kind == "scalar" for given in group.inputs):  # a conversion may have failed
-        occurred = t.runtime("PyErr_Occurred")
-        error = t.put(f"call ptr {occurred}()")
-        t.add(f"ret i1 {t.put(f'icmp eq ptr {error}, null')}")
-    else:
-        t.add("ret i1 true")
-    t.add("refuse:")
-    t.add(f"call void {t.runtime('PyErr_SetString')}(ptr {t.runtime('TypeError')}, ptr {t.runtime('message')})")
-    t.add("ret i1 false")
-    return "\n".join(["define internal i1 @unpack(ptr %frame, ptr %args, ptr %table) {", *t.lines, "}"])
-
-
-def _by_rows(group: Group, plan: Plan) -> bool:
-    """Whether the box can be divided only by rows: what belongs to a row is computed once."""
+def needs_rows(group: Group, plan: Plan) -> bool:
+    """Whether the box can be divided only by rows, because what belongs to a row is computed once."""
     return "column" in [*(op.kind for op in group.ops), *(out.kind for out in group.outputs)] or any(
         plan.kinds[int(op.args[0])] == "column" for op in group.ops if op.kind == "scalar"
     )
 
 
-def _chunks(group: Group, plan: Plan) -> str:
-    """How many chunks there are, none of them empty; and the two sizes of a chunk for a number of chunks."""
-    rows = "true" if _by_rows(group, plan) else f"icmp sge i64 %m, {_ROWS_FROM}"
-    rows = f"or i1 {rows}, false" if rows == "true" else rows
-    return f"""define internal i1 @by_rows(i64 %m) {{
-  %r = {rows}
-  ret i1 %r
+def work_bytes(group: Group, n: int) -> int:
+    """How much memory the chunks' results take."""
+    return 16 * CHUNKS * len(scalar_reductions(group)) + SLOTS * (CHUNKS - 1) * len(row_reductions(group)) * n
+
+
+def entries(triple: str) -> str:
+    """The text of the module."""
+    text = _TEXT
+    for number, name in enumerate(TABLE):
+        kind = "i64" if name in ("arguments", "kept", "rows", "scalars", "by_rows") else "ptr"
+        place = f"  %{name}.at = getelementptr ptr, ptr %table, i64 {number}\n"
+        text = text.replace(f"  GET {name}\n", f"{place}  %{name} = load {kind}, ptr %{name}.at\n")
+    return f'target triple = "{triple}"\n{text}'
+
+
+_TEXT = f"""
+declare i64 @llvm.umin.i64(i64, i64)
+
+; Fill the frame with data pointers and numbers; whether that was possible.
+define internal i1 @unpack(ptr %frame, ptr %args, ptr %table) {{
+entry:
+  GET ndarray
+  GET arguments
+  GET codes
+  GET PyErr_Occurred
+  br label %test
+test:
+  %k = phi i64 [ 0, %entry ], [ %next, %step ]
+  %more = icmp ult i64 %k, %arguments
+  br i1 %more, label %body, label %good
+body:
+  %thing.at = getelementptr ptr, ptr %args, i64 %k
+  %thing = load ptr, ptr %thing.at
+  %slot = getelementptr ptr, ptr %frame, i64 %k
+  %code.at = getelementptr i8, ptr %codes, i64 %k
+  %code = load i8, ptr %code.at
+  %type.at = getelementptr i8, ptr %thing, i64 {DATA_OFFSET - 8}
+  %type = load ptr, ptr %type.at
+  %is_array = icmp eq ptr %type, %ndarray
+  br i1 %is_array, label %array, label %number
+array:
+  %data.at = getelementptr i8, ptr %thing, i64 {DATA_OFFSET}
+  %data = load ptr, ptr %data.at
+  switch i8 %code, label %pointer [ i8 1, label %four i8 2, label %eight i8 3, label %four
+                                    i8 4, label %eight i8 5, label %one ]
+pointer:
+  store ptr %data, ptr %slot
+  br label %step
+one:
+  %byte = load i8, ptr %data
+  store i8 %byte, ptr %slot
+  br label %step
+four:
+  %word = load i32, ptr %data
+  store i32 %word, ptr %slot
+  br label %step
+eight:
+  %long = load i64, ptr %data
+  store i64 %long, ptr %slot
+  br label %step
+number:
+  switch i8 %code, label %refuse [ i8 1, label %float i8 2, label %double i8 3, label %int
+                                   i8 4, label %int i8 5, label %truth ]
+float:
+  GET PyFloat_AsDouble
+  %wide = call double %PyFloat_AsDouble(ptr %thing)
+  %narrow = fptrunc double %wide to float
+  store float %narrow, ptr %slot
+  br label %check
+double:
+  %function.at = getelementptr ptr, ptr %table, i64 {TABLE.index("PyFloat_AsDouble")}
+  %function = load ptr, ptr %function.at
+  %real = call double %function(ptr %thing)
+  store double %real, ptr %slot
+  br label %check
+int:
+  GET PyLong_AsLongLong
+  %integer = call i64 %PyLong_AsLongLong(ptr %thing)
+  store i64 %integer, ptr %slot
+  br label %check
+truth:
+  GET PyObject_IsTrue
+  %true = call i32 %PyObject_IsTrue(ptr %thing)
+  %bit = trunc i32 %true to i8
+  store i8 %bit, ptr %slot
+  br label %check
+check:
+  %error = call ptr %PyErr_Occurred()
+  %fine = icmp eq ptr %error, null
+  br i1 %fine, label %step, label %bad
+step:
+  %next = add i64 %k, 1
+  br label %test
+good:
+  ret i1 true
+refuse:
+  GET PyErr_SetString
+  GET TypeError
+  GET message
+  call void %PyErr_SetString(ptr %TypeError, ptr %message)
+  ret i1 false
+bad:
+  ret i1 false
 }}
-define internal i64 @size(i64 %m, i64 %n, i64 %chunks) {{
-  %rows = call i1 @by_rows(i64 %m)
-  %length = select i1 %rows, i64 %m, i64 %n
+
+; The length of a chunk, in rows or in columns (then a multiple of 64), for a number of chunks.
+define internal i64 @size(i64 %m, i64 %n, i64 %chunks, i1 %by_rows) {{
+  %length = select i1 %by_rows, i64 %m, i64 %n
   %more = add i64 %length, %chunks
   %less = sub i64 %more, 1
   %step = udiv i64 %less, %chunks
-  %wide = add i64 %step, {_ALIGN - 1}
-  %aligned = and i64 %wide, {-_ALIGN}
-  %size = select i1 %rows, i64 %step, i64 %aligned
+  %wide = add i64 %step, 63
+  %aligned = and i64 %wide, -64
+  %size = select i1 %by_rows, i64 %step, i64 %aligned
   ret i64 %size
 }}
-define internal i64 @chunks(i64 %m, i64 %n) {{
+
+; How many chunks there are: of {CHUNK} elements or more, and none of them empty.
+define internal i64 @chunks(i64 %m, i64 %n, i1 %by_rows) {{
   %elements = mul i64 %m, %n
-  %enough = lshr i64 %elements, {_CHUNK}
+  %enough = udiv i64 %elements, {CHUNK}
   %few = call i64 @llvm.umin.i64(i64 %enough, i64 {CHUNKS})
   %several = icmp ugt i64 %few, 1
   br i1 %several, label %divide, label %one
 one:
   ret i64 1
 divide:
-  %rows = call i1 @by_rows(i64 %m)
-  %length = select i1 %rows, i64 %m, i64 %n
-  %size = call i64 @size(i64 %m, i64 %n, i64 %few)
+  %length = select i1 %by_rows, i64 %m, i64 %n
+  %size = call i64 @size(i64 %m, i64 %n, i64 %few, i1 %by_rows)
   %more = add i64 %length, %size
   %less = sub i64 %more, 1
   %chunks = udiv i64 %less, %size
   ret i64 %chunks
-}}"""
+}}
 
-
-def _drive(group: Group, places: dict[str, int], scalars: int) -> str:
-    """Compute chunks `first` to `last`."""
-    t = _Text()
-    for i, number in enumerate(row_reductions(group)):
-        (o,) = [o for o, out in enumerate(group.outputs) if out.value == number]
-        out = t.element("%frame", len(group.inputs) + o)
-        row = t.put(f"add i64 %c, {i * (CHUNKS - 1) - 1}")
-        size = 4 if group.dtype(number) == "f4" else 8
-        offset = t.put(f"mul i64 {t.put(f'mul i64 {row}, %n')}, {size}")
-        partial = t.put(f"getelementptr i8, ptr %rows, i64 {offset}")
-        base = t.put(f"select i1 %direct, ptr {out}, ptr {partial}")
-        slot = t.put(f"getelementptr ptr, ptr %frame, i64 {places['rows'] + i}")
-        t.add(f"store ptr {base}, ptr {slot}")
-    offset = t.put(f"mul i64 %c, {16 * scalars}")
-    base = t.put(f"getelementptr i8, ptr %scalars, i64 {offset}")
-    slot = t.put(f"getelementptr ptr, ptr %frame, i64 {places['scalars']}")
-    t.add(f"store ptr {base}, ptr {slot}")
-    body = "\n".join(t.lines)
-    return f"""define internal void @drive(ptr %frame, i64 %m, i64 %n, i64 %first, i64 %last, i64 %chunks,
-                                ptr %scalars, ptr %rows) {{
+; Compute chunks `first` to `last`.
+define internal void @drive(ptr %frame, ptr %table, i64 %m, i64 %n, i64 %first, i64 %last, i64 %chunks, i1 %divided,
+                            ptr %sums, ptr %parts) {{
 entry:
-  %by_rows = call i1 @by_rows(i64 %m)
-  %by_columns = xor i1 %by_rows, true
-  %size = call i64 @size(i64 %m, i64 %n, i64 %chunks)
+  GET box
+  GET arguments
+  GET rows
+  GET row_outputs
+  GET scalars
+  %by_columns = xor i1 %divided, true
+  %size = call i64 @size(i64 %m, i64 %n, i64 %chunks, i1 %divided)
+  %row.slots = getelementptr ptr, ptr %frame, i64 %arguments
+  %sums.slot = getelementptr ptr, ptr %row.slots, i64 %rows
+  %sums.bytes = shl i64 %scalars, 4
+  %row.bytes = mul i64 %n, {SLOTS}
   br label %test
 test:
-  %c = phi i64 [ %first, %entry ], [ %next, %loop ]
+  %c = phi i64 [ %first, %entry ], [ %next, %go ]
   %more = icmp slt i64 %c, %last
-  br i1 %more, label %loop, label %done
-loop:
+  br i1 %more, label %chunk, label %done
+chunk:
   %from = mul i64 %c, %size
   %to = add i64 %from, %size
-  %to_row = call i64 @llvm.umin.i64(i64 %to, i64 %m)
-  %to_column = call i64 @llvm.umin.i64(i64 %to, i64 %n)
-  %r0 = select i1 %by_rows, i64 %from, i64 0
-  %r1 = select i1 %by_rows, i64 %to_row, i64 %m
-  %c0 = select i1 %by_rows, i64 0, i64 %from
-  %c1 = select i1 %by_rows, i64 %n, i64 %to_column
+  %to.row = call i64 @llvm.umin.i64(i64 %to, i64 %m)
+  %to.column = call i64 @llvm.umin.i64(i64 %to, i64 %n)
+  %r0 = select i1 %divided, i64 %from, i64 0
+  %r1 = select i1 %divided, i64 %to.row, i64 %m
+  %c0 = select i1 %divided, i64 0, i64 %from
+  %c1 = select i1 %divided, i64 %n, i64 %to.column
+  %offset = mul i64 %c, %sums.bytes
+  %sums.here = getelementptr i8, ptr %sums, i64 %offset
+  store ptr %sums.here, ptr %sums.slot
   %initial = icmp eq i64 %c, 0
   %direct = or i1 %initial, %by_columns
-{body}
-  call void @box(ptr %frame, i64 %n, i64 %r0, i64 %r1, i64 %c0, i64 %c1)
+  br label %row.test
+row.test:
+  %i = phi i64 [ 0, %chunk ], [ %i.next, %row ]
+  %i.more = icmp slt i64 %i, %rows
+  br i1 %i.more, label %row, label %go
+row: ; its output in the first chunk, memory of its own in the others
+  %place.at = getelementptr i64, ptr %row_outputs, i64 %i
+  %place = load i64, ptr %place.at
+  %out.at = getelementptr ptr, ptr %frame, i64 %place
+  %out = load ptr, ptr %out.at
+  %before = mul i64 %i, {CHUNKS - 1}
+  %number = add i64 %before, %c
+  %index = sub i64 %number, 1
+  %row.offset = mul i64 %index, %row.bytes
+  %own = getelementptr i8, ptr %parts, i64 %row.offset
+  %base = select i1 %direct, ptr %out, ptr %own
+  %row.slot = getelementptr ptr, ptr %row.slots, i64 %i
+  store ptr %base, ptr %row.slot
+  %i.next = add i64 %i, 1
+  br label %row.test
+go:
+  call void %box(ptr %frame, i64 %n, i64 %r0, i64 %r1, i64 %c0, i64 %c1)
   %next = add i64 %c, 1
   br label %test
 done:
   ret void
-}}"""
+}}
 
-
-def _entry(group: Group, plan: Plan, places: dict[str, int], scalars: int, *, threaded: bool) -> str:
-    """`whole` or `part`."""
-    given, rows, kept = len(group.inputs) + len(group.outputs), len(row_reductions(group)), len(plan.kept)
-    leading = 5 if threaded else 2
-    t = _Text()
-    t.add(f"br i1 {t.put(f'icmp eq i64 %count, {given + leading}')}, label %sizes, label %refuse", "sizes:")
-    integer = t.runtime("PyLong_AsSsize_t")
-    sizes = [t.put(f"call i64 {integer}(ptr {t.element('%args', k)})") for k in range(leading - threaded)]
-    m, n = sizes[:2]
-    least = sizes[0]
-    for other in sizes[1:]:
-        least = t.put(f"or i64 {least}, {other}")
-    t.add(f"br i1 {t.put(f'icmp slt i64 {least}, 0')}, label %negative, label %arrays", "negative:")
-    occurred = t.put(f"call ptr {t.runtime('PyErr_Occurred')}()")
-    t.add(f"br i1 {t.put(f'icmp eq ptr {occurred}, null')}, label %refuse, label %failed", "arrays:")
-    arrays = t.put(f"getelementptr ptr, ptr %args, i64 {leading}")
-    good = t.put(f"call i1 @unpack(ptr %frame, ptr {arrays}, ptr %table)")
-    t.add(f"br i1 {good}, label %prepare, label %failed", "prepare:")
-    chunks = t.put(f"call i64 @chunks(i64 {m}, i64 {n})")
-    several = t.put(f"icmp ugt i64 {chunks}, 1")
-    by_rows = t.put(f"call i1 @by_rows(i64 {m})")
-    partial = t.put(f"and i1 {several}, {by_rows}")
-    # Memory: of kept values a row each; for rows' reductions a row for each chunk but the first.
-    rows_size = t.put(f"select i1 {partial}, i64 {0 if threaded else (CHUNKS - 1) * rows}, i64 0")
-    length = t.put(f"mul i64 {t.put(f'add i64 {rows_size}, {kept}')}, {n}")
-    bytes_ = t.put(f"mul i64 {length}, 8")
-    needed = t.put(f"icmp ne i64 {bytes_}, 0")
-    t.add(f"br i1 {needed}, label %allocate, label %ready", "allocate:")
-    fresh = t.put(f"call ptr {t.runtime('PyMem_RawMalloc')}(i64 {bytes_})")
-    t.add(f"br i1 {t.put(f'icmp eq ptr {fresh}, null')}, label %memory, label %ready", "ready:")
-    memory = t.put(f"phi ptr [ null, %prepare ], [ {fresh}, %allocate ]")
-    for k in range(kept):
-        offset = t.put(f"mul i64 {n}, {8 * k}")
-        row = t.put(f"getelementptr i8, ptr {memory}, i64 {offset}")
-        slot = t.put(f"getelementptr ptr, ptr %frame, i64 {places['scalars'] + 1 + k}")
-        t.add(f"store ptr {row}, ptr {slot}")
-    if threaded:
-        work = t.field(t.element("%args", 4), DATA_OFFSET)
-        parts_of = t.put(f"getelementptr i8, ptr {work}, i64 {16 * CHUNKS * scalars}")
-        sums, first, last = work, *_share(t, chunks, sizes[2], sizes[3])
-        combine = t.put(f"icmp eq i64 {sizes[2]}, {sizes[3]}")
-    else:
-        offset = t.put(f"mul i64 {n}, {8 * kept}")
-        parts_of = t.put(f"getelementptr i8, ptr {memory}, i64 {offset}")
-        sums, first, last, combine = "%scalars", "0", chunks, "true"
-    long = t.put(f"icmp sgt i64 {t.put(f'mul i64 {m}, {n}')}, {_RELEASE}")
-    t.add(f"br i1 {long}, label %release, label %run", "release:")
-    state = t.put(f"call ptr {t.runtime('PyEval_SaveThread')}()")
-    t.add("br label %run", "run:")
-    state = t.put(f"phi ptr [ null, %ready ], [ {state}, %release ]")
-    sizes_text = f"i64 {m}, i64 {n}, i64 {first}, i64 {last}, i64 {chunks}"
-    t.add(f"call void @drive(ptr %frame, {sizes_text}, ptr {sums}, ptr {parts_of})")
-    t.add(f"br i1 {combine}, label %combine, label %computed", "combine:")
-    t.add(f"call void @finish(ptr %frame, i64 {n}, i64 {chunks}, ptr {sums}, ptr {parts_of}, i1 {partial})")
-    t.add("br label %computed", "computed:")
-    t.add(f"br i1 {long}, label %acquire, label %free", "acquire:")
-    t.add(f"call void {t.runtime('PyEval_RestoreThread')}(ptr {state})", "br label %free", "free:")
-    t.add(f"br i1 {needed}, label %give, label %done", "give:")
-    t.add(f"call void {t.runtime('PyMem_RawFree')}(ptr {memory})", "br label %done", "done:")
-    none = t.runtime("None")
-    t.add(f"call void {t.runtime('Py_IncRef')}(ptr {none})", f"ret ptr {none}")
-    t.add("memory:")
-    t.put(f"call ptr {t.runtime('PyErr_NoMemory')}()")
-    t.add("br label %failed", "refuse:")
-    t.add(f"call void {t.runtime('PyErr_SetString')}(ptr {t.runtime('TypeError')}, ptr {t.runtime('message')})")
-    t.add("br label %failed", "failed:", "ret ptr null")
-    head = f"""define ptr @{"part" if threaded else "whole"}(ptr %self, ptr %args, i64 %count) {{
+; Compute part k of the chunks; combine them in the last part, and if `work`, the memory for their results, is null.
+define internal ptr @run(ptr %table, ptr %args, i64 %m, i64 %n, i64 %k, i64 %count, ptr %work) {{
 entry:
-  %frame = alloca [{places["frame"]} x ptr]
-  %scalars = alloca [{max(1, 16 * CHUNKS * scalars)} x i8], align 8
-  %place = getelementptr i8, ptr %self, i64 {DATA_OFFSET}
-  %table = load ptr, ptr %place"""
-    return "\n".join([head, *t.lines, "}"])
+  GET arguments
+  GET kept
+  GET rows
+  GET scalars
+  GET by_rows
+  %frame = alloca [{MOST} x ptr]
+  %sums.count = mul i64 %scalars, {2 * CHUNKS}
+  %sums.own = alloca double, i64 %sums.count
+  %alone = icmp eq ptr %work, null
+  %good = call i1 @unpack(ptr %frame, ptr %args, ptr %table)
+  br i1 %good, label %prepare, label %failed
+prepare:
+  %must = icmp ne i64 %by_rows, 0
+  %tall = icmp sge i64 %m, {CHUNKS}
+  %divided = or i1 %must, %tall
+  %chunks = call i64 @chunks(i64 %m, i64 %n, i1 %divided)
+  %several = icmp ugt i64 %chunks, 1
+  %partial = and i1 %several, %divided
+  %unshared = and i1 %partial, %alone
+  %part.rows = mul i64 %rows, {CHUNKS - 1}
+  %part.own = select i1 %unshared, i64 %part.rows, i64 0
+  %memory.rows = add i64 %part.own, %kept
+  %memory.size = mul i64 %memory.rows, %n
+  %memory.bytes = mul i64 %memory.size, {SLOTS}
+  %needed = icmp ne i64 %memory.bytes, 0
+  br i1 %needed, label %allocate, label %ready
+allocate:
+  GET PyMem_RawMalloc
+  %allocated = call ptr %PyMem_RawMalloc(i64 %memory.bytes)
+  %none = icmp eq ptr %allocated, null
+  br i1 %none, label %full, label %ready
+ready:
+  %memory = phi ptr [ null, %prepare ], [ %allocated, %allocate ]
+  %row.bytes = mul i64 %n, {SLOTS}
+  %rows.end = add i64 %arguments, %rows
+  %kept.begin = add i64 %rows.end, 1
+  br label %kept.test
+kept.test:
+  %i = phi i64 [ 0, %ready ], [ %i.next, %kept.one ]
+  %i.more = icmp slt i64 %i, %kept
+  br i1 %i.more, label %kept.one, label %share
+kept.one:
+  %kept.offset = mul i64 %i, %row.bytes
+  %kept.row = getelementptr i8, ptr %memory, i64 %kept.offset
+  %kept.index = add i64 %kept.begin, %i
+  %kept.slot = getelementptr ptr, ptr %frame, i64 %kept.index
+  store ptr %kept.row, ptr %kept.slot
+  %i.next = add i64 %i, 1
+  br label %kept.test
+share:
+  %kept.bytes = mul i64 %kept, %row.bytes
+  %parts.own = getelementptr i8, ptr %memory, i64 %kept.bytes
+  %sums.bytes = mul i64 %sums.count, 8
+  %parts.shared = getelementptr i8, ptr %work, i64 %sums.bytes
+  %parts = select i1 %alone, ptr %parts.own, ptr %parts.shared
+  %sums = select i1 %alone, ptr %sums.own, ptr %work
+  %k.chunks = mul i64 %k, %chunks
+  %first = udiv i64 %k.chunks, %count
+  %k.more = add i64 %k, 1
+  %k.more.chunks = mul i64 %k.more, %chunks
+  %end = udiv i64 %k.more.chunks, %count
+  %last = call i64 @llvm.umin.i64(i64 %end, i64 %chunks)
+  %final = icmp eq i64 %k, %count
+  %combine = or i1 %final, %alone
+  %elements = mul i64 %m, %n
+  %long = icmp ugt i64 %elements, 8192
+  br i1 %long, label %release, label %work.begin
+release:
+  GET PyEval_SaveThread
+  %saved = call ptr %PyEval_SaveThread()
+  br label %work.begin
+work.begin:
+  %state = phi ptr [ null, %share ], [ %saved, %release ]
+  call void @drive(ptr %frame, ptr %table, i64 %m, i64 %n, i64 %first, i64 %last, i64 %chunks, i1 %divided,
+                   ptr %sums, ptr %parts)
+  br i1 %combine, label %together, label %work.end
+together:
+  GET finish
+  call void %finish(ptr %frame, i64 %n, i64 %chunks, ptr %sums, ptr %parts, i1 %partial)
+  br label %work.end
+work.end:
+  br i1 %long, label %acquire, label %clear
+acquire:
+  GET PyEval_RestoreThread
+  call void %PyEval_RestoreThread(ptr %state)
+  br label %clear
+clear:
+  br i1 %needed, label %free, label %done
+free:
+  GET PyMem_RawFree
+  call void %PyMem_RawFree(ptr %memory)
+  br label %done
+done:
+  GET None
+  GET Py_IncRef
+  call void %Py_IncRef(ptr %None)
+  ret ptr %None
+full:
+  GET PyErr_NoMemory
+  %nothing = call ptr %PyErr_NoMemory()
+  ret ptr null
+failed:
+  ret ptr null
+}}
 
+; A size, or -1 and an exception.
+define internal i64 @natural(ptr %table, ptr %args, i64 %k) {{
+  GET PyLong_AsSsize_t
+  %thing.at = getelementptr ptr, ptr %args, i64 %k
+  %thing = load ptr, ptr %thing.at
+  %size = call i64 %PyLong_AsSsize_t(ptr %thing)
+  %negative = icmp slt i64 %size, 0
+  br i1 %negative, label %doubt, label %good
+doubt:
+  GET PyErr_Occurred
+  %error = call ptr %PyErr_Occurred()
+  %silent = icmp eq ptr %error, null
+  br i1 %silent, label %complain, label %bad
+complain:
+  %nothing = call ptr @refuse(ptr %table)
+  ret i64 -1
+bad:
+  ret i64 -1
+good:
+  ret i64 %size
+}}
 
-def _share(t: _Text, chunks: str, k: str, parts: str) -> tuple[str, str]:
-    """The first and last chunk of part k; none for k equal to the number of parts."""
-    first = t.put(f"udiv i64 {t.put(f'mul i64 {chunks}, {k}')}, {parts}")
-    following = t.put(f"add i64 {k}, 1")
-    last = t.put(f"udiv i64 {t.put(f'mul i64 {chunks}, {following}')}, {parts}")
-    return first, t.put(f"call i64 @llvm.umin.i64(i64 {last}, i64 {chunks})")
+define internal ptr @refuse(ptr %table) {{
+  GET PyErr_SetString
+  GET TypeError
+  GET message
+  call void %PyErr_SetString(ptr %TypeError, ptr %message)
+  ret ptr null
+}}
+
+define ptr @whole(ptr %self, ptr %args, i64 %given) {{
+entry:
+  %table.at = getelementptr i8, ptr %self, i64 {DATA_OFFSET}
+  %table = load ptr, ptr %table.at
+  GET arguments
+  %right = add i64 %arguments, 2
+  %fits = icmp eq i64 %given, %right
+  br i1 %fits, label %sizes, label %refused
+sizes:
+  %m = call i64 @natural(ptr %table, ptr %args, i64 0)
+  %m.good = icmp sge i64 %m, 0
+  br i1 %m.good, label %second, label %failed
+second:
+  %n = call i64 @natural(ptr %table, ptr %args, i64 1)
+  %n.good = icmp sge i64 %n, 0
+  br i1 %n.good, label %go, label %failed
+go:
+  %arrays = getelementptr ptr, ptr %args, i64 2
+  %done = call ptr @run(ptr %table, ptr %arrays, i64 %m, i64 %n, i64 0, i64 1, ptr null)
+  ret ptr %done
+refused:
+  %nothing = call ptr @refuse(ptr %table)
+  ret ptr null
+failed:
+  ret ptr null
+}}
+
+define ptr @part(ptr %self, ptr %args, i64 %given) {{
+entry:
+  %table.at = getelementptr i8, ptr %self, i64 {DATA_OFFSET}
+  %table = load ptr, ptr %table.at
+  GET arguments
+  %right = add i64 %arguments, 5
+  %fits = icmp eq i64 %given, %right
+  br i1 %fits, label %sizes, label %refused
+sizes: ; the caller is `Kernel`: sizes are right
+  %m = call i64 @natural(ptr %table, ptr %args, i64 0)
+  %n = call i64 @natural(ptr %table, ptr %args, i64 1)
+  %k = call i64 @natural(ptr %table, ptr %args, i64 2)
+  %count = call i64 @natural(ptr %table, ptr %args, i64 3)
+  %work.at = getelementptr ptr, ptr %args, i64 4
+  %work.object = load ptr, ptr %work.at
+  %data.at = getelementptr i8, ptr %work.object, i64 {DATA_OFFSET}
+  %work = load ptr, ptr %data.at
+  %arrays = getelementptr ptr, ptr %args, i64 5
+  %done = call ptr @run(ptr %table, ptr %arrays, i64 %m, i64 %n, i64 %k, i64 %count, ptr %work)
+  ret ptr %done
+refused:
+  %nothing = call ptr @refuse(ptr %table)
+  ret ptr null
+}}
+"""

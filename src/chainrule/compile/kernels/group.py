@@ -44,6 +44,7 @@ REDUCTIONS = ("sum", "max", "min")
 _KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
 _DTYPES = ("f4", "f8", "i4", "i8", "bool")
 _COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
+_WIDTH = {"f8": 2, "i8": 2}  # of 4 bytes
 _SIMPLE = exact_ops - {"divide", "reciprocal", "sqrt"}
 
 
@@ -133,6 +134,8 @@ class Plan:
         For each pass the values that it computes, in order, apart from columns and scalars.
     kept : tuple of int
         The values that a pass reads back because an earlier one has computed them, and they are costly.
+    cost : float
+        An estimate of the nanoseconds that one element takes.
     in_place : frozenset of (int, int)
         The pairs (output, input) that may be one memory: every element is read before it is written.
     """
@@ -144,6 +147,7 @@ class Plan:
     stores: tuple[tuple[int, ...], ...]
     computed: tuple[tuple[int, ...], ...]
     kept: tuple[int, ...]
+    cost: float
     in_place: frozenset[tuple[int, int]]
 
 
@@ -249,6 +253,11 @@ def _passes(
                 stack += [arg for arg in group.ops[value - first].args if isinstance(arg, int)]
         done |= wanted
         computed.append(tuple(sorted(wanted)))
+    work = sum(
+        (1 if group.ops[n - first].name in _SIMPLE else 10) * _WIDTH.get(group.dtype(n), 1) for p in computed for n in p
+    )
+    full = [group.dtype(n) for n in last_read if kinds[n] == "full"]
+    full += [group.dtype(out.value) for out in group.outputs if out.kind == "full"]
     pairs = frozenset(
         (o, i)
         for o, out in enumerate(group.outputs)
@@ -265,5 +274,6 @@ def _passes(
         tuple(map(tuple, stores)),
         tuple(computed),
         tuple(sorted(kept)),
+        0.035 * (work + sum(_WIDTH.get(dtype, 1) for dtype in full)),
         pairs,
     )

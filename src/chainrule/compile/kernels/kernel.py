@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from . import functions
+import numpy as np
+
+from . import functions, workers
+from .entry import CHUNK, MOST, work_bytes
 from .group import Group, Op, Plan, plan
 from .machine import machine
 from .program import module
@@ -28,16 +32,30 @@ class Kernel:
     plan : Plan
     serial : builtin function
         The kernel on the calling thread: bind this where every tenth of a microsecond counts.
+    large : float
+        The number of elements from which on several threads are used.  Results do not depend on how many.
     """
 
-    __slots__ = ("group", "part", "plan", "serial")
+    __slots__ = ("group", "large", "part", "plan", "serial")
 
     def __init__(self, group: Group, order: Plan, serial: Callable[..., None], part: Callable[..., None]) -> None:
         self.group, self.plan, self.serial, self.part = group, order, serial, part
+        self.large = max(2 * CHUNK, workers.WORTHWHILE / order.cost) if order.computed else math.inf
 
     def __call__(self, m: int, n: int, *arrays: Any) -> None:
         """Compute; see the class."""
-        self.serial(m, n, *arrays)
+        parts = 1 if m * n < self.large else workers.count()
+        if parts == 1:
+            self.serial(m, n, *arrays)
+        else:
+            self.run(parts, m, n, *arrays)
+
+    def run(self, parts: int, m: int, n: int, *arrays: Any) -> None:
+        """Compute on so many threads."""
+        work = np.empty(work_bytes(self.group, n), np.uint8)
+        workers.share(lambda k: self.part(m, n, k, parts, work, *arrays), parts)
+        if self.plan.reduced:
+            self.part(m, n, parts, parts, work, *arrays)
 
 
 def compile_group(group: Group, exact: bool = False) -> Kernel:
@@ -59,8 +77,10 @@ def compile_group(group: Group, exact: bool = False) -> Kernel:
     order = plan(group)
     for number, op in enumerate(group.ops, len(group.inputs)):
         _check(group, number, op, exact)
+    if len(group.inputs) + len(group.outputs) + len(order.reduced) + len(order.kept) >= MOST:
+        raise ValueError(f"a group of {len(group.inputs)} inputs and {len(group.outputs)} outputs is too large")
     compiler = machine()
-    serial, part = compiler.load(compiler.compile(module(group, order, compiler.triple)))
+    serial, part = compiler.load(compiler.compile(module(group, order, compiler.triple)), group, order)
     return Kernel(group, order, serial, part)
 
 

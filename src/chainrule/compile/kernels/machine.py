@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import MissingExtraError
-from .entry import DATA_OFFSET, ENTRIES, RUNTIME
+from . import disk
+from .entry import DATA_OFFSET, ENTRIES, PYTHON, TABLE, codes, entries, needs_rows
+from .group import Group, Plan, row_reductions, scalar_reductions
 
 __all__ = ["Machine", "machine"]
 
 _METH_FASTCALL = 0x80
+_LEVEL = 2  # of LLVM's code generation; it has little left to find, as common subexpressions are written once
 
 
 class _MethodDef(ctypes.Structure):
@@ -39,6 +42,7 @@ class Machine:
 
     def __init__(self) -> None:
         try:
+            import llvmlite  # noqa: PLC0415 (see below)
             import llvmlite.binding as llvm  # noqa: PLC0415 (optional, which importing chainrule must not load)
         except ImportError as error:
             raise MissingExtraError(
@@ -51,7 +55,7 @@ class Machine:
         self.processor = llvm.get_host_cpu_name()
         features = llvm.get_host_cpu_features()
         self.target = llvm.Target.from_triple(self.triple).create_target_machine(
-            cpu=self.processor, features=features.flatten(), opt=2, reloc="pic"
+            cpu=self.processor, features=features.flatten(), opt=_LEVEL, reloc="pic"
         )
         if not (features.get("fma") or self.triple.startswith(("aarch64", "arm64"))):
             raise MissingExtraError(f"compiled kernels need fused multiply-add, which this {self.processor} has not")
@@ -60,15 +64,27 @@ class Machine:
             raise MissingExtraError("compiled kernels do not know how this Python lays out arrays")
         self.linker = llvm.create_lljit_compiler(
             llvm.Target.from_triple(self.triple).create_target_machine(
-                cpu=self.processor, features=features.flatten(), opt=2, reloc="pic"
+                cpu=self.processor, features=features.flatten(), opt=_LEVEL, reloc="pic"
             )
+        )
+        self.compiler = (
+            f"{llvmlite.__version__} {llvm.llvm_version_info} {self.processor} {features.flatten()} {_LEVEL}"
         )
         self.names = (f"kernel{k}" for k in itertools.count())
         self.lock = threading.Lock()
-        self.runtime = _runtime()
+        self.python = _python()
+        self.entries = self._link(self.compile(entries(self.triple)), ENTRIES)
 
     def compile(self, text: str) -> bytes:
         """An object file."""
+        name = disk.key(text, self.compiler)
+        image = disk.fetch(name)
+        if image is None:
+            image = self._compiled(text)
+            disk.keep(name, image)
+        return image
+
+    def _compiled(self, text: str) -> bytes:
         llvm = self.llvm
         module = llvm.parse_assembly(text)
         passes = llvm.create_new_module_pass_manager()
@@ -77,19 +93,37 @@ class Machine:
         passes.run(module, llvm.create_pass_builder(self.target, options))
         return bytes(self.target.emit_object(module))
 
-    def load(self, image: bytes) -> list[Any]:
-        """The entry points of an object file, as builtin functions."""
-        with self.lock:
-            builder = self.llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
-            for name in ENTRIES:
-                builder.export_symbol(name)
-            code = builder.link(self.linker, next(self.names))
-        table = np.array(self.runtime, np.uintp).view(_Table)
-        methods = [_MethodDef(name.encode(), code[name], _METH_FASTCALL, None) for name in ENTRIES]
-        table.keeps = (code, methods)
+    def load(self, image: bytes, group: Group, plan: Plan) -> list[Any]:
+        """The entry points of a kernel with this object file, as builtin functions."""
+        code = self._link(image, ("box", "finish"))
+        reading = ctypes.create_string_buffer(codes(group))
+        outputs = [out.value for out in group.outputs]
+        rows = np.array([len(group.inputs) + outputs.index(n) for n in row_reductions(group)], np.int64)
+        values = self.python | {
+            "box": code["box"],
+            "finish": code["finish"],
+            "arguments": len(group.inputs) + len(group.outputs),
+            "codes": ctypes.addressof(reading),
+            "kept": len(plan.kept),
+            "rows": len(rows),
+            "row_outputs": rows.ctypes.data,
+            "scalars": len(scalar_reductions(group)),
+            "by_rows": needs_rows(group, plan),
+        }
+        table = np.array([values[name] for name in TABLE], np.uintp).view(_Table)
+        methods = [_MethodDef(name.encode(), self.entries[name], _METH_FASTCALL, None) for name in ENTRIES]
+        table.keeps = (code, reading, rows, methods, self)
         new = ctypes.pythonapi.PyCFunction_NewEx
         new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
         return [new(ctypes.addressof(method), table, None) for method in methods]
+
+    def _link(self, image: bytes, names: tuple[str, ...]) -> Any:
+        """Make code executable; what is returned has its addresses, and keeps it alive."""
+        with self.lock:
+            builder = self.llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
+            for name in names:
+                builder.export_symbol(name)
+            return builder.link(self.linker, next(self.names))
 
 
 _MESSAGE = ctypes.create_string_buffer(
@@ -97,25 +131,27 @@ _MESSAGE = ctypes.create_string_buffer(
 )
 
 
-def _runtime() -> list[int]:
-    addresses: dict[str, int] = {
-        "None": id(None),
-        "ndarray": id(np.ndarray),
-        "TypeError": id(TypeError),
-        "message": ctypes.addressof(_MESSAGE),
-    }
-    for name in RUNTIME:
-        if name not in addresses:
-            addresses[name] = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
-    return [addresses[name] for name in RUNTIME]
+def _python() -> dict[str, int]:
+    """What compiled code needs of Python: addresses of functions and objects."""
+    found = {name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in PYTHON}
+    objects: dict[str, object] = {"None": None, "ndarray": np.ndarray, "TypeError": TypeError}
+    return found | {name: id(thing) for name, thing in objects.items()} | {"message": ctypes.addressof(_MESSAGE)}
 
 
 _machine: Machine | None = None
+_making = threading.Lock()
 
 
 def machine() -> Machine:
-    """The compiler, made on first use."""
+    """The compiler, made on first use.
+
+    Raises
+    ------
+    MissingExtraError
+        If llvmlite is not installed, or this processor or Python cannot run its code.
+    """
     global _machine
-    if _machine is None:
-        _machine = Machine()
+    with _making:
+        if _machine is None:
+            _machine = Machine()
     return _machine

@@ -1,8 +1,9 @@
 """From a group to the text of an LLVM module: loops over rows and columns, loads and stores, and reductions.
 
-The module has internal functions `box`, which does a part of the box of rows and columns (a chunk), and `finish`, which
-combines what reductions have left in each chunk; and the entry points that Python calls (`entry.py`).  How a box is
-divided into chunks depends on its size only, so results do not depend on the number of threads.
+The module has a function `box`, which does a part of the box of rows and columns (a chunk), and `finish`, which
+combines what reductions have left in each chunk; what Python calls (`entry.py`) calls them.  How a box is divided into
+chunks depends on its size only, so results do not depend on the number of threads.  Pointers are in a frame: first the
+arguments, then where reductions over axis 0 go, where the sums go, and the rows that are kept between passes.
 
 Sums are exact to a few roundings: a vector's lanes are added up over blocks of `_BLOCK` vectors; the blocks in float64
 for float32, and for float64 with the rounding errors kept (Knuth's two-sum).
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from . import functions
-from .entry import CHUNKS, entries
+from .entry import CHUNKS, SLOTS
 from .group import Group, Plan, row_reductions, scalar_reductions
 from .vector import BYTES, SCALAR, Vector, Writer, where
 
@@ -244,7 +245,7 @@ class _Box(_Function):
             for k in (0, 1):
                 self._store_one(pair[k], self._address(base, "f8", str(2 * index + k)))
         body, self.lines = self.lines, []
-        head = "define internal void @box(ptr %frame, i64 %n, i64 %r0, i64 %r1, i64 %c0, i64 %c1) {\nstart:"
+        head = "define void @box(ptr %frame, i64 %n, i64 %r0, i64 %r1, i64 %c0, i64 %c1) {\nstart:"
         return "\n".join([head, *self.variables, *body, "  ret void", "}"])
 
     def _places(self) -> tuple[int, int, int]:
@@ -424,10 +425,7 @@ class _Finish(_Function):
         for index, number in enumerate(row_reductions(group)):
             self.when("%partial", partial(self._rows, index, number))
         body, self.lines = self.lines, []
-        head = (
-            "define internal void @finish"
-            "(ptr %frame, i64 %n, i64 %chunks, ptr %scalars, ptr %rows, i1 %partial) {\nstart:"
-        )
+        head = "define void @finish(ptr %frame, i64 %n, i64 %chunks, ptr %scalars, ptr %rows, i1 %partial) {\nstart:"
         return "\n".join([head, *self.variables, *body, "  ret void", "}"])
 
     def _scalar(self, index: int, name: str, high: _Variable, low: _Variable, chunk: str) -> None:
@@ -455,8 +453,9 @@ class _Finish(_Function):
 
             def chunk(c: str) -> None:
                 row = self.value(f"add i64 {c}, {index * (CHUNKS - 1) - 1}")
-                at = self.value(f"add i64 {self.value(f'mul i64 {row}, %n')}, {j}")
-                total.set(_PAIR[op.name](total.get(), self._load(self._address("%rows", op.dtype, at), op.dtype)))
+                offset = self.value(f"mul i64 {self.value(f'mul i64 {row}, %n')}, {SLOTS}")
+                base = self.value(f"getelementptr i8, ptr %rows, i64 {offset}")
+                total.set(_PAIR[op.name](total.get(), self._load(self._address(base, op.dtype, j), op.dtype)))
 
             self.loop("1", "%chunks", 1, chunk)
             self._store(total.get(), address)
@@ -467,7 +466,7 @@ class _Finish(_Function):
 def module(group: Group, plan: Plan, triple: str) -> str:
     """The text of the module."""
     box, finish = _Box(group, plan), _Finish(group, plan)
-    parts = [box.text(), finish.text(), entries(group, plan)]
+    parts = [box.text(), finish.text()]
     helpers = box.helpers.values()
     declared = sorted(box.declared | finish.declared)
     return "\n".join([f'target triple = "{triple}"', *declared, *helpers, *parts, ""])
