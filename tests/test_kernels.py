@@ -458,6 +458,29 @@ def test_signs_of_zero(dtype: str) -> None:
         assert same(elementwise(name, dtype)(zeros), want), name
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_same_bits_on_older_processors(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is one instruction with AVX-512 is several without it; results are equal."""
+    count = len(INEXACT)
+    everything = Group(
+        (Input(dtype, "full"),),
+        (*(Op(name, (0,), dtype) for name in INEXACT), *(Op("sum", (k + 1,), dtype, "column") for k in range(count))),
+        tuple(Output(k + 1, "full" if k < count else "column") for k in range(2 * count)),
+    )
+    x = arguments(dtype, 300)
+    native = run(everything, 1, x.size, x)
+    compiler = machine.machine()
+    monkeypatch.setattr(compiler, "avx512", False)
+    if compiler.triple.startswith("x86_64"):
+        old = compiler.llvm.Target.from_triple(compiler.triple).create_target_machine(
+            cpu="haswell", features="", opt=2, reloc="pic"
+        )
+        monkeypatch.setattr(compiler, "target", old)
+        monkeypatch.setattr(compiler, "compiler", "haswell")
+    for name, one, two in zip(INEXACT * 2, native, run(everything, 1, x.size, x), strict=True):
+        assert same(one, two), name
+
+
 # The contract.
 
 

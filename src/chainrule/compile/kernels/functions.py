@@ -79,20 +79,25 @@ def _minus_one(r: Vector) -> Vector:
     return (r * r).fma(_polynomial(EXP, r), r)
 
 
-def _exponent(n: Vector) -> Vector:
-    return n.bits - _bits(n.dtype, _ROUND[n.dtype])
+def _power_of_two(n: Vector) -> Vector:
+    """2^n, where that is a normal number, for an integer n in the low bits of a float."""
+    one = _BIAS[n.dtype] << _MANTISSA[n.dtype]
+    return ((n.bits << _MANTISSA[n.dtype]) + one).as_float  # all of the float but n is shifted out
 
 
-def _power_of_two(k: Vector) -> Vector:
+def _scaled(y: Vector, n: Vector, less: int = 0) -> Vector:
+    """y 2^(n - less) for n in the low bits of a float, rounded once where it overflows or is subnormal."""
+    if y.writer.has_scale(y.dtype):
+        return y.scale(n - _ROUND[n.dtype] - less if less else n - _ROUND[n.dtype])
+    k = n.bits - (_bits(n.dtype, _ROUND[n.dtype]) + less)
+    half = k >> 1  # in two steps, each a normal number
+    return y * _two_to(half) * _two_to(k - half)
+
+
+def _two_to(k: Vector) -> Vector:
     """2^k for an integer k, where that is a normal number."""
     dtype = {"i4": "f4", "i8": "f8"}[k.dtype]
     return ((k + _BIAS[dtype]) << _MANTISSA[dtype]).as_float
-
-
-def _scaled(y: Vector, k: Vector) -> Vector:
-    """y 2^k in two steps, so that overflow and subnormal results are rounded once and rightly."""
-    half = k >> 1
-    return y * _power_of_two(half) * _power_of_two(k - half)
 
 
 _EXP_RANGE = {"f4": (-104.0, 89.0), "f8": (-746.0, 710.0)}
@@ -100,18 +105,18 @@ _EXP_RANGE = {"f4": (-104.0, 89.0), "f8": (-746.0, 710.0)}
 
 def _exp(x: Vector) -> Vector:
     n, p, _ = _split(_clip(x, *_EXP_RANGE[x.dtype]))
-    return _scaled(1 + p, _exponent(n))
+    return _scaled(1 + p, n)
 
 
 def _exp2(x: Vector) -> Vector:
     x = _clip(x, *{"f4": (-151.0, 129.0), "f8": (-1076.0, 1025.0)}[x.dtype])
     n = x + _ROUND[x.dtype]
-    return _scaled(1 + _minus_one((x - (n - _ROUND[x.dtype])) * math.log(2)), _exponent(n))
+    return _scaled(1 + _minus_one((x - (n - _ROUND[x.dtype])) * math.log(2)), n)
 
 
 def _expm1(x: Vector) -> Vector:
     n, p, _ = _split(_clip(x, {"f4": -20.0, "f8": -40.0}[x.dtype], _EXP_RANGE[x.dtype][1]))
-    s = _power_of_two(_exponent(n) - 1)  # half the power, which does not overflow
+    s = _power_of_two(n - 1)  # half the power, which does not overflow
     y = s.fma(p, s - 0.5)
     return where(n.compare("eq", _ROUND[x.dtype]), p, y + y).copysign(x)
 
@@ -122,7 +127,7 @@ _ONE_FROM = {"f4": 10.0, "f8": 22.0}  # where tanh is 1, and sinh and cosh half 
 def _expm1_nonnegative(x: Vector) -> Vector:
     """expm1(x) where 0 <= x and nothing overflows."""
     n, p, _ = _split(x)
-    s = _power_of_two(_exponent(n))
+    s = _power_of_two(n)
     return s.fma(p, s - 1)
 
 
@@ -133,13 +138,14 @@ def _tanh(x: Vector) -> Vector:
 
 
 def _sigmoid(x: Vector) -> Vector:
-    e = _exp(-abs(x))
+    n, p, _ = _split(_above(-abs(x), _EXP_RANGE[x.dtype][0]))
+    e = _scaled(1 + p, n)
     return where(x >= 0, e.like(1), e) / (1 + e)
 
 
 def _half_exp(a: Vector) -> Vector:
     n, p, _ = _split(_below(a, _EXP_RANGE[a.dtype][1] + 2))
-    return _scaled(1 + p, _exponent(n) - 1)
+    return _scaled(1 + p, n, 1)
 
 
 def _sinh(x: Vector) -> Vector:
@@ -170,7 +176,7 @@ def _logarithm(x: Vector, correction: Vector | None = None) -> tuple[Vector, Vec
     m = ((i & ((1 << _MANTISSA[dtype]) - 1)) + root).as_float
     f = m - 1
     if correction is not None:  # x is then normal; where it is large, the correction is nothing
-        f = f + where(x < 1e10, correction * _power_of_two(0 - (i >> _MANTISSA[dtype])), 0.0)
+        f = f + where(x < 1e10, correction * _two_to(0 - (i >> _MANTISSA[dtype])), 0.0)
     square = f * f
     log_m = (f * square).fma(_polynomial(LOG, f), square.fma(-0.5, f))
     return log_m, k - where(tiny, x.like(_MANTISSA[dtype] + 2), x.like(0))
@@ -318,7 +324,7 @@ def _exp_of_minus_square(a: Vector, factor: float) -> Vector:
     lost = a.fma(a, -square)
     n, p, _ = _split(_above(square * -factor, _EXP_RANGE[a.dtype][0]))
     y = 1 + p
-    return _scaled(y.fma(lost * -factor, y), _exponent(n))
+    return _scaled(y.fma(lost * -factor, y), n)
 
 
 _NOTHING_BEYOND = {"f4": (10.5, 14.9), "f8": (27.5, 39.0)}  # erfc and ndtr underflow to 0

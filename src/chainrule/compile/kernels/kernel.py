@@ -80,7 +80,7 @@ def compile_group(group: Group, exact: bool = False) -> Kernel:
     if len(group.inputs) + len(group.outputs) + len(order.reduced) + len(order.kept) >= MOST:
         raise ValueError(f"a group of {len(group.inputs)} inputs and {len(group.outputs)} outputs is too large")
     compiler = machine()
-    serial, part = compiler.load(compiler.compile(module(group, order, compiler.triple)), group, order)
+    serial, part = compiler.load(compiler.compile(module(group, order, compiler.triple, compiler.avx512)), group, order)
     return Kernel(group, order, serial, part)
 
 

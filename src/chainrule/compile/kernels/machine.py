@@ -59,6 +59,7 @@ class Machine:
         )
         if not (features.get("fma") or self.triple.startswith(("aarch64", "arm64"))):
             raise MissingExtraError(f"compiled kernels need fused multiply-add, which this {self.processor} has not")
+        self.avx512 = bool(features.get("avx512f"))
         probe = np.zeros(3)
         if ctypes.c_void_p.from_address(id(probe) + DATA_OFFSET).value != probe.ctypes.data:
             raise MissingExtraError("compiled kernels do not know how this Python lays out arrays")

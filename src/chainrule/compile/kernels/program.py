@@ -31,9 +31,9 @@ _PAIR = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minim
 class _Function(Writer):
     """A function that goes over a group's arrays."""
 
-    def __init__(self, group: Group, plan: Plan) -> None:
+    def __init__(self, group: Group, plan: Plan, avx512: bool) -> None:
         small = min([_SIZES[d] for d in map(group.dtype, range(len(plan.kinds))) if d != "bool"], default=4)
-        super().__init__(BYTES // small)
+        super().__init__(BYTES // small, avx512)
         self.group, self.plan = group, plan
         self.first = len(group.inputs)
         self.mask: str | None = None  # which lanes there are, in the last vector of a row
@@ -463,9 +463,9 @@ class _Finish(_Function):
         self.strips("0", "%n", strip)
 
 
-def module(group: Group, plan: Plan, triple: str) -> str:
+def module(group: Group, plan: Plan, triple: str, avx512: bool) -> str:
     """The text of the module."""
-    box, finish = _Box(group, plan), _Finish(group, plan)
+    box, finish = _Box(group, plan, avx512), _Finish(group, plan, avx512)
     parts = [box.text(), finish.text()]
     helpers = box.helpers.values()
     declared = sorted(box.declared | finish.declared)

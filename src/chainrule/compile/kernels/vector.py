@@ -24,8 +24,8 @@ _RELATIONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 class Writer:
     """The text of one LLVM function as it grows, and what has been computed where."""
 
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: int, avx512: bool = False) -> None:
+        self.lanes, self.avx512 = lanes, avx512
         self.lines: list[str] = []
         self.declared: set[str] = set()
         self.helpers: dict[str, str] = {}
@@ -65,6 +65,10 @@ class Writer:
         name = "%" + self.name("variable")
         self.variables.append(f"  {name} = alloca {kind}")
         return name
+
+    def has_scale(self, dtype: str) -> bool:
+        """Whether `Vector.scale` is one instruction."""
+        return self.avx512 and self.lanes * int(dtype[1]) == BYTES
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -214,6 +218,14 @@ class Vector:
     def fma(self, factor: Vector | float, addend: Vector | float) -> Vector:
         """`self * factor + addend`, rounded once."""
         return self.writer.intrinsic("fma", self.dtype, self, self._of(factor), self._of(addend))
+
+    def scale(self, whole: Vector) -> Vector:
+        """`self * 2**whole`, rounded once, for a whole number as a float."""
+        w, kind = self.writer, self.writer.type(self.dtype)
+        function = f"@llvm.x86.avx512.mask.scalef.{'ps' if self.dtype == 'f4' else 'pd'}.512"
+        w.declared.add(f"declare {kind} {function}({kind}, {kind}, {kind}, i{w.lanes}, i32)")
+        operands = f"{kind} {self.name}, {kind} {whole.name}, {kind} zeroinitializer, i{w.lanes} -1, i32 4"
+        return Vector(w, self.dtype, w.value(f"call {kind} {function}({operands})"))
 
     def call(self, name: str) -> Vector:
         """An intrinsic of one operand: sqrt, floor, ceil, trunc, rint."""
