@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 import matplotlib as mpl
 
 import chainrule
+from chainrule.numpy.creation import created
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -18,8 +20,9 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What of the package has a page of its own, and what the first page is called.
 MODULES = {
     "chainrule": chainrule,
-    **{name: getattr(chainrule, name) for name in ("nn", "optim", "data", "training", "errors")},
+    **{name: getattr(chainrule, name) for name in ("nn", "optim", "data", "training", "testing", "errors")},
 }
+NAMESPACES = "optimize", "integrate", "interpolate", "stats", "sparse"  # of chainrule.scipy, with texts of their own
 
 
 def reference(module: ModuleType) -> str:
@@ -29,10 +32,45 @@ def reference(module: ModuleType) -> str:
     return "\n".join([*lines, *(f"::: {module.__name__}.{name}\n" for name in sorted(names))])
 
 
+def scipy_reference() -> str:
+    """A page of what in `chainrule.scipy` says more than that its parameters are SciPy's."""
+    lines = [
+        "# chainrule.scipy",
+        "",
+        "Names, parameters and values are SciPy's. Here is what needs saying beyond that;",
+        "[what is differentiable](../coverage.md#chainrulescipy) is a list by itself, and",
+        "[the how-to page](../howto/scipy.md) shows the solvers at work.",
+        "",
+    ]
+    for name in NAMESPACES:
+        module = importlib.import_module(f"chainrule.scipy.{name}")
+        lines += [f"## {module.__name__}", "", (module.__doc__ or "").strip().splitlines()[0], ""]
+        seen = {id(getattr(module, each)): each for each in reversed(module.__all__)}  # an alias comes once
+        for each in sorted(seen.values()):
+            thing = getattr(module, each)
+            ours = getattr(thing, "__module__", "").startswith("chainrule.") and hasattr(thing, "__name__")
+            if ours and "Parameters\n" in (thing.__doc__ or ""):
+                lines.append(f"::: {thing.__module__}.{thing.__name__}\n    options:\n      heading_level: 3\n")
+    return "\n".join(lines)
+
+
+def numpy_reference() -> str:
+    """The page of `chainrule.numpy`, whose functions are made when it is imported."""
+    made = ", ".join(f"`{name}`" for name in sorted(created))
+    return (
+        "# chainrule.numpy\n\n::: chainrule.numpy\n    options:\n      members: false\n"
+        "      show_root_heading: false\n      show_root_toc_entry: false\n\n"
+        f"## Creation functions\n\nOurs, with NumPy's parameters: {made}. All other names are NumPy's functions; "
+        "[which of them work on Tensors](../coverage.md).\n"
+    )
+
+
 def write_reference() -> None:
     (DOCS / "reference").mkdir(exist_ok=True)
-    for title, module in MODULES.items():
-        (DOCS / "reference" / f"{title}.md").write_text(reference(module), encoding="utf-8")
+    pages = {title: reference(module) for title, module in MODULES.items()}
+    pages |= {"numpy": numpy_reference(), "scipy": scipy_reference()}
+    for title, text in pages.items():
+        (DOCS / "reference" / f"{title}.md").write_text(text, encoding="utf-8")
 
 
 def make_pictures() -> None:

@@ -33,6 +33,8 @@ __all__ = [
     "SingularWarning",
     "StructureError",
     "UnsupportedFunctionError",
+    "UntraceableError",
+    "UntraceableWarning",
 ]
 
 
