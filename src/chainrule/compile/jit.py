@@ -190,7 +190,7 @@ class Jitted:
         if trace.wrote_outside and any(isinstance(step, Guard) for step in trace.steps):
             raise UntraceableError("it writes to memory from outside, and then decides by values what to do")
         snapshot = Snapshot(trace)
-        program = simplified(program)
+        program = simplified(program, self.exact)
         write, given.namespace["rebuild"] = result
 
         def with_kernels() -> Printed | None:

@@ -163,7 +163,7 @@ class _Printer:
         function = step.function
         reduces = getattr(function, "__name__", "") == "reduce" and isinstance(function.__self__, np.ufunc)
         return (
-            (reduces or (isinstance(function, np.ufunc) and not step.options))
+            (reduces or hasattr(function, "takes_out") or (isinstance(function, np.ufunc) and not step.options))
             and type(y) is Var
             and not y.scalar
             and y.root is y
