@@ -27,6 +27,7 @@ CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.
 REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf"}
 LOGICAL = {"logical_and", "logical_or", "logical_not", "logical_xor"}
+MANY = 100  # values that a group takes and leaves, at most: kernels have no more pointers than 256
 SMALL = 2  # a group of fewer steps is not worth a kernel
 
 
@@ -128,8 +129,8 @@ class _Open:
     # -- building ----------------------------------------------------------------------------------------------------
     def operand(self, x: Any, dtype: Any, column: bool) -> Any:
         """The number of an operand, converted; None if it cannot be one."""
-        if type(x) is Var and x.size == 1 and _is_fixed(x.source) and dtype is not None:
-            x = x.source.item()
+        if type(x) is Var and dtype is not None and _is_number(x.source):
+            x = x.source.item(0) if isinstance(x.source, np.ndarray) else x.source.item()
         if type(x) is not Var:
             return float(x) if isinstance(x, bool | int | float | np.bool | np.integer | np.floating) else None
         if x not in self.values:
@@ -166,6 +167,8 @@ class _Open:
         mine: set[Any] = set(self.members)
         results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
         first = len(self.inputs)
+        if first + 2 * len(results) > 2 * MANY:
+            return None
 
         def number(arg: Any) -> Any:
             return arg if type(arg) is float else arg[1] + (0 if arg[0] == "input" else first)
@@ -236,6 +239,8 @@ class _Grouping:
         return None
 
     def _joins(self, group: _Open, step: Step) -> bool:
+        if len(group.inputs) > MANY:
+            return False
         before = group.snapshot()
         found = self._try(group, step)
         if not found:
@@ -248,7 +253,7 @@ class _Grouping:
             return self._alias(group, step)
         reduction = _reduction(step)
         if reduction is not None:
-            return False  # kernels do not reduce yet
+            return self._reduce(group, step, *reduction)
         name = _name(step)
         if name is None or (self.exact and name not in exact_ops):
             return False
@@ -300,6 +305,34 @@ class _Grouping:
         group.results.append(y)
         return True
 
+    def _reduce(self, group: _Open, step: Step, name: str, axes: tuple[int, ...]) -> bool:
+        x, y = step.args[0], step.results
+        if self.exact or x.shape != group.shape or y.dtype != x.dtype or prod(x.shape) < 2:
+            return False
+        rank = len(x.shape)
+        kind: Kind
+        if len(axes) == rank:
+            kind = "scalar"
+        elif axes == tuple(range(rank - len(axes), rank)):
+            kind, split = "column", rank - len(axes)
+        elif axes == tuple(range(len(axes))):
+            kind, split = "row", len(axes)
+        else:
+            return False
+        if kind != "scalar":
+            if group.split not in (None, split):
+                return False
+            group.split = split
+        number = group.operand(x, None, column=False)
+        if number is None or group.values[x][1] != "full":
+            return False
+        result = group.add(name, (number,), CODES[y.dtype], kind)
+        if kind != "column":
+            result = "reduced", result[1]
+        group.values[y] = result, kind
+        group.results.append(y)
+        return True
+
 
 def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
     """Which reduction a step is, and over which axes."""
@@ -314,9 +347,11 @@ def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
     return (REDUCING[ufunc], axes) if axes else None
 
 
-def _is_fixed(source: Any) -> bool:
-    """Whether a captured value is one that nobody can change."""
-    return isinstance(source, np.generic) or (isinstance(source, np.ndarray) and not source.flags.writeable)
+def _is_number(source: Any) -> bool:
+    """Whether a captured value is one number, perhaps many times, that nobody can change."""
+    if isinstance(source, np.ndarray):
+        return not source.flags.writeable and bool((source == source.item(0)).all())
+    return isinstance(source, np.generic)
 
 
 def _is_supported(name: str, args: tuple[Any, ...], dtype: str) -> bool:

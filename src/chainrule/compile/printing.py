@@ -35,7 +35,6 @@ COMPARED: dict[Any, str] = {np.greater: ">", np.greater_equal: ">=", np.less: "<
 NUMBERED = re.compile(r"[vb]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
 RESERVED += ["buffers", "new_buffers", "FRAMES", "MISSED"]
-THREADED = 30_000  # elements of a box, above which a kernel runs on several threads
 _numbers = count()
 
 
@@ -253,7 +252,7 @@ class _Printer:
         """The call of a kernel, with what must be done to its operands before and to its results after."""
         kernel = compiled(step.group, self.exact)
         size = step.rows * step.columns
-        name = self.given.given(kernel if size >= THREADED else kernel.serial, "kernel")
+        name = self.given.given(kernel if size >= kernel.large else kernel.serial, "kernel")
         lines = ["# " + line for line in step.described(self._told)]
         operands, taken = [], []
         for x in step.args:
