@@ -40,7 +40,7 @@ class Kernel:
 
     def __init__(self, group: Group, order: Plan, serial: Callable[..., None], part: Callable[..., None]) -> None:
         self.group, self.plan, self.serial, self.part = group, order, serial, part
-        self.large = max(2 * CHUNK, workers.WORTHWHILE / order.cost) if order.computed else math.inf
+        self.large = max(2 * CHUNK, workers.WORTHWHILE / order.cost) if order.cost else math.inf
 
     def __call__(self, m: int, n: int, *arrays: Any) -> None:
         """Compute; see the class."""
