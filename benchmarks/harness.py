@@ -102,6 +102,8 @@ def faults() -> int:
 
 def as_arrays(result: Any) -> list[np.ndarray]:
     """Flatten a contestant's result, a value and gradients in its own types, to a list of arrays."""
+    if isinstance(result, dict):
+        result = [result[name] for name in sorted(result)]  # JAX sorts names
     if isinstance(result, tuple | list):
         return [array for part in result for array in as_arrays(part)]
     return [np.asarray(result.detach() if hasattr(result, "detach") else result)]
@@ -122,6 +124,7 @@ def check_agreement(results: Mapping[str, Any], like: str, tolerance: float) -> 
         for i, (x, y) in enumerate(zip(got, expected, strict=True)):
             assert x.shape == y.shape, f"{name}: result {i} has shape {x.shape}, not {y.shape}"
             error = np.max(np.abs(x - y), initial=0) / max(np.max(np.abs(y), initial=0), 1e-30)
+            assert np.isfinite(y).all(), f"{like}: result {i} is not finite"
             assert error <= tolerance, f"{name}: result {i} differs from {like}'s by {error:.1e}"
 
 

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from .harness import QUIET, Times
-from .rows import CONTESTANTS, Row
+from .rows import Row
+
+# Who is compared with whom: the first one's time is divided by the others'.
+EAGER = ("chainrule", "PyTorch", "autograd", "NumPy", "jax.jit")
+COMPILED = ("chainrule.jit", "jax.jit", "torch.compile", "NumPy", "chainrule", "PyTorch")
+ON_NUMPY = "jit, NumPy only"
 
 SETTINGS = (
     "OMP_NUM_THREADS",
@@ -43,34 +48,61 @@ def amount(seconds: float) -> str:
     return f"{seconds * 1e9:.0f} ns"
 
 
-def cells(times: Mapping[str, float]) -> list[str]:
-    """One cell per contestant: its time, and chainrule's as a multiple of it."""
-    ours = times["chainrule"]
-    others = (
-        f"{amount(times[name])} ({ours / times[name]:.2f})" if name in times else "not installed"
-        for name in CONTESTANTS[1:]
-    )
+def cells(times: Mapping[str, float], contestants: Sequence[str]) -> list[str]:
+    """One cell per contestant: its time, and the first one's as a multiple of it."""
+    ours = times[contestants[0]]
+    others = (f"{amount(times[name])} ({ours / times[name]:.2f})" if name in times else "" for name in contestants[1:])
     return [amount(ours), *others]
 
 
-def line(row: Row, times: Mapping[str, float], disturbance: float) -> str:
+def line(row: Row, times: Mapping[str, float], disturbance: float, contestants: Sequence[str] = EAGER) -> str:
     title = f"{row.title} †" if disturbance > QUIET else row.title
-    return "| " + " | ".join([title, str(row.dtype), *cells(times)]) + " |"
+    return "| " + " | ".join([title, str(row.dtype), *cells(times, contestants)]) + " |"
+
+
+def heading(contestants: Sequence[str]) -> list[str]:
+    return ["| | dtype | " + " | ".join(contestants) + " |", "|---|---|" + "---:|" * len(contestants)]
+
+
+def compiled_table(results: Sequence[Result]) -> list[str]:
+    """The rows that are compiled, with kernels and without, and the geometric means of the ratios."""
+    lines: list[str] = []
+    for ours, what in (("chainrule.jit", "With kernels"), (ON_NUMPY, "On NumPy alone, without llvmlite")):
+        contestants = (ours, *COMPILED[1:])
+        found = [result for result in results if ours in result.together.seconds]
+        if not found:
+            continue
+        lines += ["", f"{what}:", "", *heading(contestants)]
+        lines += [line(result.row, *result.together, contestants) for result in found]
+        lines += ["| **geometric mean of the ratios** | | | " + " | ".join(means(found, contestants)) + " |"]
+    return lines[1:]
+
+
+def means(results: Sequence[Result], contestants: Sequence[str]) -> list[str]:
+    """The geometric mean of the ratios to each contestant."""
+    texts = []
+    for name in contestants[1:]:
+        times = [result.together.seconds for result in results if name in result.together.seconds]
+        ratios = [seconds[contestants[0]] / seconds[name] for seconds in times]
+        texts.append(f"{np.exp(np.mean(np.log(ratios))):.2f}" if ratios else "")
+    return texts
 
 
 def table(results: Sequence[Result]) -> list[str]:
     """The interleaved times, then those measured alone."""
-    head = ["| | dtype | " + " | ".join(CONTESTANTS) + " |", "|---|---|" + "---:|" * len(CONTESTANTS)]
-    lines = [*head, *(line(result.row, *result.together) for result in results)]
+    everyone = ("chainrule", *EAGER[1:], *COMPILED[:1], "torch.compile")
+    head = heading(everyone)
+    lines = [*heading(EAGER), *(line(result.row, *result.together) for result in results)]
     large = [result for result in results if result.alone]
     if large:
         lines += ["", "Each contestant alone in a process of its own:", "", *head]
         for result in large:
             seconds = {name: found["seconds"] for name, found in result.alone.items()}
-            lines.append(line(result.row, seconds, max(found["disturbance"] for found in result.alone.values())))
+            disturbance = max(found["disturbance"] for found in result.alone.values())
+            lines.append(line(result.row, seconds, disturbance, everyone))
         lines += ["", "Page faults per call in these processes:", "", *head]
         for result in large:
-            counts = [f"{result.alone[n]['faults']:.0f}" if n in result.alone else "" for n in CONTESTANTS]
+            counts = [f"{result.alone[n]['faults']:.0f}" if n in result.alone else "" for n in everyone]
             lines.append("| " + " | ".join([result.row.title, str(result.row.dtype), *counts]) + " |")
     if any("†" in text for text in lines):
         lines += ["", "† Other programs were using the processor: take these times with a grain of salt."]
@@ -131,7 +163,7 @@ def torch_threads() -> str:
 def page(results: Sequence[Result]) -> str:
     """The text of docs/benchmarks.md."""
     settings = [f"`{name}={os.environ[name]}`" for name in SETTINGS if name in os.environ]
-    packages = ("numpy", "torch", "autograd", "jax")
+    packages = ("numpy", "llvmlite", "torch", "autograd", "jax")
     machine = [
         f"- date: {dt.datetime.now(dt.UTC).date()}",
         f"- processor: {processor()}, {os.cpu_count()} cores; {platform.system()}",
@@ -140,7 +172,21 @@ def page(results: Sequence[Result]) -> str:
         f"- environment variables that change the arithmetic libraries: {', '.join(settings) or 'none set'}",
     ]
     return "\n".join(
-        [HEAD, *table(results), "", *overhead(results), "", "## Where it was measured", "", *machine, "", NOTES]
+        [
+            HEAD,
+            *table(results),
+            "",
+            *overhead(results),
+            "",
+            JIT,
+            *compiled_table(results),
+            "",
+            "## Where it was measured",
+            "",
+            *machine,
+            "",
+            NOTES,
+        ]
     )
 
 
@@ -153,6 +199,12 @@ chainrule's time divided by this contestant's: **below 1, chainrule is faster**.
 values and gradients are compared.
 """
 
+JIT = """## Compiled
+
+`chainrule.jit` compiles the same computation, written the same way in every library; ratios are its time divided by the
+others'. Compilation is not in these times, neither ours nor theirs.
+"""
+
 NOTES = """## How to read this
 
 - chainrule runs eagerly: operation by operation, on NumPy. So do PyTorch (`backward()`, not `torch.compile`) and
@@ -163,6 +215,8 @@ NOTES = """## How to read this
   one for these rows.
 - Matrix products decide the larger networks, so those rows compare BLAS libraries more than they compare the engines:
   PyTorch, JAX and NumPy each bring their own.
+- Loops are `lax.scan` in JAX, with one step at a time or ten, whichever is faster: XLA takes minutes to compile the
+  whole loop unrolled, and so does `torch.compile`, which has nothing else and is left out there.
 - The LSTM is written as a loop over an LSTM cell in every library but JAX, whose `lax.scan` is much faster than the
   loop unrolled. PyTorch's fused `nn.LSTM` is a different program and is not measured.
 - Everything runs on the CPU. On a GPU, PyTorch and JAX are in another league; chainrule does not compete there.

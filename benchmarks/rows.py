@@ -6,25 +6,18 @@ imports its library itself, so that what is not installed is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 import chainrule as cr
+from chainrule.nn import functional
 
-CONTESTANTS = ("chainrule", "PyTorch", "autograd", "NumPy", "jax.jit")
+from .libraries import chainrule_library, each, torch_library
+
 Step = Callable[[], Any]
-
-
-def library_function(name: str) -> Callable[..., Any]:
-    """`chainrule.nn`'s function of this name; before there is one, the rule itself."""
-    found = getattr(getattr(cr, "nn", None), name, None)
-    if found is None:
-        from chainrule.rules import rules
-
-        found = rules[name]
-    return found
 
 
 def jax_with_doubles() -> Any:
@@ -63,23 +56,57 @@ class Row:
     def tolerance(self) -> float:
         return 1e-3 if self.dtype == np.float32 else 1e-9
 
-    def steps(self, only: str = "") -> dict[str, Step]:
+    def steps(self, only: Collection[str] = (), without: Collection[str] = ()) -> dict[str, Step]:
         """The steps of all contestants that are installed."""
-        makers = {
+        makers: dict[str, Callable[[], Step]] = {
             "chainrule": self.chainrule,
             "PyTorch": self.torch,
             "autograd": self.autograd,
             "NumPy": self.numpy,
             "jax.jit": self.jax,
+            "chainrule.jit": self.jitted,
+            "jit, NumPy only": self.jitted_on_numpy,
+            "torch.compile": self.torch_compiled,
         }
         found = {}
         for name, make in makers.items():
-            if only in ("", name):
-                try:
+            if name in (only or makers) and name not in without:
+                with suppress(ImportError):
                     found[name] = make()
-                except ImportError:
-                    continue
         return found
+
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        """The whole computation as a function, written for a library, and its arguments."""
+        raise NotImplementedError
+
+    def jitted(self) -> Step:
+        function, arguments = self.program(chainrule_library())
+        jitted = cr.jit(function)
+        return lambda: jitted(*arguments)
+
+    def jitted_on_numpy(self) -> Step:
+        """`jit` as it is where there is no llvmlite."""
+        function, arguments = self.program(chainrule_library())
+        jitted = cr.jit(function)
+        jitted(*arguments)
+        for variant in jitted.variants:
+            variant.with_kernels = lambda: None
+        return lambda: jitted(*arguments)
+
+    def torch_compiled(self) -> Step:
+        library = torch_library(compiling=True)
+        import torch
+
+        function, arguments = self.program(library)
+        arguments = [each(x, library.array) for x in arguments]
+        compiled = torch.compile(function)
+        try:
+            compiled(*arguments)
+        except Exception as error:
+            text = str(error).strip().partition("\n")[0]
+            print(f"{self.name}: torch.compile raises {type(error).__name__}: {text[:200]}")
+            raise ImportError from error
+        return lambda: compiled(*arguments)
 
     def chainrule(self) -> Step:
         raise NotImplementedError
@@ -107,6 +134,15 @@ class Chain(Row):
         self.x = np.linspace(0.3, 0.6, size) if size else np.float64(0.5)
         self.key = f"chain-{size}" if size else "scalar"
         self.title = f"chain of 200 operations, {f'array of {size}' if size else 'scalar'}"
+
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        def chain(x: Any) -> Any:
+            y = x
+            for _ in range(100):
+                y = y * x + x
+            return library.xp.sum(y) if x.shape else y
+
+        return library.grad(chain), [self.x]
 
     def chainrule(self) -> Step:
         x = cr.Tensor(self.x)
@@ -190,10 +226,22 @@ class Filling(Row):
         self.slow = size > 10_000
         self.operations = 3 * size
 
-    def steps(self, only: str = "") -> dict[str, Step]:
+    def steps(self, only: Collection[str] = (), without: Collection[str] = ()) -> dict[str, Step]:
         """Others copy the array at each write, or have no writes: they take part only where it is small."""
-        found = super().steps(only)
-        return {name: step for name, step in found.items() if not self.slow or name in ("chainrule", "NumPy")}
+        return super().steps(only or (("chainrule", "NumPy") if self.slow else ()), without)
+
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        def filled(x: Any) -> Any:
+            y = library.xp.zeros_like(x)
+            y[0] = x[0]
+            for i in range(1, len(x)):
+                y[i] = 0.5 * y[i - 1] + x[i]
+            return library.xp.sum(y)
+
+        return library.grad(filled), [self.x]
+
+    def torch_compiled(self) -> Step:
+        raise ImportError("torch.compile takes minutes for a thousand writes")
 
     def chainrule(self) -> Step:
         x = cr.Tensor(self.x)
@@ -264,6 +312,13 @@ class Perceptron(Row):
             make(outputs),
         )
         self.parameters = tuple(p.astype(self.dtype) for p in self.parameters)
+
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        def loss(parameters: Any, X: Any, Y: Any) -> Any:
+            W1, b1, W2, b2 = parameters
+            return library.xp.mean((library.xp.tanh(X @ W1 + b1) @ W2 + b2 - Y) ** 2)
+
+        return library.value_and_grad(loss), [self.parameters, *self.data]
 
     def chainrule(self) -> Step:
         X, Y = self.data
@@ -353,8 +408,14 @@ class Elementwise(Row):
         self.large, self.slow = size >= 1e6, size >= 1e7
         self.x = np.random.default_rng(0).normal(size=size).astype(self.dtype)
 
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        def loss(x: Any) -> Any:
+            return library.xp.sum(library.sigmoid(library.xp.tanh(x * x + x)) ** 2)
+
+        return library.value_and_grad(loss), [self.x]
+
     def chainrule(self) -> Step:
-        x, sigmoid = cr.Tensor(self.x), library_function("sigmoid")
+        x, sigmoid = cr.Tensor(self.x), functional.sigmoid
 
         def step() -> Any:
             x.zero_grad()
@@ -425,8 +486,11 @@ class LogSumExp(Row):
         self.key, self.title = "logsumexp", "logsumexp of (1000, 1000), over rows"
         self.x = np.random.default_rng(0).normal(size=(1000, 1000)).astype(self.dtype)
 
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        return library.value_and_grad(lambda x: library.xp.sum(library.logsumexp(x, axis=-1))), [self.x]
+
     def chainrule(self) -> Step:
-        x, logsumexp = cr.Tensor(self.x), library_function("logsumexp")
+        x, logsumexp = cr.Tensor(self.x), functional.logsumexp
 
         def step() -> Any:
             x.zero_grad()
@@ -494,9 +558,24 @@ class Recurrent(Row):
         ]
         self.start = np.zeros((self.batch, n), self.dtype)
 
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        n, sigmoid, xp = self.hidden, library.sigmoid, library.xp
+
+        def loss(parameters: Any, inputs: Any, start: Any) -> Any:
+            Wx, Wh, b = parameters
+            h = c = start
+            for x in inputs:
+                z = x @ Wx + h @ Wh + b
+                i, f, g, o = z[:, :n], z[:, n : 2 * n], z[:, 2 * n : 3 * n], z[:, 3 * n :]
+                c = sigmoid(f) * c + sigmoid(i) * xp.tanh(g)
+                h = sigmoid(o) * xp.tanh(c)
+            return xp.sum(h * h)
+
+        return library.value_and_grad(loss), [self.parameters, self.inputs, self.start]
+
     def chainrule(self) -> Step:
         parameters = Wx, Wh, b = [cr.Tensor(p) for p in self.parameters]
-        n, sigmoid = self.hidden, library_function("sigmoid")
+        n, sigmoid = self.hidden, functional.sigmoid
 
         def step() -> Any:
             for p in parameters:
