@@ -494,6 +494,36 @@ def test_buffers_are_used_again() -> None:
     assert "b1" not in source
 
 
+def recurrent(w: Any, u: Any, xs: Any) -> Any:
+    h = np.zeros_like(xs, shape=(xs.shape[1], u.shape[0]))
+    for t in range(len(xs)):
+        z = xs[t] @ w + h @ u
+        h = np.tanh(z[:, :3]) * np.concatenate([z[:, 4:], z[:, 3:4]], axis=1)
+    return np.sum(h * h)
+
+
+@pytest.mark.parametrize("argnums", [(0, 1), (0, 1, 2), 2])
+def test_loops_become_single_products(argnums: Any) -> None:
+    f = cr.value_and_grad(recurrent, argnums)
+    jitted = check(
+        f, *((normal(2, 6, seed=i), normal(3, 6, seed=i), normal(7, 4, 2, seed=i)) for i in range(3)), exactly=False
+    )
+    lines = jitted.source(normal(2, 6), normal(3, 6), normal(7, 4, 2)).splitlines()
+    products = sum("np.matmul(" in line for line in lines)
+    assert products <= 1 + 7 + 7 + (2 if argnums != 2 else 0) + (7 if argnums != (0, 1) else 0)
+
+
+def test_filling_and_reading_piece_by_piece_costs_one_array() -> None:
+    def f(x: Any) -> Any:
+        total = x[0]
+        for i in range(1, 300):
+            total = total * 0.5 + x[i] * x[i - 1]
+        return total
+
+    jitted = check(cr.grad(f), *((normal(300, seed=i),) for i in range(3)), exactly=False)
+    assert "_place(" not in jitted.source(normal(300))
+
+
 def test_many_threads() -> None:
     jitted = cr.jit(cr.value_and_grad(mlp))
     wrong: list[Exception] = []

@@ -25,6 +25,7 @@ from ..graph import contexts, programs
 from ..tensor import Tensor, handle
 from ..tree import flatten
 from .fuse import Fused, fused
+from .loops import REORDERING
 from .printing import Missed, Names, Printed, print_program
 from .program import Program, expanded, key_of, simplified
 from .trace import Draws, Guard, Line, Trace, Traced, Var, inner, operands, value_of
@@ -190,11 +191,11 @@ class Jitted:
         if trace.wrote_outside and any(isinstance(step, Guard) for step in trace.steps):
             raise UntraceableError("it writes to memory from outside, and then decides by values what to do")
         snapshot = Snapshot(trace)
-        program = simplified(program, self.exact)
+        program = simplified(program, () if self.exact else REORDERING)
         write, given.namespace["rebuild"] = result
 
         def with_kernels() -> Printed | None:
-            whole = program if self.exact else expanded(program)
+            whole = program if self.exact else expanded(program, REORDERING)
             steps = fused(whole, self.exact)
             if not any(isinstance(step, Fused) for step in steps):
                 return None

@@ -162,7 +162,12 @@ class _Printer:
         function = step.function
         reduces = getattr(function, "__name__", "") == "reduce" and isinstance(function.__self__, np.ufunc)
         return (
-            (reduces or hasattr(function, "takes_out") or (isinstance(function, np.ufunc) and not step.options))
+            (
+                reduces
+                or function is np.concatenate
+                or hasattr(function, "takes_out")
+                or (isinstance(function, np.ufunc) and not step.options)
+            )
             and type(y) is Var
             and not y.scalar
             and y.root is y

@@ -6,7 +6,6 @@ Each pass takes steps in order and returns steps in order; what writes to memory
 from __future__ import annotations
 
 import operator
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..rules.helpers import share
-from ..rules.indexing import is_basic
 from ..rules.registry import rules
 from .trace import Guard, Method, Property, Step, Trace, Var, inner, operands
 
@@ -62,11 +60,10 @@ def read(step: Step | Guard) -> Iterator[Var]:
         yield from operands(step.options)
 
 
-def simplified(program: Program, exact: bool) -> Program:
-    """Do all passes; if it must be exact, only those that keep every bit."""
-    for change in (named_by_numpy, lowered, folded, shared, broadcast, assembled, asked_for_nan, needed, asked_late):
-        if not (exact and change is assembled):
-            program.steps = change(program)
+def simplified(program: Program, further: Sequence[Callable[[Program], list[Step | Guard]]] = ()) -> Program:
+    """Do all passes, which keep every bit, and further ones."""
+    for change in (named_by_numpy, lowered, folded, shared, broadcast, *further, asked_for_nan, needed, asked_late):
+        program.steps = change(program)
     return program
 
 
@@ -135,7 +132,7 @@ def _lowered(step: Step) -> list[Step | Guard]:
     elif step.function in (np.mean, Method("mean")) and x.dtype in (np.double, np.single):
         n = x.size // max(y.size, 1)
         if len(step.args) == 1 and set(step.options) <= {"axis", "keepdims"} and 0 < n <= 1 << 24:
-            total = Var.like(y, None)
+            total = Var.made(y.shape, y.dtype, None, scalar=y.scalar)
             options = {"axis": None} | step.options
             first = Step(np.add.reduce, step.args, options, step.quiet, step.line)
             first.results, total.source = total, first
@@ -258,76 +255,6 @@ def key_of(x: Any) -> Any:
     return kind, x
 
 
-PLACE = rules["place"].value
-
-
-def assembled(program: Program) -> list[Step | Guard]:
-    """Put parts into one array, instead of adding up arrays that are zero elsewhere: what reading in pieces leaves."""
-    uses = Counter(var for step in program.steps for var in read(step))
-    uses.update(x for x in program.outputs if type(x) is Var)
-    parts: dict[Var, list[tuple[Any, Var]]] = {}
-    sums: dict[Var, Step] = {}
-    for step in program.steps:
-        y = step.results if isinstance(step, Step) else None
-        if type(y) is not Var or not isinstance(step, Step):
-            continue
-        if step.function is PLACE and len(step.args) == 1 and private(y) and type(step.args[0]) is Var:
-            parts[y] = [(step.options["index"], step.args[0])]
-        elif step.function is np.add and not step.options and private(y) and all(_alike(x, y) for x in step.args):
-            a, b = (parts.get(x, [(None, x)]) if uses[x] == 1 else [(None, x)] for x in step.args)
-            if sum(each[0][0] is not None or len(each) > 1 for each in (a, b)) == 2:
-                for x in step.args:
-                    if uses[x] == 1:
-                        sums.pop(x, None)
-                a += b  # nobody else has it: a sum of n parts costs O(n)
-                parts[y], sums[y] = a, step
-    for y, step in sums.items():
-        indices, values = zip(*parts[y], strict=True)
-        step.function = Assemble(y.shape, y.dtype, _tile(y.shape, indices))
-        step.args = indices, *values
-    return program.steps
-
-
-def _alike(x: Any, y: Var) -> bool:
-    return type(x) is Var and (x.shape, x.dtype) == (y.shape, y.dtype) and private(x)
-
-
-def _tile(shape: tuple[int, ...], indices: Sequence[Any]) -> bool:
-    """Whether parts cover every place once."""
-    if any(index is None or next(operands((index,)), None) is not None for index in indices):
-        return False
-    times = np.zeros(shape, np.int8)
-    for index in indices:
-        times[index] += 1
-    return bool((times == 1).all()) and sum(times[index].size for index in indices) == times.size
-
-
-class Assemble:
-    """Make an array of parts, which are added at their indices (None: everywhere)."""
-
-    takes_out = True
-    __name__ = "assemble"
-
-    def __init__(self, shape: tuple[int, ...], dtype: Any, tile: bool) -> None:
-        self.shape, self.dtype, self.tile = shape, dtype, tile
-
-    def __call__(self, indices: tuple[Any, ...], *parts: Any, out: Any = None) -> Any:
-        total = np.empty(self.shape, self.dtype) if out is None else out
-        if self.tile:
-            for index, part in zip(indices, parts, strict=True):
-                total[index] = part
-            return total
-        total.fill(0)
-        for index, part in zip(indices, parts, strict=True):
-            if index is None:
-                total += part
-            elif is_basic(index):
-                total[index] += part
-            else:
-                np.add.at(total, index, part)
-        return total
-
-
 def asked_for_nan(program: Program) -> list[Step | Guard]:
     """`isnan(x).any()` and a guard is one question, which has a fast answer."""
     for step in program.steps:
@@ -394,7 +321,7 @@ def is_reduction(step: Step) -> bool:
     return getattr(step.function, "__name__", "") == "reduce" and isinstance(step.function.__self__, np.ufunc)
 
 
-def expanded(program: Program) -> Program:
+def expanded(program: Program, further: Sequence[Callable[[Program], list[Step | Guard]]] = ()) -> Program:
     """Replace functions of rules, which NumPy runs as they are, by the steps that they consist of."""
     steps: list[Step | Guard] = []
     instead: dict[Var, Var] = {}
@@ -421,7 +348,7 @@ def expanded(program: Program) -> Program:
     outputs = [new(x) for x in program.outputs]
     other = program.with_steps(steps)
     other.outputs = outputs
-    return simplified(other, exact=False)
+    return simplified(other, further)
 
 
 def _parts(step: Step, body: Callable[..., Any]) -> tuple[list[Step], Var] | None:

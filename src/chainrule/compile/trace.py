@@ -87,11 +87,13 @@ class Var:
         self.outside = False
 
     @classmethod
-    def like(cls, other: Var, source: Any) -> Var:
-        """Another value of the same form, with memory of its own."""
+    def made(
+        cls, shape: tuple[int, ...], dtype: Any, source: Any, root: Var | None = None, scalar: bool = False
+    ) -> Var:
+        """A value that a pass makes."""
         var = cls.__new__(cls)
-        var.shape, var.dtype, var.scalar, var.contiguous = other.shape, other.dtype, other.scalar, other.contiguous
-        var.source, var.root, var.written, var.outside = source, var, False, False
+        var.shape, var.dtype, var.scalar, var.contiguous = shape, dtype, scalar, True
+        var.source, var.root, var.written, var.outside = source, var if root is None else root, False, False
         return var
 
     @property

@@ -1,0 +1,212 @@
+"""What the derivative of a loop leaves: long sums of small things, done at once.
+
+These passes change the order of additions, so results change by rounding; `exact=True` leaves them out.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..rules.indexing import is_basic
+from ..rules.registry import rules
+from .program import Program, private, read
+from .trace import Guard, Method, Property, Step, Var, operands
+
+__all__ = ["REORDERING"]
+
+Steps = list[Step | Guard]
+PLACE = rules["place"].value
+FEW = 3  # products that are worth being done as one
+
+
+def _sums(program: Program, term: Callable[[Step], Any]) -> Iterator[tuple[Step, list[tuple[Any, Var]]]]:
+    """Additions of several terms that `term` says something of, which nobody else reads: the step and its terms."""
+    uses = Counter(var for step in program.steps for var in read(step))
+    uses.update(x for x in program.outputs if type(x) is Var)
+    terms: dict[Var, list[tuple[Any, Var]]] = {}
+    sums: dict[Var, Step] = {}
+    for step in program.steps:
+        if isinstance(step, Guard) or type(step.results) is not Var or not private(step.results):
+            continue
+        y: Var = step.results
+        if step.function is np.add and not step.options:
+            if all(type(x) is Var and x in terms and uses[x] == 1 and _alike(x, y) for x in step.args):
+                for x in step.args:
+                    sums.pop(x, None)
+                first, second = (terms.pop(x) for x in step.args)
+                first += second  # nobody else has it: a sum of n terms costs O(n)
+                terms[y], sums[y] = first, step
+        elif (found := term(step)) is not None:
+            terms[y] = [(found, y)]
+    for y, step in sums.items():
+        yield step, terms[y]
+
+
+def _alike(x: Var, y: Var) -> bool:
+    return (x.shape, x.dtype) == (y.shape, y.dtype)
+
+
+# -- arrays from their parts ---------------------------------------------------------------------------------------
+def assembled(program: Program) -> Steps:
+    """Put parts into one array, instead of adding up arrays that are zero elsewhere: what reading in pieces leaves."""
+
+    def index(step: Step) -> Any:
+        if step.function is PLACE and len(step.args) == 1 and type(step.args[0]) is Var:
+            return (step.options["index"], step.args[0])
+        return None
+
+    for step, terms in _sums(program, index):
+        indices, parts = zip(*(found for found, _ in terms), strict=True)
+        y = step.results
+        step.function = Assemble(y.shape, y.dtype, _tile(y.shape, indices))
+        step.args = indices, *parts
+    return program.steps
+
+
+def _tile(shape: tuple[int, ...], indices: Sequence[Any]) -> bool:
+    """Whether parts cover every place once."""
+    if any(next(operands((index,)), None) is not None for index in indices):
+        return False
+    times = np.zeros(shape, np.int8)
+    for index in indices:
+        times[index] += 1
+    return bool((times == 1).all()) and sum(times[index].size for index in indices) == times.size
+
+
+class Assemble:
+    """Make an array of parts, which are added at their indices."""
+
+    takes_out = True
+    __name__ = "assemble"
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, tile: bool) -> None:
+        self.shape, self.dtype, self.tile = shape, dtype, tile
+
+    def __call__(self, indices: tuple[Any, ...], *parts: Any, out: Any = None) -> Any:
+        total = np.empty(self.shape, self.dtype) if out is None else out
+        if self.tile:
+            for index, part in zip(indices, parts, strict=True):
+                total[index] = part
+            return total
+        total.fill(0)
+        for index, part in zip(indices, parts, strict=True):
+            if is_basic(index):
+                total[index] += part
+            else:
+                np.add.at(total, index, part)
+        return total
+
+
+# -- one product for many ------------------------------------------------------------------------------------------
+def gathered(program: Program) -> Steps:
+    """Multiply once where products add up: A1.T @ G1 + A2.T @ G2 + ... is [A1, A2, ...].T @ [G1, G2, ...]."""
+
+    def factors(step: Step) -> tuple[Var, Var] | None:
+        if step.function is not np.matmul or step.options or len(step.args) != 2:
+            return None
+        turned, g = step.args
+        source = getattr(turned, "source", None)
+        if not isinstance(source, Step) or source.function != Property("T") or type(g) is not Var:
+            return None
+        a = source.args[0]
+        return (a, g) if len(a.shape) == len(g.shape) == 2 and private(a) and private(g) else None
+
+    before: dict[Any, Steps] = {}
+    for step, terms in _sums(program, factors):
+        pairs = [found for found, _ in terms]
+        forms = {(a.shape[1], a.dtype, g.shape[1], g.dtype) for a, g in pairs}
+        if len(pairs) < FEW or len(forms) > 1:
+            continue
+        pairs, first = _in_order(pairs)
+        new = [] if first is None else [first]
+        if first is None:
+            new.append(_step(np.concatenate, ([a for a, _ in pairs],), {}, step))
+        new.append(_step(Property("T"), (new[0].results,), {}, step))
+        new.append(_step(np.concatenate, ([g for _, g in pairs],), {}, step))
+        step.function, step.args = np.matmul, (new[1].results, new[2].results)
+        before[step] = list(new)
+    return [new for step in program.steps for new in (*before.get(step, ()), step)]
+
+
+def _in_order(pairs: list[tuple[Var, Var]]) -> tuple[list[tuple[Var, Var]], Step | None]:
+    """Sort the pairs so that their first factors are the items of one array, if they are, and all of them."""
+    read_from = _items([a for a, _ in pairs])
+    if read_from is None:
+        return pairs, None
+    whole, places = read_from
+    if sorted(places) != list(range(whole.shape[0])) or not whole.contiguous:
+        return pairs, None
+    ordered = [pair for _, pair in sorted(zip(places, pairs, strict=True), key=operator.itemgetter(0))]
+    like = pairs[0][0].source
+    return ordered, _step(Method("reshape"), (whole, (-1, whole.shape[-1])), {}, like)
+
+
+def _items(parts: Sequence[Var]) -> tuple[Var, list[int]] | None:
+    """The array of which all of these are items, and which ones; None if there is none."""
+    places = []
+    for part in parts:
+        step = part.source
+        if not isinstance(step, Step) or step.function is not operator.getitem or not private(part):
+            return None
+        whole, place = step.args
+        if type(place) is not int or type(whole) is not Var or whole is not parts[0].source.args[0]:
+            return None
+        places.append(place % whole.shape[0])
+    return parts[0].source.args[0], places
+
+
+def hoisted(program: Program) -> Steps:
+    """Multiply once where all items of an array are multiplied by one matrix: xs[0] @ w, xs[1] @ w, ... is xs @ w."""
+    products: dict[tuple[Var, Var], list[Step]] = {}
+    for step in program.steps:
+        if isinstance(step, Step) and step.function is np.matmul and not step.options and len(step.args) == 2:
+            x, w = step.args
+            found = _items([x]) if type(x) is Var and type(w) is Var and len(x.shape) == len(w.shape) == 2 else None
+            if found is not None and private(w) and found[0].contiguous and len(found[0].shape) == 3:
+                products.setdefault((found[0], w), []).append(step)
+    before: dict[Any, Steps] = {}
+    for (whole, w), several in products.items():
+        places = [step.args[0].source.args[1] % whole.shape[0] for step in several]
+        if len(several) < FEW or sorted(places) != list(range(whole.shape[0])):
+            continue
+        rows = _step(Method("reshape"), (whole, (-1, whole.shape[-1])), {}, several[0])
+        product = _step(np.matmul, (rows.results, w), {}, several[0])
+        shape = (*whole.shape[:2], w.shape[1])
+        split = _step(Method("reshape"), (product.results, shape), {}, several[0])
+        before[several[0]] = [rows, product, split]
+        for step, place in zip(several, places, strict=True):
+            step.function, step.args = operator.getitem, (split.results, place)
+            step.results.root = product.results
+    return [new for step in program.steps for new in (*before.get(step, ()), step)]
+
+
+def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], near: Step) -> Step:
+    """A new step beside another one; its result's form is found by doing it on zeros."""
+    step = Step(function, args, options, near.quiet, near.line)
+
+    def empty(x: Any) -> Any:
+        return np.broadcast_to(np.zeros((), x.dtype), x.shape) if type(x) is Var else x
+
+    shape: tuple[int, ...]
+    if function is np.concatenate:
+        parts = args[0]
+        shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    elif function is np.matmul:
+        shape = (args[0].shape[0], args[1].shape[1])
+    elif function == Property("T"):
+        shape = args[0].shape[::-1]
+    else:
+        shape = np.reshape(empty(args[0]), args[1]).shape
+    source = next(operands(args))
+    views = function == Property("T") or function == Method("reshape")
+    step.results = Var.made(shape, source.dtype, step, source.root if views else None)
+    step.results.contiguous = function != Property("T")
+    return step
+
+
+REORDERING: tuple[Callable[[Program], Steps], ...] = (assembled, hoisted, gathered)
