@@ -192,7 +192,8 @@ class Tensor:
         return ConversionError(
             f"{call} would lose the derivative of {describe(self)}. To take the plain value out use t.item(), t.data "
             "or t.detach(). Inside a differentiated function write the NumPy function instead (np.sin for math.sin), "
-            "and fill a Tensor (np.zeros_like(t)) or join parts (np.stack) instead of assigning to an array's element."
+            "and fill a Tensor (np.zeros_like(t), or any array after `import chainrule.numpy as np`) or join parts "
+            "(np.stack) instead of assigning to an array's element."
         )
 
     def __float__(self) -> float:
