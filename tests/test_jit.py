@@ -151,6 +151,43 @@ CASES: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
         ),
         [(normal(3, 3),), (normal(3, 3, seed=1),)],
     ),
+    "jacobian": (
+        cr.jacobian(lambda x, a: np.tanh(a @ x) * x[0]),
+        [(normal(3), normal(4, 3)), (normal(3, seed=1), normal(4, 3, seed=1))],
+    ),
+    "jacobian, forward": (
+        cr.jacobian(lambda x: np.tanh(x) * x[0], mode="forward"),
+        [(normal(3),), (normal(3, seed=1),)],
+    ),
+    "hessian": (cr.hessian(lambda x: energy(x) + np.prod(x)), [(normal(3),), (normal(3, seed=1),)]),
+    "hvp by name": (
+        lambda x, t: cr.hvp(energy, (x,), (t,)),
+        [(normal(3), normal(3, seed=1)), (normal(3, seed=2), normal(3))],
+    ),
+    "third derivative": (
+        cr.grad(cr.grad(cr.grad(lambda x: np.sin(x) * x**3))),
+        [(np.float64(0.3),), (np.float64(0.9),)],
+    ),
+    "scan": (
+        cr.value_and_grad(lambda w, xs: np.sum(np.stack(_scanned(w, xs)))),
+        [(normal(3), normal(5, 3)), (normal(3, seed=1), normal(5, 3, seed=1))],
+    ),
+    "scan, not differentiated": (
+        lambda w, xs: cr.scan(lambda c, x: (np.tanh(c * w + x), c * x), w * 0, xs, reverse=True),
+        [(normal(3), normal(5, 3)), (normal(3, seed=1), normal(5, 3, seed=1))],
+    ),
+    "fori_loop": (
+        cr.grad(lambda x: np.sum(cr.fori_loop(0, 5, lambda i, v: v * x + i, np.ones(3)))),
+        [(normal(3),), (normal(3, seed=1),)],
+    ),
+    "cond under vmap": (
+        cr.vmap(cr.grad(lambda x: cr.cond(np.sum(x) > 0, energy, lambda x: np.sum(np.exp(x)), x))),
+        [(normal(4, 3),), (normal(4, 3, seed=1),)],
+    ),
+    "writing through an index that is an argument": (
+        cr.grad(lambda x, i: np.sum(_at_index(x, i) * x)),
+        [(normal(5), np.array([0, 2])), (normal(5, seed=1), np.array([3, 1]))],
+    ),
     "Fourier": (cr.grad(lambda x: np.sum(np.abs(np.fft.fft(x)) ** 2)), [(normal(8),), (normal(8, seed=1),)]),
     "sorting": (cr.grad(lambda x: np.sum(np.sort(x) * np.arange(4))), [(normal(4),), (normal(4, seed=1),)]),
     "running": (cr.grad(lambda x: np.max(np.cumsum(x)) + np.prod(x)), [(normal(4),), (normal(4, seed=1),)]),
@@ -171,6 +208,18 @@ CASES: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
     "an argument returned": (lambda x, y: (y, x), [(normal(3), normal(2))]),
     "the same twice": (lambda x: (np.exp(x), np.exp(x)), [(normal(3),)]),
 }
+
+
+def _scanned(w: Any, xs: Any) -> Any:
+    carry, ys = cr.scan(lambda c, x: (np.tanh(c * w + x), np.sum(c * x)), np.zeros(3), xs)
+    return np.sum(carry**2), np.sum(ys)
+
+
+def _at_index(x: Any, i: Any) -> Any:
+    y = np.zeros_like(x)
+    y[i] = x[i] ** 2
+    y[i] += x[1]
+    return y
 
 
 def _through_views(x: Any) -> Any:
@@ -306,6 +355,65 @@ def test_too_many_ways_run_without_jit() -> None:
     with pytest.warns(UntraceableWarning, match=r"np\.float64\(0\.1\), not 0\.1"):
         for i in range(12):
             assert_same(jitted(normal(2), float(i)), normal(2) * i)
+
+
+def test_control_flow_that_depends_on_values() -> None:
+    root = cr.grad(lambda x: cr.while_loop(lambda y: abs(y * y - x) > 1e-9, lambda y: (y + x / y) / 2, 1.0))
+    check(root, (np.float64(2.0),), (np.float64(50.0),), variants=2)
+    shrink = lambda x: np.sum(cr.while_loop(lambda y: np.sum(y * y) > 0.01, lambda y: y * 0.5 * np.cos(x), x))  # noqa: E731
+    check(cr.value_and_grad(shrink), (normal(3),), (normal(3) * 9,), variants=2)
+    chosen = cr.grad(lambda x: cr.cond(np.sum(x) > 0, energy, lambda x: np.sum(np.exp(x)), x))
+    check(chosen, (np.ones(3),), (-np.ones(3),), variants=2)
+    each = cr.vmap(cr.grad(lambda x: cr.while_loop(lambda y: y * y > 0.1, lambda y: y * 0.5 * np.cos(x), x)))
+    check(each, (normal(4),), (normal(4) * 5,), variants=None)
+
+
+def test_other_ways_after_drawing_and_writing() -> None:
+    def drawing(x: Any, rng: Any) -> Any:
+        noise = rng.standard_normal(3)
+        return x + noise if noise[0] > 0 else x * noise - rng.random(1)
+
+    def writing(x: Any, limit: Any) -> Any:
+        x *= 2
+        return x + limit if np.sum(x) > limit else x - limit
+
+    for exact in (True, False):
+        jitted = cr.jit(drawing, exact=exact)
+        ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
+        for seed in range(20):
+            assert_same(jitted(normal(3, seed=seed), ours), drawing(normal(3, seed=seed), theirs), exact)
+        assert len(jitted.variants) == 2
+        jitted = cr.jit(writing, exact=exact)
+        for seed in range(20):
+            mine, yours = normal(3, seed=seed), normal(3, seed=seed)
+            for limit in (np.float64(0.3), np.float64(-0.3)):
+                assert_same(jitted(mine, limit), writing(yours, limit), exact)
+                assert_same(mine, yours, exact)
+        assert len(jitted.variants) == 2
+        assert not jitted.given_up
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_training_in_place_with_dropout(exact: bool) -> None:
+    def step(w: Any, x: Any, rng: Any) -> Any:
+        loss = lambda w: np.mean(cr.nn.functional.dropout(np.tanh(x @ w), 0.4, rng=rng) ** 2)  # noqa: E731
+        value, gradient = cr.value_and_grad(loss)(w)
+        w -= 0.5 * gradient
+        return value, w
+
+    jitted = cr.jit(step, exact=exact)
+    ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
+    mine, yours = normal(4, 5), normal(4, 5)
+    for seed in range(8):
+        found = jitted(mine, normal(6, 4, seed=seed), ours)
+        assert found[1] is mine
+        assert_same(found, step(yours, normal(6, 4, seed=seed), theirs), exact)
+    assert len(jitted.variants) == 1
+    assert not jitted.given_up
+    assert ours.random() == theirs.random()
+    source = jitted.source(mine, normal(6, 4), ours)
+    assert "rng.random((6, 5))" in source
+    assert "np.subtract(w, " in source
 
 
 # -- what is read from outside -------------------------------------------------------------------------------------

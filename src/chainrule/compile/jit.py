@@ -28,7 +28,7 @@ from .fuse import Fused, fused
 from .loops import REORDERING
 from .printing import Missed, Names, Printed, print_program
 from .program import Program, expanded, key_of, simplified
-from .trace import Draws, Guard, Line, Trace, Traced, Var, inner, operands, value_of
+from .trace import Draws, Guard, Line, Step, Trace, Traced, Var, inner, operands, value_of
 
 __all__ = ["Jitted", "jit"]
 
@@ -48,7 +48,9 @@ class Variant:
         self.first: Snapshot | None = first  # until the program has been checked against a second run
         self.with_kernels: Callable[[], Printed | None] | None = with_kernels  # until they are compiled, or refused
         self.settled = False  # whether nothing of this is left to do
-        self.unrepeatable = False  # whether a second run with the same arguments does something else
+        # Leaves of the arguments that it writes to: their content is kept until it is clear that the call counts.
+        self.writes: tuple[int, ...] = ()
+        self.decides_late = False  # whether it asks something after having written
 
 
 class Jitted:
@@ -70,16 +72,20 @@ class Jitted:
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        missed = None
+        missed = kept = None
         for variant in self.variants:
+            if variant.writes:
+                kept = Kept.of(variant.writes, args, options)
             result = variant.run(*args, **options)
             if result is None:
                 continue
             if result.__class__ is Missed:
                 missed = result.guard
+                if variant.writes and kept is not None:
+                    kept.put_back()
                 continue
             if not variant.settled:
-                return self._checked(variant, result[0], args, options)
+                return self._checked(variant, result[0], args, options, kept)
             if variant is not self.variants[0]:
                 self._put_first(variant)
             return result[0]
@@ -188,8 +194,6 @@ class Jitted:
         given.namespace["contexts"] = contexts
         unpack, names = _unpacking(self.f, args, options, iter(traced), given)
         unpack += _outside(self.f, given)
-        if trace.wrote_outside and any(isinstance(step, Guard) for step in trace.steps):
-            raise UntraceableError("it writes to memory from outside, and then decides by values what to do")
         snapshot = Snapshot(trace)
         program = simplified(program, () if self.exact else REORDERING)
         write, given.namespace["rebuild"] = result
@@ -201,25 +205,34 @@ class Jitted:
                 return None
             return print_program(whole.with_steps(steps), unpack, names, write, given, self.exact)
 
-        return Variant(print_program(program, unpack, names, write, given, self.exact), snapshot, with_kernels)
+        variant = Variant(print_program(program, unpack, names, write, given, self.exact), snapshot, with_kernels)
+        variant.writes = tuple(i for i, leaf in enumerate(traced) if _is_written(leaf))
+        writing = [i for i, step in enumerate(program.steps) if isinstance(step, Step) and _writes_outside(step)]
+        variant.decides_late = any(isinstance(step, Guard) for i in writing[:1] for step in program.steps[i:])
+        return variant
 
     # -- checking ------------------------------------------------------------------------------------------------------
-    def _checked(self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _checked(
+        self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any], kept: Kept | None
+    ) -> Any:
         """Compare the first replay of a program with a second run of the function; compile kernels at the next."""
         first, variant.first = variant.first, None
         if first is None:
-            return self._compile(variant, result, args, options)
-        if first.writes or any(isinstance(x, np.random.Generator) for x in _all(args, options)):
-            variant.unrepeatable = True
-            return result
+            return self._compile(variant, result, args, options, kept)
+        if kept is not None:
+            result, written = kept.turn_back(result)
         again = Trace()
         leaves, rebuild, _ = flatten((args, options))
         value, _, _, _ = self._traced(again, leaves, rebuild)
         where = first.difference(Snapshot(again))
         if self.exact:
+            if kept is not None:
+                kept.put_back()
             value = self.f(*args, **options)
         if where is None and not _agree(result, value, self.exact):
             where = "the program that was made of it gives another result"
+        if where is None and kept is not None and not _agree(written, kept.now(), self.exact):
+            where = "the program that was made of it writes something else"
         if where is not None:
             with self._lock:
                 self.variants = []
@@ -229,7 +242,7 @@ class Jitted:
     def source(self, *args: Any, **options: Any) -> str:
         """The program that runs for these arguments, as Python.
 
-        The function is called if it has not been traced for arguments of this form.
+        The function is called with them, more than once: give it copies of what it writes to.
         """
         self(*args, **options)
         for variant in self.variants:
@@ -238,7 +251,9 @@ class Jitted:
                 return variant.printed.source
         raise UntraceableError(f"jit of {self._name} made no program for these arguments. {self.given_up}")
 
-    def _compile(self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _compile(
+        self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any], kept: Kept | None
+    ) -> Any:
         """Let a variant run on kernels, if these give the same result."""
         with self._lock:
             make, variant.with_kernels = variant.with_kernels, None
@@ -247,10 +262,18 @@ class Jitted:
         printed = None
         with suppress(MissingExtraError):
             printed = make()
-        if printed is not None and not variant.unrepeatable:
+        if printed is not None:
+            before = result
+            if kept is not None:
+                before, written = kept.turn_back(result)
             other = printed.function(*args, **options)
-            if other.__class__ is tuple and _agree(other[0], result, self.exact):
+            good = other.__class__ is tuple and _agree(other[0], before, self.exact)
+            if good and (kept is None or _agree(written, kept.now(), self.exact)):
                 variant.run, variant.printed = printed.function, printed
+            if kept is not None:
+                kept.put_back(written)
+        if not variant.decides_late:
+            variant.writes = ()
         variant.settled = True
         return result
 
@@ -289,6 +312,9 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
     in later calls; one that comes out otherwise makes another variant.  What the function reads from outside, globals
     and closures, is checked by identity; arrays among it are read anew in each call.  `print` and other effects happen
     while tracing only.  Inside other transforms, and on Tensors with history, the function runs as it is.
+
+    What is written to, arguments and the state of generators, is kept where the function decides something after
+    writing, and put back before another variant is tried.
 
     Cost: the first call takes about twice as long as `f`, plus some 20 µs for each operation; the second one also runs
     `f` again, to compare.  After that a call takes 1 to 3 µs plus what NumPy takes.  Memory: the intermediate results
@@ -548,6 +574,60 @@ def _filled(cell: CellType) -> bool:
     return True
 
 
+# -- writing ---------------------------------------------------------------------------------------------------------
+def _is_written(leaf: Any) -> bool:
+    """Whether a traced argument was written to."""
+    leaf = leaf.data if isinstance(leaf, Tensor) else leaf
+    return isinstance(leaf, Traced | Draws) and leaf.var.root.written
+
+
+def _writes_outside(step: Step) -> bool:
+    return any(root.outside for root in step.writes)
+
+
+class Kept:
+    """What arguments held before a call that writes to them.
+
+    Attributes
+    ----------
+    leaves : arrays and generators
+    before : their content
+    """
+
+    def __init__(self, leaves: list[Any]) -> None:
+        self.leaves = leaves
+        self.before = self.now()
+
+    @classmethod
+    def of(cls, numbers: tuple[int, ...], args: Any, options: Any) -> Kept | None:
+        """Keep these leaves; None if the arguments are of another form."""
+        leaves = _all(args, options)
+        if len(leaves) <= numbers[-1]:
+            return None
+        chosen = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in map(leaves.__getitem__, numbers)]
+        return cls(chosen) if all(isinstance(leaf, ndarray | np.random.Generator) for leaf in chosen) else None
+
+    def now(self) -> list[Any]:
+        """What they hold now."""
+        return [leaf.copy() if isinstance(leaf, ndarray) else leaf.bit_generator.state for leaf in self.leaves]
+
+    def put_back(self, contents: list[Any] | None = None) -> None:
+        """Let them hold what they held before, or these contents."""
+        for leaf, content in zip(self.leaves, self.before if contents is None else contents, strict=True):
+            if isinstance(leaf, ndarray):
+                leaf[...] = content
+            else:
+                leaf.bit_generator.state = content
+
+    def turn_back(self, result: Any) -> tuple[Any, list[Any]]:
+        """Put back what was there before; a copy of the result, which may show that memory, and what was in it."""
+        leaves, rebuild, _ = flatten(result)
+        copies = [leaf.copy() if isinstance(leaf, ndarray) else leaf for leaf in leaves]
+        written = self.now()
+        self.put_back()
+        return rebuild(copies), written
+
+
 # -- comparing -----------------------------------------------------------------------------------------------------
 class Snapshot:
     """What a trace did, for comparing it with another run.
@@ -559,7 +639,6 @@ class Snapshot:
     """
 
     def __init__(self, trace: Trace) -> None:
-        self.writes = trace.wrote_outside
         self.captured = [array for array, _, _ in trace.captured.values()]
         numbers: dict[Var, int] = {}
 

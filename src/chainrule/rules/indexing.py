@@ -85,22 +85,23 @@ def _target(a: Any, index: Any, steps: Steps) -> tuple[Any, Any]:
     return a.reshape(-1), shown(grid(a.shape), steps)[index]  # where `a`, all ours, is contiguous
 
 
-def _stays(shape: tuple[int, ...], index: Any) -> Any:
+def _stays(part: Any, index: Any) -> Any:
     """Which of the values written by `index` are still there afterwards: of repeated places, the last."""
     parts = index if type(index) is tuple else (index,)
     if is_basic(index) or all(getattr(part, "dtype", None) == np.bool for part in parts):
         return None  # nothing is repeated
-    written = grid(shape)[index]
+    places = np.add(grid(part.shape), np.zeros_like(plain(part), dtype=int))  # so that an index may be traced
+    written = places[index]
     if written.size < 2:
         return None
-    last = np.empty(prod(shape), int)
+    last = np.empty_like(places, shape=(prod(part.shape),))
     last[written.ravel()] = np.arange(written.size)
     return last[written] == np.arange(written.size).reshape(written.shape)
 
 
 def _read_back(part: Any, index: Any) -> Any:
     """The cotangent of what was written at `index`: what lies there, unless the same write replaced it."""
-    stays = _stays(part.shape, index)
+    stays = _stays(part, index)
     return part[index] if stays is None else np.where(stays, part[index], 0)
 
 
