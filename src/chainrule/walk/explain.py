@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice, pairwise
-from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .. import formula
 from ..errors import FreedGraphError, OutputError
-from ..formula import ATOM, PRODUCT, Builder, Shown
-from ..graph import CLOSED, Gone, Node, by_index, ordered
-from ..rules.registry import LETTERS, Rule, formulas, partial_trees
+from ..graph import Gone, Node, by_index, ordered
 from ..tensor import Tensor, describe
-from . import functions
 from .derivation import (
     Definition,
     Derivative,
@@ -33,12 +27,12 @@ from .derivation import (
     Product,
     Repeat,
     Written,
-    named,
     quotient,
 )
+from .local import Locals, pulled
 from .naming import Names, variables_of
 from .paths import MANY, Between, Edge, Links, Plan, is_one, patterns, rules_of
-from .pull import compiled, has_nan, pull, started
+from .pull import has_nan, pull, started
 
 __all__ = ["explain", "explained"]
 
@@ -49,7 +43,6 @@ LOOKED_AT = 200  # paths that are looked at, the shortest first
 WALKED = 20_000  # nodes of the largest graph whose factors are computed one by one
 COMPUTED = 2_000  # nodes of the largest graph whose values are computed again if they were not kept
 DEFINED = 24  # quantities that are defined below the derivation
-LONG = 48  # characters of the longest derivative that is written as a formula, not as f′(x)
 
 
 def explain(y: Tensor, wrt: Tensor | Sequence[Tensor]) -> Explanation:
@@ -190,7 +183,7 @@ class _Derivation:
         self.products: dict[Node, Any] = {graph.root: ct}  # of all factors down to a node: its cotangent
         self.numeric = len(graph.order) <= WALKED
         self.careful = False
-        self.builder = Builder(formulas.operations)
+        self.locals = Locals(names, notes)
         if self.numeric:
             self._walk(ct)
             if has_nan(self.products[graph.target]) and not has_nan(self.total):
@@ -212,7 +205,7 @@ class _Derivation:
     def _along(self, links: Links, ct: Any) -> Any:
         with np.errstate(all="ignore"):
             for node, slots in links:
-                ct = _pulled(node, slots, ct, self.careful)
+                ct = pulled(node, slots, ct, self.careful)
         return ct
 
     def _name(self, node: Node) -> Written:
@@ -266,9 +259,11 @@ class _Derivation:
     def _direct(self, top: Node, bottom: Node, links: Links, before: Any, product: Any) -> Factor:
         """The factor of an edge."""
         shown = [link for link in links if not (len(link[1]) == 1 and is_one(link[0], link[1][0]))] or links[-1:]
-        parts = [self._link(*link) for link in shown]
+        parts = [self.locals.derivative(*link) for link in shown]
         value = (
-            self._value(*links[-1]) if self.numeric and all(is_one(n, slots[0]) for n, slots in links[:-1]) else None
+            self.locals.value(*links[-1])
+            if self.numeric and all(is_one(n, slots[0]) for n, slots in links[:-1])
+            else None
         )
         if value is None and before is not None and not top.shape and not bottom.shape:
             value = self._along(links, np.ones_like(before)[()])
@@ -286,129 +281,6 @@ class _Derivation:
             product=product,
             notes=tuple(note for node, slots in links for note in _stretched(node, slots)),
         )
-
-    def _link(self, node: Node, slots: tuple[int, ...]) -> _Local:
-        """The local derivative of a node in one operand."""
-        rule = node.rule
-        if not rule.partials:
-            rank = max(len(operand.shape) for operand in node.operands)
-            if max(slots) < len(rule.factors) and rank <= rule.factor_rank:
-                terms = [self._by_hand(node, rule.factors[slot]) for slot in slots]
-                if len(terms) == 1:
-                    return terms[0]
-                if all(term.acts == "elementwise" for term in terms):  # x·x of a vector
-                    full = _added([term.in_full or term.derivative for term in terms])
-                    return _Local(_added([term.derivative for term in terms]), None, full, "elementwise")
-            return _Local(self._primed(node, _called(rule, slots), False), None, None, "rule")
-        trees = [_conjugated(rule, partial_trees(rule)[slot]) for slot in slots]
-        with suppress(ArithmeticError):  # 1/0: then it says 1/0
-            trees = [self._with_numbers(tree, node) for tree in trees]
-        plain, full = (
-            _sum([[self._tree(node, tree, style, f) for style in (0, 1)] for tree in trees]) for f in (False, True)
-        )
-        sign = rule.notation
-        if sign is not None and sign.form == "function" and len(node.operands) == 1:
-            written = Written(sign.text, sign.latex)
-            primed, in_full = (self._primed(node, written, f) for f in (False, True))
-            return _Local(primed, plain, _unbroken(in_full), "elementwise")
-        if len(plain.text) > LONG:
-            return _Local(self._primed(node, _called(rule, slots), False), plain, None, "elementwise")
-        return _Local(plain, None, _unbroken(full), "elementwise")
-
-    def _with_numbers(self, tree: Node, node: Node) -> Node:
-        """A partial derivative with constant operands put in: of x³ it is 3·x²."""
-        if tree.rule is not None:
-            parts = [self._with_numbers(operand, node) for operand in tree.operands]
-            terms = [part for part in parts if not formula.is_number(part, 0)]
-            if tree.rule.name == "add" and len(terms) == 1:
-                return terms[0]
-            if tree.rule.name == "divide" and all(map(formula.is_number, parts)):
-                return tree  # 1/3 says more than 0.333333
-            return self.builder.make(tree.rule.name, *parts)
-        if not formula.is_number(tree) and tree.name in LETTERS:
-            operand = node.operands[LETTERS.index(tree.name)]
-            if not operand.index and isinstance(operand.value, int | float):
-                return self.builder.number(operand.value)
-        return tree
-
-    def _tree(self, node: Node, tree: Node, style: int, full: bool) -> Shown:
-        """Print a partial derivative with the names of this node's operands in place of a, b, c and y."""
-
-        def leaf(found: Node) -> Shown | None:
-            if found.rule is not None:
-                return None
-            if formula.is_number(found):
-                return formula.by_its_own_name(found)
-            if found.name in LETTERS:
-                return self.names.shown(node.operands[LETTERS.index(found.name)], style, full=full)
-            return self.names.shown(node, style, full=full) if found.name == "y" else (str(found.name), ATOM)
-
-        return (formula.text_shown, formula.latex_shown)[style](tree, leaf)
-
-    def _primed(self, node: Node, sign: Written, full: bool) -> Written:
-        """f′(operands)."""
-        text, latex = (
-            ", ".join(self.names.shown(operand, style, full=full)[0] for operand in node.operands[:4])
-            for style in (0, 1)
-        )
-        more = ", …" * (len(node.operands) > 4)
-        head, tex = (s if mark in s else s + mark for s, mark in zip(sign, "′'", strict=True))
-        return Written(f"{head}({text}{more})", rf"{tex}\left({latex}{more}\right)")
-
-    def _by_hand(self, node: Node, pattern: str) -> _Local:
-        """A factor as notation.py says it: with operands for letters, and □ where the product before it goes."""
-        core = pattern.removeprefix("□·").removesuffix("·□")
-        acts = "right" if pattern.startswith("□·") else "left" if pattern.endswith("·□") else "rule"
-        if core[0] in LETTERS and core[1:] == "ᵀ":
-            operand = node.operands[LETTERS.index(core[0])]
-            if max(len(each.shape) for each in node.operands) < 2:  # of vectors nothing is transposed
-                sign, acts = ("", ""), "elementwise"
-            elif getattr(operand, "dtype", getattr(operand.value, "dtype", node.dtype)).kind == "c":
-                sign = ("ᴴ", r"^{\mathsf{H}}")
-            else:
-                sign = ("ᵀ", r"^{\top}")
-            plain, full = (
-                Written(*(self._transposed(operand, style, sign[style], f) for style in (0, 1))) for f in (False, True)
-            )
-            return _Local(plain, None, _unbroken(full), acts)
-        if core == "1/n":
-            written = Written(f"1/{_averaged(node)}", rf"\frac{{1}}{{{_averaged(node)}}}")
-        elif "[]" in core:
-            index = f"[{formula.index_of(node)}]"
-            written = Written(core.replace("[]", index), rf"\square\text{{ at {formula.escaped(index)}}}")
-        else:
-            written = Written(core, core.replace("□", r"\square").replace("ᵀ", r"^{\top}"))
-        if "□" in core:
-            self.notes.append("□ stands for the product of the factors before it")
-        return _Local(written, None, written, acts)
-
-    def _transposed(self, operand: Node, style: int, sign: str, full: bool) -> str:
-        text, precedence = self.names.shown(operand, style, full=full)
-        if sign and text.endswith(sign):
-            return text.removesuffix(sign)
-        return text + sign if precedence >= ATOM else f"({text}){sign}" if not style else rf"\left({text}\right){sign}"
-
-    def _value(self, node: Node, slots: tuple[int, ...]) -> Any:
-        """The local derivative itself, where it is a number, an array that multiplies elementwise, or a matrix."""
-        rule = node.rule
-        if not rule.partials:
-            pattern = rule.factors[slots[0]].strip("□·") if len(slots) == 1 and slots[0] < len(rule.factors) else ""
-            if pattern in ("1", "1/n"):
-                return 1.0 if pattern == "1" else 1 / _averaged(node)
-            if pattern[:1] not in LETTERS or pattern[1:] != "ᵀ":
-                return None
-            other = node.operands[LETTERS.index(pattern[0])].value
-            return None if other is None else np.conj(np.swapaxes(other, -1, -2) if np.ndim(other) > 1 else other)
-        forward = functions.push_function(rule, careful=False) if rule.forward is None else rule.forward
-        total = None
-        with np.errstate(all="ignore"):
-            for slot in slots:
-                tangents: list[Any] = [None] * len(node.operands)
-                tangents[slot] = np.ones(node.operands[slot].shape, node.operands[slot].dtype)[()]
-                one = forward(node, tangents)
-                one = np.zeros_like(tangents[slot])[()] if one is None else np.conj(one) if rule.conjugate else one
-                total = one if total is None else total + one
-        return total
 
     # -- several paths
     def _paths(self, top: Node, bottom: Node) -> list[Product]:
@@ -456,84 +328,13 @@ class _Derivation:
         return parts
 
 
-class _Local(NamedTuple):
-    """A local derivative: as it is written; as a formula and in full, if that can be shown; and how it acts."""
-
-    derivative: Written
-    formula: Written | None
-    in_full: Written | None
-    acts: str
-
-
 # -- small helpers -------------------------------------------------------------------------------------------------
-def _pulled(node: Node, slots: tuple[int, ...], ct: Any, careful: bool) -> Any:
-    """Pull a cotangent through one node to one of its operands: on copies of them, whose slots are nobody else's."""
-    target = _copy(node.operands[slots[0]])
-    target.cotangent = None
-    view = _copy(node)
-    view.rule, view.params, view.owned = node.rule, node.params, False
-    view.operands = tuple(target if i in slots else _copy(other) for i, other in enumerate(node.operands))
-    rule = node.rule
-    if careful:
-        (rule.careful_pull or compiled(rule, True))(view, ct)
-    else:
-        (rule.pull or compiled(rule, False))(view, ct)
-    return np.zeros(target.shape, target.dtype)[()] if target.cotangent is None else target.cotangent
-
-
-def _copy(node: Node) -> Node:
-    copy = Node()
-    copy.index, copy.shape, copy.value = node.index, node.shape, getattr(node, "value", None)
-    copy.dtype = getattr(node, "dtype", None)
-    copy.cotangent = CLOSED
-    copy.rule, copy.operands, copy.params = None, (), None
-    return copy
-
-
 def _stretched(node: Node, slots: tuple[int, ...]) -> Iterator[str]:
     shape = node.operands[slots[0]].shape
     if node.rule.partials and shape != node.shape:
         extra = len(node.shape) - len(shape)
         axes = [*range(extra), *(i for i, n in enumerate(shape, extra) if n == 1 and node.shape[i] != 1)]
         yield f"summed over ax{'ie'[len(axes) > 1]}s {', '.join(map(str, axes))}, which broadcasting stretched"
-
-
-def _averaged(node: Node) -> int:
-    """How many elements a mean is over."""
-    return prod(node.operands[0].shape) // max(1, prod(node.shape))
-
-
-def _conjugated(rule: Rule, tree: Node) -> Node:
-    return formulas.make("conjugate", tree) if rule.conjugate and formula.names(tree) else tree
-
-
-def _called(rule: Rule, slots: tuple[int, ...]) -> Written:
-    """The name of a derivative that has no formula: that of the function, primed, and in which operand."""
-    several = len(rule.partials) > 1 or len(rule.pulls) > 1 or rule.pull_all is not None
-    place = str(slots[0] + 1) if several else ""
-    name = rule.name.replace("_", " ")
-    tex = rf"\operatorname{{{name}}}'" + (f"_{{{place}}}" if place else "")
-    return Written(f"{rule.name}′{named(f'x{place}').text[1:]}", tex)
-
-
-def _sum(terms: list[list[Shown]]) -> Written:
-    """Terms, each as text and LaTeX, as a factor: in brackets where they are needed."""
-    found = []
-    for style in (0, 1):
-        shown = [term[style] for term in terms]
-        text = " + ".join(text for text, _ in shown)
-        bare = len(shown) == 1 and shown[0][1] >= PRODUCT and text[0] not in "−-"
-        found.append(text if bare else rf"\left({text}\right)" if style else f"({text})")
-    return Written(*found)
-
-
-def _added(terms: list[Written]) -> Written:
-    text, latex = (" + ".join(term[style] for term in terms) for style in (0, 1))
-    return Written(f"({text})", rf"\left({latex}\right)")
-
-
-def _unbroken(written: Written) -> Written | None:
-    return None if "…" in written.text else written
 
 
 def _times(parts: list[Written]) -> Written:
