@@ -8,13 +8,13 @@ import pytest
 
 import chainrule as cr
 from chainrule import Tensor, nn
-from chainrule.walk.draw import MAX_LAYERS, MAX_WIDTH
+from chainrule.walk.draw import MOST
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def picture(y):
-    """Boxes as (kind, name, shape, title, x, y, width, height), and the end points of the edges."""
+    """Boxes as (kind, name, shape, title, x, y, width, height), and the end points of the edges; frames are checked."""
     root = ET.fromstring(cr.draw(y))
     boxes = []
     for group in root.iter(f"{SVG}g"):
@@ -22,9 +22,16 @@ def picture(y):
         frame = [float(rect.get(key)) for key in ("x", "y", "width", "height")]
         shape = texts[1] if len(texts) > 1 else ""
         boxes.append((group.get("class").removeprefix("cr-"), texts[0], shape, group.find(f"{SVG}title").text, *frame))
+    for frame in root.iter(f"{SVG}rect"):
+        if frame.get("class") == "cr-frame":  # around some boxes, and no other box is half inside
+            x, y, width, height = (float(frame.get(key)) for key in ("x", "y", "width", "height"))
+            inside = [(x <= u and u + w <= x + width and y <= v and v + h <= y + height) for *_, u, v, w, h in boxes]
+            apart = [(u + w <= x or x + width <= u or v + h <= y or y + height <= v) for *_, u, v, w, h in boxes]
+            assert sum(inside) > 1
+            assert all(a != b for a, b in zip(inside, apart, strict=True))
     edges = []
     for path in root.iter(f"{SVG}path"):
-        if path.get("class") == "cr-edge":
+        if path.get("class").startswith("cr-edge"):
             numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", path.get("d"))]
             edges.append((numbers[:2], numbers[-2:]))
     return boxes, edges
@@ -58,15 +65,15 @@ def test_a_small_graph():
     boxes, edges = picture(np.sum(np.sin(x) * w + x))
     check(boxes, edges)
     assert sorted((kind, name, shape) for kind, name, shape, *_ in boxes) == [
-        ("leaf", "w", "scalar"),
-        ("leaf", "x", "(2,)"),
-        ("op", "add", "(2,)"),
-        ("op", "multiply", "(2,)"),
-        ("op", "sin", "(2,)"),
-        ("result", "sum", "scalar"),
+        ("leaf", "w", "scalar float64"),
+        ("leaf", "x", "(2,) float64"),
+        ("op", "add", "(2,) float64"),
+        ("op", "multiply", "(2,) float64"),
+        ("op", "sin", "(2,) float64"),
+        ("result", "y = sum", "scalar float64"),
     ]
     assert ends(boxes, edges) == [
-        ("add", "sum"),
+        ("add", "y = sum"),
         ("multiply", "add"),
         ("sin", "multiply"),
         ("w", "multiply"),
@@ -79,15 +86,15 @@ def test_details():
     x = Tensor(np.ones((2, 3), np.float32), name="x <&>")
     boxes, _ = picture(np.sum(np.exp(x), axis=1))
     titles = {name: title for _, name, _, title, *_ in boxes}
-    assert titles["x <&>"] == "x <&>: a leaf\n(2, 3), float32"
-    assert titles["exp"] == "exp\n(2, 3), float32\n∂y/∂a = y"
-    assert "axis=1" in titles["sum"]
+    assert titles["x <&>"] == "leaf, (2, 3) float32"
+    assert titles["exp"] == "exp\n(2, 3) float32\n∂y/∂a = y"
+    assert "axis=1" in titles["y = sum"]
 
 
 def test_an_operand_used_twice_has_two_edges():
     x = Tensor(1.0, name="x")
     boxes, edges = picture(x * x)
-    assert ends(boxes, edges) == [("x", "multiply"), ("x", "multiply")]
+    assert ends(boxes, edges) == [("x", "y = multiply"), ("x", "y = multiply")]
     assert edges[0] != edges[1]
 
 
@@ -96,7 +103,11 @@ def test_constants():
     boxes, edges = picture(np.arange(2.0) * x * 0.5)
     check(boxes, edges)
     names = {(kind, name, shape) for kind, name, shape, *_ in boxes}
-    assert {("constant", "constant", "(2,)"), ("constant", "0.5", ""), ("leaf", "Tensor", "(2,)")} <= names
+    assert {
+        ("constant", "constant", "(2,) float64"),
+        ("constant", "0.5", ""),
+        ("leaf", "Tensor", "(2,) float64"),
+    } <= names
 
 
 def test_a_network_is_drawn_with_the_names_of_its_parameters(tmp_path):
@@ -111,25 +122,131 @@ def test_a_network_is_drawn_with_the_names_of_its_parameters(tmp_path):
     loss.backward()
 
 
-def test_a_long_graph_is_folded_in_the_middle():
+def test_what_repeats_is_folded():
     y = x = Tensor(1.0, name="x")
     for _ in range(3000):
         y = np.sin(y) + x
     boxes, edges = picture(y)
     check(boxes, edges)
-    (fold,) = [name for kind, name, *_ in boxes if kind == "fold"]
-    hidden = int(re.fullmatch(r"… (\d+) more", fold)[1])
-    assert len(boxes) - 1 + hidden == 6001
-    assert len(boxes) == MAX_LAYERS + 1
-    assert {"x", "add"} <= {name for _, name, *_ in boxes}
+    assert sorted((kind, name) for kind, name, *_ in boxes) == [
+        ("fold", "… ×2,998"),
+        ("leaf", "x"),
+        ("op", "add"),
+        ("op", "sin"),
+        ("op", "sin"),
+        ("result", "y = add"),
+    ]
+    (fold,) = (box for box in boxes if box[0] == "fold")
+    assert fold[2] == "sin, add"
+    assert "folded: 5,996 operations" in fold[3]
 
 
-def test_a_wide_layer_is_folded_at_its_end():
+def test_what_does_not_repeat_is_cut_in_the_middle():
+    y = Tensor([1.0], name="x")
+    for _ in range(1000):
+        y = np.concatenate([y, [1.0]])  # every shape is another
+    boxes, edges = picture(y)
+    check(boxes, edges)
+    (fold,) = (box for box in boxes if box[0] == "fold")
+    hidden = int(re.fullmatch(r"… (\d+) more", fold[1])[1])
+    assert sum(kind in ("op", "result") for kind, *_ in boxes) + hidden == 1000
+    assert len(boxes) <= 2 * MOST
+
+
+def test_a_wide_layer_is_folded():
     leaves = [Tensor(float(i), name=f"w{i}") for i in range(100)]
     boxes, edges = picture(np.stack(leaves))
     check(boxes, edges)
+    assert "… ×98" in {name for kind, name, *_ in boxes if kind == "fold"}
+    boxes, edges = picture(np.concatenate([Tensor([float(i)], name=f"w{i}") for i in range(100)]))
+    check(boxes, edges)
+    assert len(boxes) == 10
     assert "… 92 more" in {name for kind, name, *_ in boxes if kind == "fold"}
-    assert max(sum(box[5] == y for box in boxes) for y in {box[5] for box in boxes}) == MAX_WIDTH
+
+
+class Block(nn.Module):
+    def __init__(self, rng):
+        self.first, self.second = nn.Linear(4, 4, rng=rng), nn.Linear(4, 4, rng=rng)
+
+    def forward(self, x):
+        return x + self.second(np.tanh(self.first(x)))
+
+
+def frames(y):
+    root = ET.fromstring(cr.draw(y))
+    return [text.text for text in root.iter(f"{SVG}text") if text.get("class") == "cr-title"]
+
+
+def test_modules_are_frames():
+    net = nn.Sequential(Block(0), nn.Tanh(), nn.Linear(4, 2, rng=0))
+    y = np.mean(net(np.ones((3, 4))) ** 2)
+    boxes, edges = picture(y)
+    check(boxes, edges)
+    assert {kind for kind, *_ in boxes} == {"op", "leaf", "constant", "result"}
+    assert frames(y) == [
+        "Sequential", "layers.0: Block", "layers.0.first: Linear", "layers.0.second: Linear", "layers.2: Linear"
+    ]  # fmt: skip
+
+
+def test_modules_are_folded_if_there_are_many():
+    net = nn.Sequential(*(Block(i) for i in range(1000)), nn.Linear(4, 2, rng=0))
+    y = np.mean(net(np.ones((3, 4))) ** 2)
+    boxes, edges = picture(y)
+    check(boxes, edges)
+    (fold,) = (box for box in boxes if box[0] == "fold")
+    assert fold[1:3] == ("… ×998", "Block")
+    assert "layers.999: Block" in frames(y)
+    different = nn.Sequential(*(nn.Linear(i + 1, i + 2, rng=0) for i in range(40)))
+    boxes, edges = picture(np.sum(different(np.ones(1))))
+    check(boxes, edges)
+    folds = {name: shape for kind, name, shape, *_ in boxes if kind == "fold"}
+    assert folds["layers.20"] == "Linear · 3 operations"
+    assert len(boxes) < 2 * MOST
+
+
+def test_values_and_gradients():
+    x = Tensor([1.0, 2.0], name="x")
+    y = np.sum(x * x)
+    assert "[1., 2.]" in cr.draw(y)
+    assert ">5<" in cr.draw(y)
+    assert "grad" not in cr.draw(y)
+    y.backward(retain_graph=True)
+    assert "grad [2., 4.]" in cr.draw(y)
+
+
+def test_names_of_variables():
+    slope, at = Tensor(2.0), Tensor(3.0)
+    line = slope * at
+    svg = cr.draw(np.exp(line))
+    assert all(f">{text}<" in svg for text in ("slope", "at", "line = multiply", "y = exp"))
+
+
+def test_png(tmp_path):
+    image = pytest.importorskip("matplotlib.image")
+    net = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Tanh(), nn.Linear(3, 3, rng=1))
+    y = np.sum(net(np.ones(3)))
+    svg = cr.draw(y, tmp_path / "net.png")
+    pixels = image.imread(tmp_path / "net.png")
+    width, height = (float(re.search(rf'{side}="(\d+)"', svg)[1]) for side in ("width", "height"))
+    assert pixels.shape[0] / pixels.shape[1] == pytest.approx(height / width, rel=0.01)
+    assert pixels.shape[1] >= 1.9 * width
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 50
+
+
+def test_a_path_that_cannot_be_written(tmp_path):
+    x = Tensor(1.0, name="x")
+    for name in ("graph.svg", "graph.png"):
+        with pytest.raises(FileNotFoundError, match="missing"):
+            cr.draw(np.sin(x), tmp_path / "missing" / name)
+
+
+def test_a_million_operations():
+    y = x = Tensor(1.0, name="x")
+    for _ in range(500_000):
+        y = y + x * 1e-6
+    boxes, edges = picture(y)
+    check(boxes, edges)
+    assert "… ×499,998" in {name for _, name, *_ in boxes}
 
 
 def test_edges_past_other_layers():

@@ -46,6 +46,8 @@ LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 # What is written with the public names only, as a user would write it, and what it needs beyond them.
 APPLICATIONS = {"nn", "optim", "data", "course", "training"}
 BEYOND_PUBLIC = {
+    "graph.calls": "pictures have a box for each call of a module",
+    "graph.next_index": "says which nodes a call of a module made",
     "tensor.as_value": "makes a value for a Tensor that exists, with the same checks as Tensor(...)",
     "tensor.describe": "names a Tensor in an error message",
     "tensor.handle": "course: Tensor() without a value is a Tensor without a node",

@@ -7,6 +7,7 @@ no Tensor.  Every walker (reverse, forward, drawing, ...) reads the same nodes.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 from itertools import count
 from operator import attrgetter
@@ -21,6 +22,7 @@ __all__ = [
     "Gone",
     "Node",
     "by_index",
+    "calls",
     "constant",
     "contexts",
     "leaf",
@@ -129,6 +131,9 @@ next_index = count(1).__next__
 # What is watching the recorder (forward-mode followers, `no_grad`, traces), over all threads.  While this list
 # is empty, which is almost always, recording an operation costs one truth test; each thread's own are `contexts.stack`.
 watchers: list[object] = []
+
+# The last calls of modules, for pictures: first and last number of what a call made, the module's name, its class.
+calls: deque[tuple[int, int, str, str]] = deque(maxlen=10_000)
 
 # The programs that are being written down (jit), over all threads.
 programs: list[object] = []

@@ -7,6 +7,7 @@ from reprlib import recursive_repr
 from typing import Any, Self
 
 from ..errors import StructureError
+from ..graph import calls, next_index
 from ..tensor import Tensor, as_value, plain
 
 __all__ = ["Module"]
@@ -19,6 +20,8 @@ class _Named(type):
         module = super().__call__(*args, **options)
         for name, parameter in module.named_parameters():
             parameter.name = name
+        for name, inner in module.named_modules():
+            inner._path = name
         return module
 
 
@@ -49,6 +52,7 @@ class Module(metaclass=_Named):
     """
 
     training: bool = True
+    _path: str = ""  # where it is in the outermost module
 
     def forward(self, *args: Any, **options: Any) -> Any:
         """Compute the result; every subclass defines this, and callers call the module itself."""
@@ -56,7 +60,10 @@ class Module(metaclass=_Named):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Compute the result: runs `forward`."""
-        return self.forward(*args, **options)
+        first = next_index()
+        result = self.forward(*args, **options)
+        calls.append((first, next_index(), self._path, type(self).__name__))
+        return result
 
     # -- finding things --------------------------------------------------------------------------------------------
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
