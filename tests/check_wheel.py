@@ -23,6 +23,8 @@ seconds = time.perf_counter() - start
 heavy = {"matplotlib", "scipy", "torch", "sklearn", "tqdm", "jax", "autograd"} & set(sys.modules)
 assert not heavy, f"importing chainrule imported {heavy}"
 assert cr.grad(lambda x: np.sum(np.tanh(x) ** 2))(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+y = cr.Tensor(2.0) ** 2
+assert cr.show(y, "shown.html", open=False).stat().st_size > 10_000
 print(f"chainrule {cr.__version__} with NumPy {np.__version__}: imported in {seconds * 1e3:.0f} ms beyond NumPy")
 """
 
@@ -40,6 +42,7 @@ def main() -> None:
         names = zipfile.ZipFile(wheel).namelist()
         assert size <= LIMIT, f"{wheel.name} has {size} bytes, more than {LIMIT}"
         assert "chainrule/py.typed" in names, "the wheel does not say that it is typed"
+        assert "chainrule/walk/show.html" in names, "the wheel lacks the page of show()"
         foreign = [n for n in names if not n.startswith(("chainrule/", "chainrule-"))]
         assert not foreign, f"in the wheel, but no part of the package: {foreign}"
         venv.create(place / "empty", with_pip=True)

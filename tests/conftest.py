@@ -18,3 +18,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         except PackageNotFoundError:
             peers.append(f"{name} not installed, so not compared with")
     terminalreporter.write_line("peers: " + ", ".join(peers))
+    skipped = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()) if report.longrepr}
+    for reason in sorted(skipped):
+        terminalreporter.write_line(f"not tested: {reason.removeprefix('Skipped: ')}")

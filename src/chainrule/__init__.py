@@ -21,6 +21,7 @@ from .walk.debug import debug
 from .walk.draw import draw
 from .walk.explain import explain
 from .walk.nans import explain_nan
+from .walk.show import show
 from .walk.singular import singular
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "primitive",
     "register_derivative",
     "scan",
+    "show",
     "singular",
     "sparse_hessian",
     "sparse_jacobian",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from .expression import evaluate, names_in, parse, value_of
 from .tensor import Tensor
 from .walk.derivation import Explanation
 from .walk.explain import explained
+from .walk.show import page_of
 
 EPILOG = """\
 examples:
@@ -46,24 +46,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--wrt", metavar="NAMES", help="differentiate in these only: w, or w,b (default: in every name)")
     made.add_argument("--latex", action="store_true", help="print LaTeX instead of text")
     made.add_argument(
-        "--html", metavar="FILE", type=Path, help="also write the explanation as a page that needs nothing else"
+        "--html", metavar="FILE", type=Path, help="also write a page on which one steps through both passes"
     )
     return made
 
 
-def page(expression: str, y: Tensor, explanation: Explanation) -> str:
-    """The page that ``--html`` writes."""
-    title = escape(expression)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        "<style>:root{color-scheme:light dark}body{max-width:60em;margin:2em auto;padding:0 1em;"
-        "font-family:ui-sans-serif,system-ui,sans-serif}</style>\n"
-        f"<h1><code>{title}</code></h1>\n{explanation.html}\n</html>\n"
-    )
+def page(expression: str, y: Tensor, explanation: Explanation, held: Mapping[str, Tensor]) -> str:
+    """The page that ``--html`` writes: both passes step by step, and the derivation."""
+    more = f'<section style="padding:0 1em 2em"><h2>the derivation</h2>{explanation.html}</section>'
+    return page_of(y, held.items(), expression, more)
 
 
-def explain_expression(expression: str, given: Sequence[str], wrt: str | None) -> tuple[Tensor, Explanation]:
+def explain_expression(
+    expression: str, given: Sequence[str], wrt: str | None
+) -> tuple[Tensor, Explanation, dict[str, Tensor]]:
     """Compute an expression with values given as ``name=value``, and explain it."""
     tree = parse(expression)
     values: dict[str, Tensor] = {}
@@ -86,7 +82,7 @@ def explain_expression(expression: str, given: Sequence[str], wrt: str | None) -
     y: Any = evaluate(tree, values)
     if not wanted or not isinstance(y, Tensor):
         raise ValueError(f"{expression} depends on no name: there is nothing to differentiate in")
-    return y, explained(y, [values[name] for name in wanted], values.items())
+    return y, explained(y, [values[name] for name in wanted], values.items()), values
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,9 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     expression = options.expression.strip()
     try:
         with np.errstate(all="ignore"):
-            y, explanation = explain_expression(expression, options.values, options.wrt)
+            y, explanation, values = explain_expression(expression, options.values, options.wrt)
         if options.html is not None:
-            options.html.write_text(page(expression, y, explanation), encoding="utf-8")
+            options.html.write_text(page(expression, y, explanation, values), encoding="utf-8")
     except OSError as error:
         print(f"cannot write {options.html}: {error.strerror or error}", file=sys.stderr)
         return 2
