@@ -6,13 +6,16 @@ import contextlib
 import importlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import matplotlib as mpl
+import numpy as np
 
 import chainrule
 from chainrule.numpy.creation import created
+from chainrule.rules import rules
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -29,7 +32,31 @@ def reference(module: ModuleType) -> str:
     """A page on which mkdocstrings shows every public name of a module."""
     names = [name for name in module.__all__ if not isinstance(getattr(module, name), ModuleType)]
     lines = [f"# {module.__name__}", "", (module.__doc__ or "").strip().splitlines()[0], ""]
-    return "\n".join([*lines, *(f"::: {module.__name__}.{name}\n" for name in sorted(names))])
+    for name in sorted(names):
+        lines.append(f"::: {module.__name__}.{name}\n")
+        if name == "Tensor":
+            lines.append(tensor_methods())
+    return "\n".join(lines)
+
+
+def tensor_methods() -> str:
+    """What other modules add to the class, where mkdocstrings does not see it."""
+    names = {name for name in dir(chainrule.Tensor) if callable(getattr(chainrule.Tensor, name)) and name[0] != "_"}
+    arrays = sorted(names & set(dir(np.ndarray)) - {"item", "tolist", "to_device"})
+    functions = sorted((names & rules.keys()) - set(arrays))
+    return (
+        "::: chainrule.walk.pull.backward\n    options:\n      heading_level: 3\n\n"
+        "### Methods as ndarray has them\n\n"
+        f"{listed(arrays)}. They take ndarray's parameters, and are recorded where there is a derivative.\n\n"
+        "### Elementwise functions as methods\n\n"
+        f"{listed(functions)}. `t.exp()` is `np.exp(t)`; [their derivatives](../coverage.md).\n\n"
+        "### Names of the course\n\n"
+        "`val` is `data`, `gradient` is `grad` with zeros before the first pass, `backpropagate` is `backward`.\n"
+    )
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def scipy_reference() -> str:
@@ -56,11 +83,12 @@ def scipy_reference() -> str:
 
 def numpy_reference() -> str:
     """The page of `chainrule.numpy`, whose functions are made when it is imported."""
-    made = ", ".join(f"`{name}`" for name in sorted(created))
+    text = re.sub(
+        r"((?:^(?:>>>|\.\.\.).*\n)+(?:^\S.*\n)?)", r"```pycon\n\1```\n", chainrule.numpy.__doc__, flags=re.MULTILINE
+    )
     return (
-        "# chainrule.numpy\n\n::: chainrule.numpy\n    options:\n      members: false\n"
-        "      show_root_heading: false\n      show_root_toc_entry: false\n\n"
-        f"## Creation functions\n\nOurs, with NumPy's parameters: {made}. All other names are NumPy's functions; "
+        f"# chainrule.numpy\n\n{text}\n## Creation functions\n\nOurs, with NumPy's parameters: "
+        f"{listed(sorted(created))}. All other names are NumPy's functions; "
         "[which of them work on Tensors](../coverage.md).\n"
     )
 

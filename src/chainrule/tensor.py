@@ -35,15 +35,15 @@ class Tensor:
 
     Parameters
     ----------
-    value : array_like
+    value : array_like, default None
         Numbers, lists and integer arrays become float64; float16/32/64, longdouble and complex are kept.  Arrays of
         other libraries that implement NumPy's protocols are kept as they are.  Without a value, a Tensor is the
         empty one through which the course reaches its functions: ``Tensor().sigmoid(x)``.
-    dtype : dtype_like, optional
+    dtype : dtype_like, default None
         Convert to this floating or complex dtype.
     copy : bool, default True
         Copy the array, so that later writes to it do not reach the Tensor.
-    name : str, optional
+    name : str, default None
         Used in pictures, derivations and error messages.
 
     Raises
