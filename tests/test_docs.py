@@ -59,7 +59,9 @@ def test_links(page: Path) -> None:
 
 
 def test_every_page_is_on_the_site() -> None:
-    listed = set(re.findall(r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    listed = set(
+        re.findall(r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
     assert pages - listed == set()
     assert {page for page in listed - pages if not page.startswith("reference/")} == set()
