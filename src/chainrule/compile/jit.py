@@ -47,6 +47,7 @@ class Variant:
         self.printed = printed
         self.first: Snapshot | None = first  # until the program has been checked against a second run
         self.with_kernels: Callable[[], Printed | None] | None = with_kernels  # until they are compiled, or refused
+        self.disagreed = False  # whether kernels gave something else than rounding explains; they are not used then
         self.settled = False  # whether nothing of this is left to do
         # Leaves of the arguments that it writes to: their content is kept until it is clear that the call counts.
         self.writes: tuple[int, ...] = ()
@@ -270,6 +271,8 @@ class Jitted:
             good = other.__class__ is tuple and _agree(other[0], before, self.exact)
             if good and (kept is None or _agree(written, kept.now(), self.exact)):
                 variant.run, variant.printed = printed.function, printed
+            else:
+                variant.disagreed = True
             if kept is not None:
                 kept.put_back(written)
         if not variant.decides_late:

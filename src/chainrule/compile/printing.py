@@ -22,7 +22,7 @@ from ..memory import BIG, empty
 from ..walk.pull import has_nan
 from .fuse import Fused
 from .kernels import Group, Kernel, compile_group
-from .program import Program, read
+from .program import Program, is_reduction, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
 __all__ = ["Missed", "Names", "Printed", "print_program"]
@@ -160,14 +160,10 @@ class _Printer:
     def _may_be_put(self, step: Step) -> bool:
         y = step.results
         function = step.function
-        reduces = getattr(function, "__name__", "") == "reduce" and isinstance(function.__self__, np.ufunc)
+        elementwise = isinstance(function, np.ufunc) and not step.options
+        takes_out = elementwise or is_reduction(step) or function is np.concatenate or hasattr(function, "takes_out")
         return (
-            (
-                reduces
-                or function is np.concatenate
-                or hasattr(function, "takes_out")
-                or (isinstance(function, np.ufunc) and not step.options)
-            )
+            takes_out
             and type(y) is Var
             and not y.scalar
             and y.root is y
@@ -275,7 +271,9 @@ class _Printer:
                 operands.append(self._new(y))
                 lines.append(f"{operands[-1]} = empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})")
                 continue
-            slot = self._slot_for(y, [x for x in given if self._dies(x, i)])
+            # Where another input shows the same memory, it may be read after it was overwritten.
+            alone = [x for x in given if not any(z.root is x.root for z in step.args if z is not x)]
+            slot = self._slot_for(y, [x for x in alone if self._dies(x, i)])
             operands.append(f"b{slot}")
             if y.scalar:
                 taken.append(slot)
