@@ -206,7 +206,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
     ),
     "complex": (cr.grad(lambda z: np.sum(np.abs(np.exp(z * 1j)))), [(normal(3) + 1j,), (normal(3, seed=1) - 1j,)]),
     "a row of what is overwritten": (
-        lambda x: (lambda y: np.sum(np.exp(np.tanh(y - y[0]) * 2)[::2]))(x @ x),
+        lambda x: np.sum(np.exp(np.tanh((y := x @ x) - y[0]) * 2)[::2]),
         [(normal(4, 4),), (normal(4, 4, seed=1),)],
     ),
     "no array": (lambda x: (x.shape, "text", 3, None), [(normal(3),)]),
