@@ -178,6 +178,20 @@ def test_docstrings(thing: Any) -> None:
             )
 
 
+# What only declares something, or switches something on: it costs nothing by itself.
+DECLARING = {"custom_jvp", "custom_vjp", "def_linear", "def_partials", "def_rules", "no_grad", "primitive"}
+DECLARING |= {"register_derivative", "singular", "stop_gradient"}
+
+
+@pytest.mark.parametrize("thing", public_objects())
+def test_reference_has_an_example_and_a_cost(thing: Any) -> None:
+    """The examples run in tests/test_docs.py; costs are said of what runs or reads a user's function."""
+    doc = inspect.getdoc(thing) or ""
+    assert ">>> " in doc, "no example"
+    if inspect.isfunction(thing) and thing.__name__ in cr.__all__ and thing.__name__ not in DECLARING:
+        assert re.search(r"\b[Cc]osts?\b", doc), "nothing about what it costs, in time or memory"
+
+
 def code_lines(file: Path) -> int:
     """Lines that are neither blank nor part of a docstring."""
     text = file.read_text(encoding="utf-8")

@@ -390,7 +390,7 @@ def checkpoint_chain(steps: Sequence[Function] | tuple[Function, int], memory: i
 
     Notes
     -----
-    Reverse mode runs steps again from the states that are kept.  Which ones are is optimal (binomial checkpointing):
+    Cost: reverse mode runs steps again from the states kept.  Which ones are is optimal (binomial checkpointing):
     with `c` states, a chain of up to ``binomial(c + r, c)`` steps runs each step at most `r` times before the one time
     that it is differentiated; 100,000 steps within 20 states, about 5 times on average.  Beside the states, the pass
     keeps what one step records.  A second pass through the same result starts from the first state again.

@@ -214,6 +214,10 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any) -> Any:
     StructureError
         If the value changes its structure, or the shape or dtype of an array in it.
 
+    Notes
+    -----
+    Cost: that of a Python loop; reverse mode keeps what each step records.
+
     Examples
     --------
     >>> from chainrule import Tensor
@@ -263,8 +267,8 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
 
     Notes
     -----
-    Derivatives are those of the steps that were taken, in both modes; how many they are is a constant.  Reverse mode
-    keeps what each step records, and ``checkpoint(body_fun)`` less.
+    Cost: that of a Python loop.  Derivatives are those of the steps that were taken, in both modes; how many they are
+    is a constant.  Reverse mode keeps what each step records, and ``checkpoint(body_fun)`` less.
 
     Inside of `vmap` the loop goes on until it is over for every example.  Those for which it is over keep their value
     and derivative, but `body_fun` still sees it: it must not raise for it.
@@ -316,8 +320,9 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
 
     Notes
     -----
-    Inside of `vmap`, where `pred` may differ from example to example, both functions run for all examples, and the
-    results are selected.  What is not selected has derivative zero, also where it is infinite or NaN.
+    Cost: that of the function chosen.  Inside of `vmap`, where `pred` may differ from example to example, both
+    functions run for all examples, and the results are selected.  What is not selected has derivative zero, also where
+    it is infinite or NaN.
 
     Examples
     --------

@@ -211,6 +211,11 @@ def grad(
     callable
         Called like `f`; returns the gradient, or ``(gradient, aux)``.
 
+    Notes
+    -----
+    Cost: a few evaluations of `f`, however many elements the arguments have.  Memory: what the operations of `f` keep
+    for their derivatives, until the call is over; see `checkpoint`.
+
     Examples
     --------
     >>> import numpy as np

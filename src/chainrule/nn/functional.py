@@ -39,7 +39,13 @@ def sigmoid(x: Any) -> Any:
 
 
 def tanh(x: Any) -> Any:
-    """Hyperbolic tangent: ``np.tanh``."""
+    """Hyperbolic tangent: ``np.tanh``.
+
+    Examples
+    --------
+    >>> tanh(np.array([0.0, 1000.0]))
+    array([0., 1.])
+    """
     return np.tanh(x)
 
 

@@ -106,7 +106,13 @@ class Sequential(Module):
 
 
 class Sigmoid(Module):
-    """The logistic function; see `sigmoid`."""
+    """The logistic function; see `sigmoid`.
+
+    Examples
+    --------
+    >>> Sigmoid()(np.array([-1000.0, 0.0]))
+    array([0. , 0.5])
+    """
 
     def forward(self, x: Any) -> Any:
         """Apply it."""
@@ -114,7 +120,13 @@ class Sigmoid(Module):
 
 
 class Tanh(Module):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    Examples
+    --------
+    >>> Tanh()(np.array([0.0, 1000.0]))
+    array([0., 1.])
+    """
 
     def forward(self, x: Any) -> Any:
         """Apply it."""
@@ -122,7 +134,13 @@ class Tanh(Module):
 
 
 class ReLU(Module):
-    """max(x, 0), with derivative 0 at 0."""
+    """max(x, 0), with derivative 0 at 0.
+
+    Examples
+    --------
+    >>> ReLU()(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
 
     def forward(self, x: Any) -> Any:
         """Apply it."""
@@ -135,6 +153,11 @@ class GELU(Module):
     Parameters
     ----------
     approximate : {"none", "tanh"}
+
+    Examples
+    --------
+    >>> np.round(GELU()(np.array([-1.0, 0.0, 1.0])), 4)
+    array([-0.1587,  0.    ,  0.8413])
     """
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
@@ -154,6 +177,12 @@ class Softmax(Module):
     Parameters
     ----------
     axis : int, default -1
+
+    Examples
+    --------
+    >>> Softmax()(np.array([[0.0, 0.0], [1000.0, 0.0]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
     """
 
     def __init__(self, axis: int = -1) -> None:
@@ -173,6 +202,11 @@ class LogSoftmax(Softmax):
     Parameters
     ----------
     axis : int, default -1
+
+    Examples
+    --------
+    >>> LogSoftmax()(np.array([1000.0, 0.0]))
+    array([    0., -1000.])
     """
 
     def forward(self, x: Any) -> Any:

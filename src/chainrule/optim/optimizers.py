@@ -28,6 +28,17 @@ class Optimizer:
         If something is no leaf Tensor.
     ValueError
         If there is none, or one comes twice.
+
+    Examples
+    --------
+    >>> class SignDescent(Optimizer):
+    ...     def _update(self, value, gradient, state):
+    ...         value -= 0.1 * np.sign(gradient)
+    >>> x = Tensor([1.0, -1.0])
+    >>> np.sum(x**2).backward()
+    >>> SignDescent([x]).step()
+    >>> x.data
+    array([ 0.9, -0.9])
     """
 
     settings: ClassVar[tuple[str, ...]] = ()  # names of the attributes that state_dict holds besides `state`
@@ -142,6 +153,15 @@ class SGD(Optimizer):
     ------
     TypeError, ValueError
         If a parameter is no leaf, or a setting out of range.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, -2.0])
+    >>> optimizer = SGD([x], lr=0.25)
+    >>> np.sum(x**2).backward()
+    >>> optimizer.step()
+    >>> x.data
+    array([ 0.5, -1. ])
     """
 
     settings = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
@@ -203,6 +223,17 @@ class Adam(Optimizer):
     ------
     TypeError, ValueError
         If a parameter is no leaf, or a setting out of range.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, -2.0])
+    >>> optimizer = Adam([x], lr=0.1)
+    >>> for _ in range(200):
+    ...     optimizer.zero_grad()
+    ...     np.sum((x - 3) ** 2).backward()
+    ...     optimizer.step()
+    >>> np.round(x.data, 2)
+    array([3., 3.])
     """
 
     settings = ("lr", "betas", "eps", "weight_decay")
@@ -263,6 +294,15 @@ class AdamW(Adam):
     ------
     TypeError, ValueError
         If a parameter is no leaf, or a setting out of range.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, -2.0])
+    >>> optimizer = AdamW([x], lr=0.1, weight_decay=0.5)
+    >>> np.sum(x**2).backward()
+    >>> optimizer.step()  # 0.1 against the sign of the gradient, and 5 % nearer to 0
+    >>> np.round(x.data, 4)
+    array([ 0.85, -1.8 ])
     """
 
     decoupled = True

@@ -107,6 +107,16 @@ class Monitor:
     ----------
     steps : list of dict
         Per call of `step`, the `Statistics` of each layer by its name.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> net = nn.Sequential(nn.Linear(2, 8, rng=0), nn.ReLU())
+    >>> with monitor(net) as layers:
+    ...     np.sum(net(np.ones((3, 2)))).backward()
+    ...     layers.step()
+    >>> sorted(layers.steps[0])
+    ['layers.0', 'layers.1']
     """
 
     def __init__(self, model: Module) -> None:

@@ -63,6 +63,13 @@ class Summary:
         How many numbers the parameters hold; a shared parameter counts once.
     nbytes : int
         Their memory.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> found = summary(nn.Sequential(nn.Linear(4, 8), nn.ReLU()))
+    >>> found.count, [layer.name for layer in found.layers]
+    (40, ['', 'layers.0', 'layers.1'])
     """
 
     layers: tuple[Layer, ...]

@@ -52,10 +52,11 @@ def draw(y: Tensor, path: str | Path | None = None) -> str:
     A box has the name, shape, dtype and value of what was computed, and a leaf, after a backward pass, its gradient.
     Calls of modules are frames.  Of a graph with more than 48 operations, what repeats is shown once, modules are
     folded into one box each, and if that does not suffice, the middle is left out; every such box says what it stands
-    for.  Names are found as by `explain`.
+    for.  Names are found as by `explain`.  Cost: linear in the number of nodes.
 
     Examples
     --------
+    >>> import numpy as np
     >>> x = Tensor([1.0, 2.0], name="x")
     >>> svg = draw(np.sin(x) * x)
     >>> svg.startswith("<svg"), "multiply" in svg
