@@ -209,6 +209,22 @@ CASES: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
         lambda x: np.sum(np.exp(np.tanh((y := x @ x) - y[0]) * 2)[::2]),
         [(normal(4, 4),), (normal(4, 4, seed=1),)],
     ),
+    "columns of a product": (
+        cr.value_and_grad(lambda w, x: np.sum(np.tanh((z := x @ w)[:, :3]) * np.exp(z[:, 3:6]) + z[:, 2:8:2])),
+        [(normal(2, 8, seed=i), normal(5, 2, seed=i)) for i in range(2)],
+    ),
+    "pairs of rows": (
+        cr.value_and_grad(lambda x, y: np.sum(np.exp(-np.sum((x[:, None] - y[None]) ** 2, axis=2))), argnums=(0, 1)),
+        [(normal(5, 3, seed=i), normal(4, 3, seed=i)) for i in range(2)],
+    ),
+    "stretched in the middle": (
+        lambda a, b, c, d: np.tanh(a * b + c) * d - a,
+        [(normal(2, 3, 4, 5), normal(3, 1, 5), normal(2, 1, 4, 1), normal(1, 3, 1, 1, seed=i)) for i in range(2)],
+    ),
+    "a square less its sums": (
+        lambda x: (x * 2 - np.sum(x, axis=1), x * 3 - np.sum(x, axis=1)[:, None], x - np.sum(x * x, axis=0)),
+        [(normal(4, 4),), (normal(4, 4, seed=1),)],
+    ),
     "no array": (lambda x: (x.shape, "text", 3, None), [(normal(3),)]),
     "an argument returned": (lambda x, y: (y, x), [(normal(3), normal(2))]),
     "the same twice": (lambda x: (np.exp(x), np.exp(x)), [(normal(3),)]),

@@ -755,3 +755,28 @@ else:
 def test_importing_does_not_load_the_compiler() -> None:
     code = "import sys, chainrule, chainrule.compile.kernels; assert 'llvmlite' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n", [1, 7, 16, 40])
+def test_inputs_with_rows_of_their_own(dtype, n):
+    shape = (3, 4, 5, n)
+    rng = np.random.default_rng(n)
+    whole = rng.standard_normal((3, 4, 5, n + 9)).astype(dtype)
+    outer = rng.standard_normal((3, 1, 1, n)).astype(dtype)
+    middle = rng.standard_normal((4, 1, n)).astype(dtype)
+    column = rng.standard_normal((5, 1)).astype(dtype)
+    inputs = (
+        Input(dtype, "full", (1, 60, n + 9)),
+        Input(dtype, "full", (20, 3, n)),
+        Input(dtype, "full", (5, 4, n)),
+        Input(dtype, "column", (1, 5, 1)),
+    )
+    ops = (Op("add", (0, 1), dtype), Op("multiply", (4, 2), dtype), Op("subtract", (5, 3), dtype))
+    group = Group(inputs, ops, (Output(6, "full"),))
+    assert not plan(group).in_place
+    out = np.empty(shape, dtype)
+    compile_group(group)(60, n, whole[..., 2 : n + 2], outer, middle, column, out)
+    np.testing.assert_array_equal(out, (whole[..., 2 : n + 2] + outer) * middle - column)
+    with pytest.raises(ValueError, match="only full and column inputs have rows"):
+        plan(Group((Input(dtype, "row", (1, 1, 1)),), (Op("exp", (0,), dtype),), (Output(1, "row"),)))

@@ -23,6 +23,7 @@ from .trace import Guard, Method, Step, Var, operands
 __all__ = ["Fused", "fused"]
 
 Shape = tuple[int, ...]
+Rows = tuple[int, int, int] | None
 CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.dtype("i4"): "i4", np.dtype("i8"): "i8"}
 REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf"}
@@ -99,24 +100,31 @@ class _Open:
         del self.inputs[inputs:], self.ops[ops:], self.results[results:]
 
     # -- kinds -----------------------------------------------------------------------------------------------------
-    def kind_of(self, shape: Shape) -> Kind | None:
-        """What an array of this shape is to the box; fixes the split where it was open."""
-        if prod(shape) == 1:
-            return "scalar"
-        if shape == self.shape:
-            return "full"
-        rank = len(self.shape)
-        if len(shape) > rank:
+    def place_of(self, x: Var) -> tuple[Kind, Rows] | None:
+        """What an array is to the box, and where its rows are; fixes the split where it was open."""
+        if x.size == 1:
+            return "scalar", None
+        if x.shape == self.shape and x.contiguous:
+            return "full", None
+        rank, missing = len(self.shape), len(self.shape) - len(x.shape)
+        if missing < 0 or not (x.contiguous or _is_laid_out(x.root)):
             return None
-        padded = (1,) * (rank - len(shape)) + shape
+        shape, strides = (1,) * missing + x.shape, (0,) * missing + x.strides
         for split in range(1, rank) if self.split is None else (self.split,):
             head, tail = self.shape[:split], self.shape[split:]
-            if padded == (1,) * split + tail:
+            wide = shape[split:] == tail
+            if not wide and prod(shape[split:]) != 1:
+                continue
+            if wide and not _in_order(tail, strides[split:]):
+                continue
+            if prod(shape[:split]) == 1 and wide:
                 self.split = split
-                return "row"
-            if padded == head + (1,) * (rank - split):
+                return "row", None
+            rows = _rows(head, shape[:split], strides[:split])
+            if rows is not None:
                 self.split = split
-                return "column"
+                whole = shape[:split] == head and rows[2] == (prod(tail) if wide else 1)
+                return "full" if wide else "column", None if whole else rows
         return None
 
     def is_column(self, shape: Shape) -> bool:
@@ -126,6 +134,11 @@ class _Open:
         head = self.shape[: self.split]
         return shape in (head, head + (1,) * (len(self.shape) - self.split)) and prod(shape) != 1
 
+    def stretches(self, shape: Shape) -> bool:
+        """Whether NumPy would stretch an array of one element for each row along the columns: (m, 1), but not (m,)."""
+        rank = len(self.shape)
+        return self.split is not None and len(shape) == rank and prod(shape[self.split :]) == 1
+
     # -- building ----------------------------------------------------------------------------------------------------
     def operand(self, x: Any, dtype: Any, column: bool) -> Any:
         """The number of an operand, converted; None if it cannot be one."""
@@ -134,19 +147,19 @@ class _Open:
         if type(x) is not Var:
             return float(x) if isinstance(x, bool | int | float | np.bool | np.integer | np.floating) else None
         if x not in self.values:
-            kind: Kind | None = self.kind_of(x.shape)
-            if column and kind is None and self.is_column(x.shape):
-                kind = "column"
-            if column and kind == "full":
+            if x.dtype not in CODES or x.root.written:
                 return None
-            if kind is None or x.dtype not in CODES or not x.contiguous or x.root.written:
+            place = self.place_of(x)
+            if column and place is None and self.is_column(x.shape) and x.contiguous:
+                place = "column", None
+            if place is None or (column and place[0] == "full") or (place[0] == "scalar" and x.dtype.kind != "f"):
                 return None
-            if kind == "scalar" and x.dtype.kind != "f":
-                return None
-            self.values[x] = ("input", len(self.inputs)), kind
-            self.inputs.append((x, Input(CODES[x.dtype], kind)))
+            self.values[x] = ("input", len(self.inputs)), place[0]
+            self.inputs.append((x, Input(CODES[x.dtype], *place)))
         number, kind = self.values[x]
         if column and kind not in ("column", "scalar"):
+            return None
+        if not column and kind == "column" and not self.stretches(x.shape):
             return None
         if number[0] == "reduced":
             return None
@@ -345,6 +358,38 @@ def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
     axis = step.options.get("axis", 0)
     axes = tuple(range(len(x.shape))) if axis is None else tuple(sorted(normalize_axis_tuple(axis, len(x.shape))))
     return (REDUCING[ufunc], axes) if axes else None
+
+
+def _is_laid_out(root: Var) -> bool:
+    """Whether an array's elements lie the same in every call: it is made by the program, in C order."""
+    step = root.source
+    return isinstance(step, Step) and root.contiguous and isinstance(step.function, np.ufunc)
+
+
+def _in_order(shape: Shape, strides: Shape) -> bool:
+    """Whether these axes of an array are contiguous."""
+    expected = 1
+    for n, step in zip(shape[::-1], strides[::-1], strict=True):
+        if n > 1 and step != expected:
+            return False
+        expected *= n
+    return True
+
+
+def _rows(head: Shape, shape: Shape, strides: Shape) -> tuple[int, int, int] | None:
+    """How to find an array's part of a row: (divide, modulo, pitch) of `Input`; None if it is not that regular."""
+    own = [i for i, n in enumerate(shape) if n > 1]
+    if not own:
+        return 1, 1, 0
+    first, last = own[0], own[-1]
+    if shape[first : last + 1] != head[first : last + 1]:
+        return None
+    pitch = strides[last]
+    if not _in_order(
+        shape[first : last + 1], tuple(step // pitch if pitch else -1 for step in strides[first : last + 1])
+    ):
+        return None
+    return prod(head[last + 1 :]), prod(head[first : last + 1]), pitch
 
 
 def _is_number(source: Any) -> bool:

@@ -260,7 +260,7 @@ class _Printer:
             text = self.names[x]
             if x.scalar:
                 text = f"float({text})" if x.dtype != np.double else text
-            elif x not in self.slots and x not in self.made:
+            elif x not in self.slots and x not in self.made and x.contiguous:
                 text = f"({text} if {text}.flags.carray else {text}.copy())"
             operands.append(text)
         after = []

@@ -74,13 +74,14 @@ class Var:
     outside : of a root: whether its memory exists before the call
     """
 
-    __slots__ = ("contiguous", "dtype", "outside", "root", "scalar", "shape", "source", "written")
+    __slots__ = ("_strides", "contiguous", "dtype", "outside", "root", "scalar", "shape", "source", "written")
 
     def __init__(self, value: Any, source: Any, root: Var | None = None) -> None:
         self.shape: tuple[int, ...] = value.shape
         self.dtype: np.dtype[Any] = value.dtype
         self.scalar = not isinstance(value, ndarray)
         self.contiguous = self.scalar or value.flags.c_contiguous
+        self._strides = value.strides
         self.source = source
         self.root = self if root is None else root
         self.written = False
@@ -93,8 +94,16 @@ class Var:
         """A value that a pass makes."""
         var = cls.__new__(cls)
         var.shape, var.dtype, var.scalar, var.contiguous = shape, dtype, scalar, True
+        var._strides = None
         var.source, var.root, var.written, var.outside = source, var if root is None else root, False, False
         return var
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How many elements lie from one to the next, along each axis."""
+        if self.contiguous or self._strides is None:
+            return tuple(prod(self.shape[i + 1 :]) for i in range(len(self.shape)))
+        return tuple(step // self.dtype.itemsize for step in self._strides)
 
     @property
     def size(self) -> int:

@@ -56,10 +56,14 @@ class Input:
     ----------
     dtype : {"f4", "f8", "i4", "i8", "bool"}
     kind : {"full", "row", "column", "scalar"}
+    rows : (divide, modulo, pitch), optional
+        Of a full or column input that is not contiguous, or that has fewer rows than the box: its part of row r begins
+        ``(r // divide) % modulo * pitch`` elements behind its first one.
     """
 
     dtype: str
     kind: Kind
+    rows: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,8 @@ def plan(group: Group) -> Plan:
     for number, given in enumerate(group.inputs):
         if given.kind not in _KINDS or given.dtype not in _DTYPES:
             raise ValueError(f"input {number}: unknown kind or dtype {given}")
+        if given.rows is not None and (given.kind not in ("full", "column") or min(given.rows[:2]) < 1):
+            raise ValueError(f"input {number}: only full and column inputs have rows, divided by at least 1: {given}")
     kinds: list[Kind] = [given.kind for given in group.inputs]
     levels = [0] * first
     costs = [1] * first
@@ -263,6 +269,7 @@ def _passes(
         for o, out in enumerate(group.outputs)
         for i, given in enumerate(group.inputs)
         if given.kind == out.kind == "full"
+        and given.rows is None
         and given.dtype == group.dtype(out.value)
         and last_read.get(i, 0) <= levels[out.value]
     )

@@ -216,6 +216,7 @@ class _Box(_Function):
         """The whole function."""
         group, plan = self.group, self.plan
         self.values: dict[int, Vector] = {}  # of columns and scalars; inside a strip, of the rest too
+        self.starts: dict[int, str] = {}  # of inputs with rows of their own: where the present one begins
         self.sums: dict[int, _Sum] = {}
         self.extremes: dict[int, _Variable] = {}
         for number, op in enumerate(group.ops, self.first):
@@ -280,7 +281,10 @@ class _Box(_Function):
         group, plan = self.group, self.plan
         for number, given in enumerate(group.inputs):
             if given.kind == "column":
-                self.values[number] = self._load_one(self._address(self._slot(number), given.dtype, r), given.dtype)
+                place = r if given.rows is None else self._row_start(given.rows, r)
+                self.values[number] = self._load_one(self._address(self._slot(number), given.dtype, place), given.dtype)
+            elif given.rows is not None:
+                self.starts[number] = self._row_start(given.rows, r)
         start = self.value(f"mul i64 {r}, %n")
         self.is_first = self.value(f"icmp eq i64 {r}, %r0")
         for level in range(len(plan.computed) + 1):
@@ -298,6 +302,12 @@ class _Box(_Function):
                 address = self._address(self._slot(self.first + number), group.dtype(out.value), r)
                 self._store_one(self.values[out.value], address)
         self.values = outer
+
+    def _row_start(self, rows: tuple[int, int, int], r: str) -> str:
+        """How far an input's part of row r lies behind its first element."""
+        divide, modulo, pitch = rows
+        r = r if divide == 1 else self.value(f"udiv i64 {r}, {divide}")
+        return self.value(f"mul i64 {self.value(f'urem i64 {r}, {modulo}')}, {pitch}")
 
     def _column_into_scalar(self, number: int, value: Vector) -> None:
         """One row's value, which is in all lanes, into a reduction over the rows: in the first lane."""
@@ -361,6 +371,8 @@ class _Box(_Function):
             dtype = group.dtype(number)
             if number < self.first and plan.kinds[number] in ("full", "row"):
                 index = at if plan.kinds[number] == "full" else j
+                if number in self.starts:
+                    index = self.value(f"add i64 {self.starts[number]}, {j}")
                 self.values[number] = self._load(self._address(self._slot(number), dtype, index), dtype)
             elif number in plan.kept and number not in computed:
                 self.values[number] = self._load(self._kept(number, at, j), dtype)
