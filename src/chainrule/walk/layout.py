@@ -31,6 +31,7 @@ class Box:
     port : of a point on the border of its frame: "in" or "out"
     x, y : the middle of the upper side: in its frame, and in the picture when `arrange` is done
     up, down : neighbours, and how far right of each this box would like to be
+    above, below : room left in its layer, which edges cross straight down
     depth : length of the longest chain above it; long chains are kept straight
     """
 
@@ -38,7 +39,7 @@ class Box:
         self.order, self.width, self.height, self.frame = order, width, height, frame
         self.inner: list[Box] = []
         self.port = ""
-        self.x = self.y = 0.0
+        self.x = self.y = self.above = self.below = 0.0
         self.depth = 0
         self.up: list[tuple[Box, float]] = []
         self.down: list[tuple[Box, float]] = []
@@ -145,8 +146,10 @@ def _lay_out(frame: Box, segments: dict[Any, list[_Segment]], side: float, top: 
         height = max(box.height for box in layer)
         for box in layer:
             passes = box.order != box.order
-            box.y = y + (0 if passes else (height - box.height) * (0.5 if box.up and box.down else not box.up))
             box.height = height if passes else box.height
+            box.above = (height - box.height) * (0.5 if box.up and box.down else not box.up)
+            box.below = height - box.height - box.above
+            box.y = y + box.above
         y += height
     frame.height = y + side
 
@@ -172,7 +175,7 @@ def _layers(frame: Box, segments: list[_Segment]) -> list[list[Box]]:
             upper = segment.upper
             box.depth = max(box.depth, upper.depth + 1)
             segment.far = number[box] - number[upper] > FAR
-            start = _offset(segment.start, upper)
+            start = 0.0 if last > FAR else _offset(segment.start, upper)  # a long column of frames would drift aside
             for layer in range(number[upper] + 1, number[box]) if not segment.far else ():
                 between = Box(nan, frame)
                 between.depth = segment.upper.depth
@@ -181,7 +184,7 @@ def _layers(frame: Box, segments: list[_Segment]) -> list[list[Box]]:
                 _join(upper, between, start)
                 upper, start = between, 0.0
             if not segment.far:
-                _join(upper, box, start - _offset(segment.stop, box))
+                _join(upper, box, 0.0 if last > FAR else start - _offset(segment.stop, box))
     return layers
 
 
@@ -259,10 +262,13 @@ def curve(edge: Edge, end: float) -> list[tuple[float, float]]:
 
     The first point, and then three for each piece: smooth, and vertical at both ends.
     """
-    points = [(edge.source.x, edge.source.y + edge.source.height)]
+    source, target = edge.source, edge.target
+    bottom = source.y + source.height
+    points = [(source.x, bottom), (source.x, bottom + source.below)]
     for box in edge.via:
-        points += [(box.x, box.y), (box.x, box.y + box.height)][: 1 + bool(box.height)]
-    points.append((edge.target.x + end, edge.target.y))
+        points += [(box.x, box.y - box.above), (box.x, box.y + box.height + box.below)]
+    points += [(target.x + end, target.y - target.above), (target.x + end, target.y)]
+    points = list(dict.fromkeys(points))
     found = points[:1]
     for (x0, y0), (x1, y1) in pairwise(points):
         found += [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]

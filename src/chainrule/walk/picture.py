@@ -17,6 +17,7 @@ from .layout import Box, Edge, arrange, curve
 
 __all__ = ["COLOURS", "Picture", "Shown", "briefly", "described", "dtype_of", "kind_of", "shape_of", "value_line"]
 
+FAN = 60  # edges that arrive at a box; more are drawn faintly
 LEAVES = 8  # of one operation; more are one box
 NAME, LINE, HEIGHT = 7.7, 6.4, 15.0  # width of a character in the first line of a box and in the others; of a line
 LONGEST = 34  # characters in a line
@@ -225,6 +226,8 @@ class Picture:
         for edge in self.edges:
             arriving.setdefault(edge.target, []).append(edge)
         for target, edges in arriving.items():
+            for edge in edges if len(edges) > FAN else ():
+                edge.far = True
             step = min(18.0, (target.width - 16) / len(edges))
             edges.sort(key=lambda edge: (edge.via[-1] if edge.via else edge.source).x)
             for place, edge in enumerate(edges):
