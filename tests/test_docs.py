@@ -58,6 +58,16 @@ def test_links(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page_name(page)} links to {target}, which does not exist"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_pictures_are_made_by_the_page(page: Path) -> None:
+    """A page of the tutorial has a picture, and pages that show one write it (architecture.svg is drawn by hand)."""
+    text = page.read_text(encoding="utf-8")
+    shown = set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)) - {"architecture.svg"}
+    code = "".join(match[1] for match in BLOCK.finditer(text))
+    assert {name for name in shown if f'"{name}"' not in code} == set()
+    assert shown or page.parent.name != "tutorial"
+
+
 def test_every_page_is_on_the_site() -> None:
     listed = set(
         re.findall(r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
