@@ -225,6 +225,16 @@ CASES: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
         lambda x: (x * 2 - np.sum(x, axis=1), x * 3 - np.sum(x, axis=1)[:, None], x - np.sum(x * x, axis=0)),
         [(normal(4, 4),), (normal(4, 4, seed=1),)],
     ),
+    "shares of the larger": (
+        cr.grad(
+            lambda x, y: np.sum(np.maximum(np.tanh(x), 0) * 2 + np.maximum(x, y) * np.minimum(0.5, x)), argnums=(0, 1)
+        ),
+        [(np.array([1.0, 0.0, -1.0, 0.5]), np.array([1.0, 2.0, -3.0, 0.5])), (normal(4), normal(4, seed=1))],
+    ),
+    "truth values": (
+        lambda x, y: np.where((x > 0) & ~(y > x) | (y < -1), np.exp(x), y * 2),
+        [(normal(9), normal(9, seed=1))],
+    ),
     "no array": (lambda x: (x.shape, "text", 3, None), [(normal(3),)]),
     "an argument returned": (lambda x, y: (y, x), [(normal(3), normal(2))]),
     "the same twice": (lambda x: (np.exp(x), np.exp(x)), [(normal(3),)]),

@@ -28,6 +28,12 @@ CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.
 REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf"}
 LOGICAL = {"logical_and", "logical_or", "logical_not", "logical_xor"}
+OF_TRUTHS = {
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
+    "invert": "logical_not",
+}
 MANY = 100  # values that a group takes and leaves, at most: kernels have no more pointers than 256
 SMALL = 2  # a group of fewer steps is not worth a kernel
 
@@ -419,5 +425,7 @@ def _name(step: Step) -> str | None:
         return "astype"
     function = UFUNCS.get(step.function, step.function)
     if isinstance(function, np.ufunc) and function.signature is None and not step.options:
-        return str(function.__name__)
+        name = str(function.__name__)
+        truths = step.results.dtype == np.bool and all(type(x) is Var for x in step.args)
+        return OF_TRUTHS.get(name, name) if truths else name
     return None

@@ -378,8 +378,13 @@ def _parts(step: Step, body: Callable[..., Any]) -> tuple[list[Step], Var] | Non
 
 def _share(a: Any, b: Any) -> Any:
     """What `share` of the rules gives, in steps that a kernel can do."""
-    tie = np.where(a == b, 0.5, np.where((a != a) & (b == b), 1.0, np.where((a != a) & (b != b), 0.5, 0.0)))
-    return np.where(a > b, 1.0, tie).astype(np.result_type(a, b))
+    if isinstance(b, int | float) and b == b:
+        other: Any = np.where(a != a, 1.0, 0.0)
+    elif isinstance(a, int | float) and a == a:
+        other = 0.0
+    else:
+        other = np.where(a != a, np.where(b != b, 0.5, 1.0), 0.0)
+    return np.where(a > b, 1.0, np.where(a == b, 0.5, other)).astype(np.result_type(a, b))
 
 
 CONSIST_OF: dict[Any, Callable[..., Any]] = {
