@@ -177,6 +177,29 @@ def test_a_million_operations(tmp_path):
     same(data["steps"][-1]["gradients"][0]["value"], h.grad)
 
 
+def test_an_operation_with_several_results(tmp_path):
+    x = Tensor([1.0, 2.0], name="x")
+    y = cr.checkpoint(lambda x: np.sum(np.sin(x)))(x)
+    data = story(y, tmp_path)
+    assert "several values" in cr.draw(y)
+    y.backward()
+    same(data["steps"][-1]["gradients"][0]["value"], x.grad)
+
+
+def test_inside_a_transform(tmp_path):
+    def f(x):
+        y = np.sum(np.sin(x) * x)
+        stories.append(story(y, tmp_path))
+        return y
+
+    stories = []
+    x = np.array([1.0, 2.0])
+    gradient = cr.grad(f)(x)
+    cr.grad(lambda x: np.sum(cr.grad(f)(x)))(x)
+    for data in stories:
+        same(data["steps"][-1]["gradients"][0]["value"], gradient)
+
+
 def test_names_are_those_of_the_variables(tmp_path):
     slope, at = Tensor(2.0), Tensor(3.0)
     line = slope * at

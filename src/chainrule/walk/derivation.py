@@ -276,11 +276,11 @@ def brief(x: Any) -> str:
     """A value in a few characters: numbers and small arrays as they are, of others their range."""
     if x is None:
         return ""
-    if not np.ndim(x):
-        return f"{np.asarray(x)[()]:.6g}"
     x = np.asarray(x)
     if x.dtype == object:  # several results side by side
         return ""
+    if not x.ndim:
+        return f"{x[()]:.6g}"
     if x.size <= SMALL:
         return re.sub(r"\s+", " ", np.array2string(x, precision=4, separator=", ", suppress_small=True))
     if x.dtype.kind == "c":

@@ -327,7 +327,7 @@ def briefly(value: Any) -> str:
 
 def value_line(value: Any) -> str:
     """A value, if it fits into a box, else its range."""
-    text = briefly(value)
+    text = briefly(value) or "several values"
     fits = len(text) <= LONGEST or np.iscomplexobj(value)
     return text if fits else f"from {np.min(value):.4g} to {np.max(value):.4g}"
 

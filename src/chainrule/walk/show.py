@@ -134,7 +134,7 @@ def number(x: Any) -> Any:
     if x is None:
         return None
     x = np.asarray(plain(x))
-    found: dict[str, Any] = {"text": briefly(x), "shape": list(x.shape)}
+    found: dict[str, Any] = {"text": briefly(x) or "several values", "shape": list(x.shape)}
     if x.size <= EXACT and x.dtype != object:
         found["exact"] = np.vectorize(str, otypes=[object])(x).tolist() if x.size else x.tolist()
     return found
