@@ -293,6 +293,9 @@ class Trace:
         value = function(*values, **inner(options, value_of))
         if function in STATIC:
             return value
+        if value is None and not writes:
+            name = getattr(function, "__name__", function)
+            raise UntraceableError(f"{name} returns nothing: what it does instead would not be done in later calls")
         quiet = np.geterr() != self._loud
         step = Step(function, inner(args, self._var), inner(options, self._var), quiet, users_line())
         if writes:
@@ -392,6 +395,7 @@ class Traced(NDArrayOperatorsMixin):
 
     __slots__ = ("trace", "value", "var")
     __array_priority__ = 500.0  # Tensors come first
+    written_down = True
 
     def __init__(self, trace: Trace, value: Any, var: Var) -> None:
         self.trace, self.value, self.var = trace, value, var
@@ -544,7 +548,10 @@ class Draws:
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("_") or name in ("trace", "value", "var", "bit_generator"):
             return object.__getattribute__(self, name)
-        return lambda *args, **options: self.trace.apply(Method(name), (self, *args), options, [self])
+        shuffled = name == "shuffle"
+        return lambda *args, **options: self.trace.apply(
+            Method(name), (self, *args), options, [self, *(args[:1] if shuffled else ())]
+        )
 
 
 @cache

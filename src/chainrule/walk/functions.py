@@ -20,7 +20,7 @@ from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, UNKNOWN, Rule, formulas, partial_trees
 from ..tensor import Tensor, record
 
-__all__ = ["pull_function", "push_function"]
+__all__ = ["is_written_down", "pull_function", "push_function"]
 
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
@@ -186,7 +186,11 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
         if total is CLOSED:
             return
         if not isinstance(ct, np.ndarray | np.generic) or not (total is None or total.__class__ is np.ndarray):
-            accumulate(operand, transpose(ct, node))
+            if is_written_down(total) and operand.owned and getattr(operand.rule, "pull_in_place", None) is not None:
+                rest, options = node.params or ((), {})
+                add_into(total, ct, *rest, **options)
+            else:
+                accumulate(operand, transpose(ct, node))
             return
         if total is None:
             total = np.zeros(operand.shape, operand.dtype)
@@ -200,12 +204,17 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
     return pull_into
 
 
+def is_written_down(x: Any) -> bool:
+    """Whether an array stands for one in a trace: what is written to it becomes part of the program."""
+    return getattr(x, "written_down", False) is True
+
+
 def _writing(pull_in_place: Callable[..., Any], pulls: Any, accumulate: Accumulate) -> Pull:
     """Hand the cotangent on to what was written to, in place: n writes to an n-array cost O(n) together, not O(n²)."""
 
     def pull_through(node: Node, ct: Any) -> None:
         base, value = node.operands
-        if ct.__class__ is not np.ndarray or base.cotangent is CLOSED:
+        if not (ct.__class__ is np.ndarray or is_written_down(ct)) or base.cotangent is CLOSED:
             for operand, function in zip(node.operands, pulls, strict=True):
                 if operand.cotangent is not CLOSED:
                     accumulate(operand, function(ct, node))

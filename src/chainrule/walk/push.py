@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, contexts, next_index, ordered, watchers
+from ..graph import Node, contexts, next_index, ordered, programs, watchers
 from ..record import Context
 from ..rules.registry import Rule
 from ..tensor import Tensor, handle
@@ -82,7 +82,7 @@ class Follower(Context):
         """Write into the tangent as the program wrote into its memory: a copy once, and O(1) for each element."""
         base = node.operands[0]
         total, t = tangents
-        if isinstance(total, Tensor) or isinstance(t, Tensor):
+        if isinstance(total, Tensor) or isinstance(t, Tensor) or (programs and not functions.is_written_down(total)):
             return False
         if base in self.own:
             self.own.remove(base)
