@@ -45,7 +45,7 @@ def test_the_example():
 
 def test_the_readme_shows_what_is_printed():
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    pattern = re.compile(r"^    python -m chainrule (.*?)$.*?^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    pattern = re.compile(r"^    .venv/bin/python -m chainrule (.*?)$.*?^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     command, shown = pattern.search(readme).groups()
     assert run(*shlex.split(command)).stdout.startswith(shown)
 
