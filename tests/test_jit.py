@@ -525,6 +525,42 @@ def test_attributes_and_tensors_are_checked() -> None:
             assert_same(method(normal(3)).data, model(normal(3)).data)
 
 
+def test_attributes_of_arguments_are_checked() -> None:
+    class Settings:
+        def __init__(self) -> None:
+            self.scale = 2.0
+            self.table = {"w": np.ones(3)}
+
+    def f(x: Any, settings: Any) -> Any:
+        return x * settings.scale + settings.table["w"]
+
+    jitted, given = cr.jit(f), Settings()
+    for change in (lambda: None, lambda: setattr(given, "scale", 3.0), lambda: given.table.update(w=np.zeros(3))):
+        change()
+        for _ in range(3):
+            assert_same(jitted(normal(3), given), f(normal(3), given))
+    assert len(jitted.variants) == 3
+
+
+def test_too_much_to_check_runs_without_jit() -> None:
+    numbers = [float(i) for i in range(3000)]
+    jitted = cr.jit(lambda x: x * numbers[-1])
+    with pytest.warns(UntraceableWarning, match="more than 2000 things from outside"):
+        assert jitted(np.float64(2)) == 2 * 2999.0
+    numbers[-1] = 1.0
+    assert jitted(np.float64(2)) == 2.0
+
+
+def test_other_kinds_of_arrays_run_as_they_are() -> None:
+    jitted = cr.jit(lambda x: x * 2)
+    for x in (np.ma.array([1.0, 2.0], mask=[False, True]), np.array([1, "a"], dtype=object), np.array([1.5])):
+        for _ in range(3):
+            assert repr(jitted(x)) == repr(x * 2)
+            x[0] = 7.0
+            assert repr(jitted(x)) == repr(x * 2)
+    assert len(jitted.variants) == 1
+
+
 def test_the_mode_of_singular_points_is_checked() -> None:
     f = cr.grad(lambda x: np.sqrt(x) * 0.0)
     jitted = cr.jit(f)

@@ -36,7 +36,7 @@ ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
 VARIANTS = 8  # more than so many for one function: it is not worth it
 UNKNOWN = object()
-CAPTURES = 2000  # of more things that a function reads from outside, the rest is not looked at
+CAPTURES = 2000  # things that a function may read from outside
 
 
 class Variant:
@@ -194,7 +194,7 @@ class Jitted:
         given = Names()
         given.namespace["contexts"] = contexts
         unpack, names = _unpacking(self.f, args, options, iter(traced), given)
-        unpack += _outside(self.f, given)
+        unpack += _outside(self.f, [leaf for leaf in flatten((args, options))[0] if not _is_array(leaf)], given)
         snapshot = Snapshot(trace)
         program = simplified(program, () if self.exact else REORDERING)
         write, given.namespace["rebuild"] = result
@@ -340,6 +340,8 @@ def _is_input(leaf: Any) -> bool:
     """Whether a leaf can be an input or a part of the program; a Tensor with history cannot."""
     if isinstance(leaf, Tensor):
         return type(leaf) is Tensor and leaf.node is None and isinstance(leaf.data, ndarray | np.generic)
+    if hasattr(leaf, "__array_function__") and not _is_array(leaf):  # of another library, of objects, of dates, ...
+        return False
     return not isinstance(leaf, Traced | Draws)
 
 
@@ -488,15 +490,17 @@ def _written(tree: Any) -> str | None:
 
 
 # -- what the function reads from outside --------------------------------------------------------------------------
-def _outside(f: Any, given: Names) -> list[str]:
+def _outside(f: Any, statics: list[Any], given: Names) -> list[str]:
     """Lines that check that globals, closure cells and what hangs on them are the same objects as before."""
     lines: list[str] = []
     seen: set[int] = set()
     waiting: list[tuple[Any, str]] = []
 
     def check(x: Any, text: str) -> None:
-        if isinstance(x, ModuleType) or len(seen) > CAPTURES:
+        if isinstance(x, ModuleType):
             return
+        if len(seen) > CAPTURES:
+            raise UntraceableError(f"it reads more than {CAPTURES} things from outside, which are too many to check")
         known = given.given(x, "read")
         if type(x) in NUMBERS or isinstance(x, str):
             lines.append(f"if {text} is not {known} and not same({text}, {known}): return None")
@@ -527,6 +531,7 @@ def _outside(f: Any, given: Names) -> list[str]:
                 check(x.data, f"{text}.data")
                 check(x.node, f"{text}.node")
         elif isinstance(x, dict):
+            lines.append(f"if len({text}) != {len(x)}: return None")
             for key, part in x.items():
                 if isinstance(key, str | int):
                     check(part, f"{text}.get({key!r})")
@@ -549,7 +554,8 @@ def _outside(f: Any, given: Names) -> list[str]:
             seen.add(id(x))
             waiting.append((x, given.given(x, "read")))
 
-    look_inside(f)
+    for x in (f, *statics):
+        look_inside(x)
     for x, text in waiting:  # grows as it goes
         look(x, text)
     return (
