@@ -568,3 +568,8 @@ if find_spec("jax"):
             tangent = lib.jvp(lambda x, g=g, lib=lib: lib.grad(g)(x, X[0]), (X,), (X,))[1]
             results.append(np.stack([*lib.grad(g, argnums=(0,))(X, X[0]), hessian, tangent]))
         np.testing.assert_allclose(*results, rtol=1e-10)
+
+
+def test_memory_is_a_number_of_states():
+    with pytest.raises(TypeError, match="integer"):
+        cr.checkpoint_chain((np.sin, 10), memory=2.5)

@@ -277,3 +277,29 @@ def test_the_backward_pass_gives_no_warnings_of_its_own():
     x = cr.Tensor([0.0, 1.0])
     np.sum(np.sqrt(x)).backward()  # warnings are errors in tests
     np.testing.assert_array_equal(x.grad, [np.inf, 0.5])
+
+
+def test_aux_must_be_a_pair():
+    """Also where unpacking what was returned would do: an array of two elements is no pair."""
+    for result in (X[:2], X, np.float64(1.0), [1.0, 2.0]):
+        for call in (
+            lambda f: cr.jvp(f, (X,), (X,), has_aux=True),
+            lambda f: cr.vjp(f, X, has_aux=True),
+            lambda f: cr.linearize(f, X, has_aux=True),
+            lambda f: cr.grad(f, has_aux=True)(X),
+            lambda f: cr.jacobian(f, has_aux=True)(X),
+        ):
+            with pytest.raises(cr.errors.OutputError, match="must return a pair"):
+                call(lambda x, result=result: result)
+
+
+def test_holomorphic_of_real_results():
+    """|z| has no complex derivative: refused, as `jacobian` does, instead of the conjugate of the ascent direction."""
+    for transform in (cr.grad, cr.value_and_grad, cr.jacobian, cr.elementwise_grad):
+        with pytest.raises(cr.errors.OutputError, match="real"):
+            transform(np.abs, holomorphic=True)(np.array(1.0 + 2.0j))
+
+
+def test_argnums_of_another_type():
+    with pytest.raises(TypeError, match="say the position"):
+        cr.grad(np.sum, argnums=1.0)(X)

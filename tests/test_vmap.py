@@ -248,3 +248,39 @@ def test_a_value_that_leaks_is_refused() -> None:
     with pytest.raises(ZeroDivisionError):
         cr.vmap(lambda x: 1 // 0)(X)
     assert not cr.graph.contexts.levels
+
+
+@pytest.mark.parametrize(
+    "f", [np.prod, lambda x: np.sum(np.cumprod(x)), lambda x: np.sum(np.maximum.accumulate(x) ** 2)]
+)
+def test_arrays_made_inside_of_rules_are_no_batches(f: Any) -> None:
+    """Rules make arrays like what they are given, and run on all examples at once when they are differentiated."""
+
+    def jvp(x: Any) -> Any:
+        return cr.jvp(cr.grad(f), (x,), (x,))[1]
+
+    for g in (cr.hessian(f), jvp):
+        found = cr.vmap(g)(X)
+        assert type(found) is np.ndarray
+        close(found, looped(g, X), 1e-13)
+    close(
+        cr.vmap(cr.vmap(cr.hessian(f)))(np.stack([X, 2 * X])),
+        np.stack([looped(cr.hessian(f), a) for a in (X, 2 * X)]),
+        1e-13,
+    )
+
+
+def test_filling_an_array_like_a_tensor_from_outside() -> None:
+    outside = cr.Tensor(Y)
+
+    def f(x: Any) -> Any:
+        y = np.zeros_like(outside)
+        y[:3] = x**2
+        return np.sum(y * outside)
+
+    close(cr.vmap(cr.grad(f))(X).data, 2 * X * Y[:3], 1e-15)
+
+
+def test_running_extremes_of_a_batch() -> None:
+    for ufunc in (np.maximum, np.minimum, np.fmax):
+        np.testing.assert_array_equal(cr.vmap(ufunc.accumulate)(X), ufunc.accumulate(X, axis=1))

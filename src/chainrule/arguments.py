@@ -86,6 +86,8 @@ def chosen(
         The chosen arguments; a single one where `argnums` is not a sequence.
     """
     single = isinstance(argnums, str) or hasattr(argnums, "__index__")
+    if not single and not hasattr(argnums, "__iter__"):
+        raise TypeError(f"argnums={argnums!r}: say the position of an argument, its name, or a tuple of these")
     wanted: Sequence[Any] = (argnums,) if single else tuple(argnums)  # type: ignore[arg-type]
     places = [_place(f, each, args, options) for each in wanted]
     if len(set(places)) < len(places):

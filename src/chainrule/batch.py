@@ -223,7 +223,7 @@ class Batched(Indirect):
         out = options.pop("out", None)
         if method == "__call__" and not options:
             result = super().__array_ufunc__(ufunc, method, *inputs[: ufunc.nin])
-        elif method in ("reduce", "accumulate") and ufunc in (np.add, np.multiply, np.maximum, np.minimum):
+        elif ufunc in TOGETHER.get(method, ()):
             result = super().__array_ufunc__(ufunc, method, *inputs, **options)
         elif method == "outer":
             result = super().__array_ufunc__(ufunc, method, *inputs)
@@ -265,6 +265,11 @@ class Batched(Indirect):
         overwrite(cast(Batched, target).payload, lifted_to(result, level).payload)
         return target
 
+
+TOGETHER: dict[str, tuple[np.ufunc, ...]] = {  # methods of ufuncs that are done for all examples at once
+    "reduce": (np.add, np.multiply, np.maximum, np.minimum),
+    "accumulate": (np.add, np.multiply),
+}
 
 INSTEAD = {
     "bool": "Write np.where(condition, a, b) instead of `if condition:`, and & | ~ instead of `and`, `or`, `not`",

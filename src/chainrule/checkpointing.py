@@ -10,6 +10,7 @@ Forward mode needs none of this: it follows the function while that runs for the
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import comb
@@ -414,6 +415,8 @@ def checkpoint_chain(steps: Sequence[Function] | tuple[Function, int], memory: i
     """
     if isinstance(steps, tuple) and len(steps) == 2 and isinstance(steps[1], int):
         steps = _Repeated(*steps)
+    if not isinstance(memory, str):
+        memory = operator.index(memory)
     size = _bytes(memory) if isinstance(memory, str) else None
     return functools.partial(_chained, steps, memory, size)
 

@@ -176,6 +176,10 @@ class Tensor:
         """Make a Tensor of the same value without history: a constant for every derivative."""
         return handle(None, self.data)
 
+    def buffer(self, value: Any) -> Tensor:
+        """Memory to write into, without history; inside `vmap` too, for this is the same for all examples."""
+        return handle(None, as_value(value, copy=False))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         # Constructors that cannot dispatch (np.array([t, 2.0]), np.asarray(t)) get 0-d Tensors in an object array,
         # which is stacked back into a Tensor wherever it meets one again: slow, but never detached.

@@ -33,6 +33,13 @@ __all__ = ["Recorded", "change_of", "follow", "grad", "jvp", "linearize", "value
 BUDGET = 2**18  # elements of the largest array of a walk over a batch of directions
 
 
+def pair_of(result: Any) -> tuple[Any, Any]:
+    """Check what a function with `has_aux` returned."""
+    if type(result) is not tuple or len(result) != 2:
+        raise OutputError("with has_aux=True the function must return a pair (result, aux)")
+    return result
+
+
 def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
     """Check that a result has a gradient."""
     result = tensor_like(result)
@@ -54,6 +61,11 @@ def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
         raise OutputError(
             f"grad of {name}, whose result is complex. Take np.real or np.abs of it, "
             "or pass holomorphic=True for the complex derivative f'(z)."
+        )
+    if result.dtype.kind == "f" and holomorphic:
+        raise OutputError(
+            f"grad of {name} with holomorphic=True, but its result is real: what takes real values is not "
+            "complex-differentiable. Leave holomorphic out for dL/dx + i dL/dy"
         )
     return result
 
@@ -135,9 +147,7 @@ def _value_and_gradient(
             result = function(*rebuild(list(tensors)))
         aux = None
         if has_aux:
-            if type(result) is not tuple or len(result) != 2:
-                raise OutputError("with has_aux=True the function must return a pair (result, aux)")
-            result, aux = result
+            result, aux = pair_of(result)
         result = _scalar(result, name_of(f), holomorphic)
         found = _pulled([result], [None], [node for node in nodes if node is not None], start)
     pairs = zip(nodes, tensors, strict=True)
@@ -266,9 +276,7 @@ class Recorded:
         with under(singular), pulling.since(self.start) if pulled else nullcontext():
             result = f(*self.rebuild(list(self.tensors)))
         if has_aux:
-            if type(result) is not tuple or len(result) != 2:
-                raise OutputError("with has_aux=True the function must return a pair (result, aux)")
-            result, aux = result
+            result, aux = pair_of(result)
             self.aux = map_tree(lambda x: settled(x, self.start), aux)
         outputs, self.rebuild_output, self.output_structure = flatten(result)
         self.outputs = [tensor_like(output) for output in outputs]
@@ -463,7 +471,7 @@ def jvp(
     with entered(follower), under(singular):
         result = f(*rebuild(tensors))
         if has_aux:
-            result, aux = result
+            result, aux = pair_of(result)
         outputs, rebuild_output, _ = flatten(result)
         outputs = [tensor_like(output) for output in outputs]
     if follower.asked:

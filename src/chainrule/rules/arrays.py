@@ -316,9 +316,7 @@ def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
 
 def _constant(new: Any, like: Any) -> Any:
     """A new buffer: a Tensor to write into, without history; of an integer or boolean dtype, a plain array."""
-    if batched(like):
-        return like.buffer(new)
-    return type(like)(new, copy=False).detach() if new.dtype.kind in "fc" else new
+    return like.buffer(new) if batched(like) or new.dtype.kind in "fc" else new
 
 
 def _one_value(x: Any) -> Any:
