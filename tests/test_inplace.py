@@ -657,3 +657,41 @@ def test_random_programs(program):
         lambda x: sum(np.sum(t * w) for t, w in zip(run(program, x), weights, strict=True)), (X,), (direction,)
     )
     np.testing.assert_allclose(change, np.sum(reference.grad * direction), rtol=1e-10, atol=1e-10)
+
+
+def _ravel_steps(x):
+    y = x * 1
+    for copied in (y[:, :1].ravel(), y[0][::-1].ravel(), np.ravel(y[0, ::2]), y[::-1].ravel("K")):
+        copied[0] = 9.0
+    for view in (y[1:2].ravel(), y.T.ravel("F")[3:], np.transpose(y[:, None], (1, 2, 0)).ravel("K")):
+        view[0] = x[0, 1] * view[0]
+    return y * y
+
+
+def _same_array(x):
+    y = x * 1
+    y.astype(float, copy=False)[0] = x[1]
+    y.conj()[1] *= x[0]
+    y.conjugate()[1, 0] = 3 * x[1, 1]
+    np.conj(y)[0] = 100.0
+    y.astype(float)[0] = 100.0
+    return y * y
+
+
+def _flat_set(x):
+    y = x * 1
+    y[1].flat = x[0, :2] ** 2
+    y.T[1:].flat = [x[0, 0], 2.0]
+    return y * x
+
+
+def _copyto_leading_ones(x):
+    y = x * 1
+    np.copyto(y[0], x[None, 1:] ** 2, where=np.array([True, False, True]))
+    return y * x
+
+
+@pytest.mark.parametrize("program", [_ravel_steps, _same_array, _flat_set, _copyto_leading_ones])
+def test_what_is_a_view_and_what_a_copy_is_as_in_numpy(program):
+    """Value and derivatives: the oracle runs the same program on plain arrays."""
+    check(program, [spaced((2, 3), program.__name__)])

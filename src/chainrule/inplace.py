@@ -318,6 +318,8 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) ->
         setitem(dst, ..., src)
     else:
         mask = np.broadcast_to(plain(where), dst.shape)
+        extra = max(0, src.ndim - dst.ndim)  # leading axes of length 1 fall away, as in an assignment
+        src = np.reshape(src, src.shape[extra:]) if extra and src.shape[:extra] == (1,) * extra else src
         setitem(dst, mask, np.broadcast_to(src, dst.shape)[mask])
 
 
@@ -420,6 +422,10 @@ def _set_imag(self: Tensor, value: Any) -> None:
     setitem(np.imag(cast(Any, self)), ..., value)
 
 
+def _set_flat(self: Tensor, value: Any) -> None:
+    Flat(self)[:] = value
+
+
 def _refused(name: str, instead: str) -> Callable[..., None]:
     def method(self: Tensor, *args: Any, **options: Any) -> None:
         raise InPlaceError(f"t.{name}() of {describe(self)} would change what its memory means; {instead}")
@@ -439,4 +445,4 @@ for _name, _method in {
     setattr(Tensor, _name, _method)
 for _name, _setter in {"real": _set_real, "imag": _set_imag}.items():
     setattr(Tensor, _name, Tensor.__dict__[_name].setter(_setter))
-setattr(Tensor, "flat", property(Flat, doc="The elements in C order, to iterate over, read and write."))
+setattr(Tensor, "flat", property(Flat, _set_flat, doc="The elements in C order, to iterate over, read and write."))

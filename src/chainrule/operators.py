@@ -241,7 +241,7 @@ BITWISE |= {"lshift": np.left_shift, "rshift": np.right_shift}
 UNARY = {"negative": "__neg__", "positive": "__pos__", "absolute": "__abs__"}
 METHODS = (
     "sum mean prod max min var std cumsum cumprod reshape ravel transpose swapaxes squeeze diagonal trace repeat take "
-    "dot clip round argmax argmin argsort argpartition any all nonzero searchsorted copy astype conj conjugate choose"
+    "dot clip round argmax argmin argsort argpartition any all nonzero searchsorted copy astype choose"
 )
 # On boolean and integer Tensors, of a trace; others are refused, by name, as NumPy refuses such arrays.
 # What an ndarray has and a Tensor has not, and why.
@@ -323,6 +323,8 @@ def bind_operators() -> None:
     setattr(
         Tensor, "compress", lambda self, condition, *args, **options: np.compress(condition, self, *args, **options)
     )
+    for name in ("conj", "conjugate"):  # the methods return a real array itself, the functions a copy
+        setattr(Tensor, name, lambda self: np.conjugate(self) if self.dtype.kind == "c" else self)
     setattr(Tensor, "__contains__", lambda self, value: plain(value) in self.data)
     for name in ("tobytes", "tofile", "dump", "dumps"):
         setattr(Tensor, name, _of_values(name))

@@ -36,7 +36,9 @@ def ravel(a: Any, order: str = "C") -> Any:
     if order == "K" and a.ndim > 1:  # in the order of memory: the axis of the largest stride first
         strides = plain(a).strides
         a, order = np.transpose(a, sorted(range(a.ndim), key=lambda axis: -abs(strides[axis]))), "C"
-    return reshape(a, (a.size,), "C" if order == "K" else order)
+    flat = reshape(a, (a.size,), "C" if order == "K" else order)
+    # What has gaps, or runs backwards, NumPy's ravel copies, also where reshape finds steps for a view.
+    return flat if batched(a) or plain(a).flags.forc else np.copy(flat)
 
 
 @implements(np.expand_dims)
@@ -283,7 +285,7 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     dtype = np.dtype(dtype)
     if dtype.kind not in "fc":
         return rules["astype"](plain(x), dtype=dtype) if batched(x) else plain(x).astype(dtype)
-    return rules["astype"](x, dtype=dtype)
+    return x if not copy and x.dtype == dtype else rules["astype"](x, dtype=dtype)
 
 
 @implements(np.real)
