@@ -695,3 +695,14 @@ def _copyto_leading_ones(x):
 def test_what_is_a_view_and_what_a_copy_is_as_in_numpy(program):
     """Value and derivatives: the oracle runs the same program on plain arrays."""
     check(program, [spaced((2, 3), program.__name__)])
+
+
+def test_buffers_like_what_was_written_to():
+    x = cr.Tensor([1.0, 2.0])
+    y = x * 1
+    y[0] = 5.0
+    for z in (np.zeros_like(y), np.ones_like(y), np.full_like(y, 3.0), np.empty_like(y)):
+        z[:] = y * x
+        np.sum(z).backward(retain_graph=True)
+        np.testing.assert_array_equal(x.grad, [5.0, 4.0])
+        x.zero_grad()

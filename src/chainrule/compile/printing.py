@@ -12,7 +12,6 @@ import linecache
 import operator
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -35,6 +34,7 @@ COMPARED: dict[Any, str] = {np.greater: ">", np.greater_equal: ">=", np.less: "<
 NUMBERED = re.compile(r"[vb]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
 RESERVED += ["buffers", "new_buffers", "FRAMES", "MISSED"]
+KERNELS = 1024  # that are kept for other programs
 _numbers = count()
 
 
@@ -105,10 +105,17 @@ class Names:
         return self.given(f, name)
 
 
-@lru_cache(maxsize=1024)
+_compiled: dict[str, Kernel] = {}
+
+
 def compiled(group: Group, exact: bool) -> Kernel:
     """The kernel of a group: loops have many equal ones."""
-    return compile_group(group, exact)
+    key = repr((group, exact))  # as values, the operand 1 and the constant 1.0 would be the same
+    if key not in _compiled:
+        if len(_compiled) >= KERNELS:
+            _compiled.clear()
+        _compiled[key] = compile_group(group, exact)
+    return _compiled[key]
 
 
 def print_program(
