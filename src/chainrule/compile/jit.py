@@ -11,6 +11,8 @@ import dataclasses
 import functools
 import inspect
 import linecache
+import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingExtraError, StructureError, UntraceableError, UntraceableWarning
+from ..errors import MissingExtraError, StructureError, UntraceableError, UntraceableWarning, is_ours
 from ..graph import contexts, programs
 from ..tensor import Tensor, handle
 from ..tree import flatten
@@ -35,6 +37,7 @@ __all__ = ["Jitted", "jit"]
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
 VARIANTS = 8  # more than so many for one function: it is not worth it
+INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 UNKNOWN = object()
 CAPTURES = 2000  # things that a function may read from outside
 
@@ -512,7 +515,7 @@ def _outside(f: Any, statics: list[Any], given: Names) -> list[str]:
 
     def look(x: Any, text: str) -> None:
         if isinstance(x, FunctionType):
-            if (x.__module__ or "").partition(".")[0] in ("chainrule", "numpy", "scipy"):
+            if _is_installed(x.__module__) or is_ours(x.__module__):
                 return
             for name in sorted(_names_in(x.__code__)):
                 if name in x.__globals__:
@@ -541,10 +544,7 @@ def _outside(f: Any, statics: list[Any], given: Names) -> list[str]:
                 check(part, f"{text}[{i}]")
         elif hasattr(x, "f") and hasattr(x, "settings"):  # of a transform
             look_inside(x.f)
-        elif not isinstance(x, type | ndarray | np.generic | str | np.ufunc) and type(x).__module__ not in (
-            "builtins",
-            "numpy",
-        ):
+        elif not isinstance(x, type) and not _is_installed(type(x).__module__):
             for name, part in getattr(x, "__dict__", {}).items():
                 if not name.startswith("__"):
                     check(part, f"{text}.__dict__.get({name!r})")
@@ -568,6 +568,16 @@ def _outside(f: Any, statics: list[Any], given: Names) -> list[str]:
         if lines
         else []
     )
+
+
+@functools.cache
+def _is_installed(module: str | None) -> bool:
+    """Whether a module is a library's, which does not change between two calls: Python's own or an installed one."""
+    name = (module or "").partition(".")[0]
+    if name in ("chainrule", "__main__", ""):  # models are ours, and hold the user's parameters
+        return False
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is None or any(file.startswith(paths) for paths in INSTALLED)
 
 
 def _names_in(code: CodeType) -> set[str]:
