@@ -428,10 +428,11 @@ REGRESSIONS: dict[str, tuple[Any, Any, list[float], list[float], float]] = {
 def test_certified_regressions(name: str) -> None:
     (x, y), model, start, certified, squares = REGRESSIONS[name]
     found, _ = optimize.curve_fit(model, x, y, start, method="lm", ftol=1e-15, xtol=1e-15, gtol=0, maxfev=5000)
-    np.testing.assert_allclose(found, certified, rtol=1e-6 if "Lanczos" in name else 2e-7)  # nearly dependent terms
+    tolerance = 1e-6 if "Lanczos" in name else 2e-7  # its terms are nearly dependent
+    np.testing.assert_allclose(found, certified, rtol=tolerance)
     np.testing.assert_allclose(np.sum((model(x, *found) - y) ** 2), squares, rtol=1e-9)
     result = optimize.least_squares(lambda p: model(x, *p) - y, start, x_scale="jac", max_nfev=5000, **TIGHT)
-    np.testing.assert_allclose(result.x, certified, rtol=2e-7)
+    np.testing.assert_allclose(result.x, certified, rtol=tolerance)
 
 
 def test_certified_standard_deviations() -> None:

@@ -37,7 +37,6 @@ __all__ = ["Jitted", "jit"]
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
 VARIANTS = 8  # more than so many for one function: it is not worth it
-INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 UNKNOWN = object()
 CAPTURES = 2000  # things that a function may read from outside
 
@@ -577,7 +576,13 @@ def _is_installed(module: str | None) -> bool:
     if name in ("chainrule", "__main__", ""):  # models are ours, and hold the user's parameters
         return False
     file = getattr(sys.modules.get(name), "__file__", None)
-    return file is None or any(file.startswith(paths) for paths in INSTALLED)
+    return file is None or file.startswith(_libraries())
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    """Where installed modules are; asked for late, since Python takes its time to answer."""
+    return tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def _names_in(code: CodeType) -> set[str]:
