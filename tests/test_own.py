@@ -595,3 +595,16 @@ def test_check_grads_refuses_nonsense():
         testing.check_grads(np.sin, (1.0,), order=0)
     with pytest.raises(cr.errors.OutputError, match="no argument"):
         testing.check_grads(np.sin, (1,))
+
+
+def test_replaced_derivatives_under_vmap():
+    """One example after the other, for both ways of saying the derivative are programs for one example."""
+    x = np.array([0.5, 1.0, 2.0])
+    cubed = cr.custom_vjp(lambda x: x**3)
+    cubed.defvjp(lambda x: (x**3, x), lambda x, ct: (ct * 30 * x**2,))  # ten times the derivative: it is used
+    sine = cr.custom_jvp(lambda x: np.sin(x))
+    sine.defjvp(lambda primals, tangents: (np.sin(primals[0]), 10 * np.cos(primals[0]) * tangents[0]))
+    for f, slope in ((cubed, 30 * x**2), (sine, 10 * np.cos(x))):
+        np.testing.assert_allclose(cr.vmap(f)(x), [f(value) for value in x], rtol=1e-15)
+        np.testing.assert_allclose(cr.vmap(cr.grad(f))(x), slope, rtol=1e-15)
+        np.testing.assert_allclose(cr.grad(lambda x, f=f: np.sum(cr.vmap(f)(x)))(x), slope, rtol=1e-15)

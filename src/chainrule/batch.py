@@ -235,6 +235,11 @@ class Batched(Indirect):
         outs = [target if target is None else overwrite(target, y) for target, y in zip(out, results, strict=True)]
         return outs[0] if len(outs) == 1 else tuple(outs)
 
+    @staticmethod
+    def in_turn(function: Any, args: Sequence[Any], name: str) -> Any:
+        """Call a function for one example after the other."""
+        return each(function, args, {}, name)
+
     def buffer(self, value: Any) -> Tensor:
         """Memory to write into, of its own for each example."""
         return cast(Tensor, wrapped(np.copy(bottom(lifted_to(value, *levels_of(self)))), levels_of(self)))

@@ -20,7 +20,7 @@ from .rules.bundle import Bundle, take
 from .rules.linear import zero_wins
 from .rules.registry import EVERYTHING, LETTERS, Rule, formulas, partial_trees, rules
 from .rules.registry import functions as numpy_functions
-from .tensor import Tensor, describe, record, tensor_like
+from .tensor import Tensor, batched_among, describe, record, tensor_like
 from .transforms import jvp as push_through
 from .transforms import pulling, vjp
 from .tree import flatten
@@ -515,6 +515,8 @@ class _Replaced:
             raise NoDerivativeError(f"{self.name} was called before its derivative was said: {missing}")
         args = self._arguments(args, options)
         nondiff = sorted(number % len(args) for number in self.nondiff_argnums)
+        if (batch := batched_among(args)) is not None:  # what was given is a program for one example
+            return batch.in_turn(self, args, self.name)
         for number in nondiff:
             if any(isinstance(tensor_like(leaf), Tensor) for leaf in flatten(args[number])[0]):
                 raise NoDerivativeError(f"{self.name}: argument {number} is in nondiff_argnums, but holds a Tensor")
@@ -543,6 +545,19 @@ class _Replaced:
 
         bundle.kept = (result_of, kept)
         return bundle
+
+
+def below_batches(function: Function) -> Function:
+    """Run a user's function for one example of `vmap` as if there were no others: what it makes is no batch."""
+
+    def run(*args: Any) -> Any:
+        levels, contexts.levels = contexts.levels, []
+        try:
+            return function(*args)
+        finally:
+            contexts.levels = levels
+
+    return run
 
 
 class custom_vjp(_Replaced):
@@ -599,8 +614,9 @@ class custom_vjp(_Replaced):
             of each other argument, or None where it is zero.
         """
         self.fwd, self.bwd = fwd, bwd
-        self.rule = Rule(self.name, self._value, "custom", needs=(ALL,), pull_all=self._pull)
-        self.inner = Rule(self.name, self._value, "custom", needs=(ALL,), pull_all=self._pull, push=self._push)
+        value, pull, push = map(below_batches, (self._value, self._pull, self._push))
+        self.rule = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull)
+        self.inner = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull, push=push)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Call the function."""
@@ -732,7 +748,8 @@ class custom_jvp(_Replaced):
             result and the tangent of it.
         """
         self.jvp = jvp
-        self.rule = Rule(self.name, self._value, "custom", needs=(EVERYTHING,), pull_all=self._pull, push=self._push)
+        value, pull, push = map(below_batches, (self._value, self._pull, self._push))
+        self.rule = Rule(self.name, value, "custom", needs=(EVERYTHING,), pull_all=pull, push=push)
         return jvp
 
     def __call__(self, *args: Any, **options: Any) -> Any:
