@@ -608,3 +608,12 @@ def test_replaced_derivatives_under_vmap():
         np.testing.assert_allclose(cr.vmap(f)(x), [f(value) for value in x], rtol=1e-15)
         np.testing.assert_allclose(cr.vmap(cr.grad(f))(x), slope, rtol=1e-15)
         np.testing.assert_allclose(cr.grad(lambda x, f=f: np.sum(cr.vmap(f)(x)))(x), slope, rtol=1e-15)
+
+
+def test_jacobian_takes_the_mode_that_there_is():
+    x = np.array([0.5, 1.0, 2.0])
+    cubed = cr.custom_vjp(lambda x: x**3)
+    cubed.defvjp(lambda x: (x**3, x), lambda x, ct: (ct * 3 * x**2,))
+    np.testing.assert_allclose(cr.jacobian(cubed)(x), np.diag(3 * x**2), rtol=1e-15)
+    with pytest.raises(cr.errors.NoDerivativeError, match="forward"):
+        cr.jacobian(cubed, mode="forward")(x)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import Argnums, Transformed, chosen, name_of
-from .errors import OutputError, StructureError
+from .errors import NoDerivativeError, OutputError, StructureError
 from .rules.linear import as_array
 from .tensor import Tensor, describe
 from .transforms import Recorded, grad, jvp
@@ -116,16 +116,24 @@ def _jacobian(
     inputs, outputs = run.tensors, [_differentiable(y, name_of(f)) for y in run.outputs]
     real = _check_complex(inputs, outputs, holomorphic, name_of(f))
     columns, rows = (sum(int(np.prod(x.shape)) for x in leaves) for leaves in (inputs, outputs))
-    if mode == "auto":
+    free = mode == "auto"
+    if free:
         mode = "reverse" if columns > rows and not real else "forward"
     elif mode == "reverse" and real:
         raise OutputError(
             f"jacobian of {name_of(f)}, whose result is complex while its arguments are real, has no reverse mode: "
             "use mode='forward'"
         )
-    seeded, reached = (inputs, outputs) if mode == "forward" else (outputs, inputs)
     chunk = chunk_size or run.at_once()
-    found = _in_chunks(run.push_each if mode == "forward" else run.pull_each, seeded, reached, chunk)
+    if mode == "forward":
+        try:
+            found = _in_chunks(run.push_each, inputs, outputs, chunk)
+        except NoDerivativeError:  # a custom_vjp on the way, say
+            if not free or real:
+                raise
+            mode = "reverse"
+    if mode == "reverse":
+        found = _in_chunks(run.pull_each, outputs, inputs, chunk)
     if mode == "forward":
         blocks = [[_turned(found[i][j], x.ndim) for i, x in enumerate(inputs)] for j in range(len(outputs))]
     else:

@@ -614,7 +614,7 @@ class custom_vjp(_Replaced):
             of each other argument, or None where it is zero.
         """
         self.fwd, self.bwd = fwd, bwd
-        value, pull, push = map(below_batches, (self._value, self._pull, self._push))
+        value, pull, push = (below_batches(each) for each in (self._value, self._pull, self._push))
         self.rule = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull)
         self.inner = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull, push=push)
 
@@ -748,7 +748,7 @@ class custom_jvp(_Replaced):
             result and the tangent of it.
         """
         self.jvp = jvp
-        value, pull, push = map(below_batches, (self._value, self._pull, self._push))
+        value, pull, push = (below_batches(each) for each in (self._value, self._pull, self._push))
         self.rule = Rule(self.name, value, "custom", needs=(EVERYTHING,), pull_all=pull, push=push)
         return jvp
 
