@@ -643,7 +643,7 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
 
 
 def traced_among(x: Any) -> Iterator[Any]:
-    """The recorders of arrays in arguments that a trace follows."""
+    """The arrays in arguments that a trace follows."""
     kind = x.__class__
     if kind is tuple or kind is list:
         for part in x:
@@ -651,13 +651,13 @@ def traced_among(x: Any) -> Iterator[Any]:
     elif kind is dict:
         yield from traced_among(list(x.values()))
     elif kind is not ndarray and hasattr(kind, "_record"):
-        yield x._record
+        yield x
 
 
 def _applied(rule: Any, values: list[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Compute a value while a program is written down somewhere: the rule's own function is one step of it."""
-    record = next(traced_among((values, rest, options)), None)
-    return rule.value(*values, *rest, **options) if record is None else record(rule, values, rest, options)
+    traced = next(traced_among((values, rest, options)), None)
+    return rule.value(*values, *rest, **options) if traced is None else traced._record(rule, values, rest, options)
 
 
 def shows(value: Any, x: Any) -> bool:

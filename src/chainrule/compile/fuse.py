@@ -17,7 +17,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..rules.helpers import sigmoid
 from .kernels import Group, Input, Op, Output, exact_ops, supported
 from .kernels.group import Kind
-from .program import UFUNCS, Program, read
+from .program import UFUNCS, Program, is_reduction, read
 from .trace import Guard, Method, Step, Var, operands
 
 __all__ = ["Fused", "fused"]
@@ -99,10 +99,12 @@ class _Open:
         self.results: list[Var] = []
 
     def snapshot(self) -> tuple[Any, ...]:
-        return self.split, len(self.inputs), len(self.ops), dict(self.values), len(self.results)
+        return self.split, len(self.inputs), len(self.ops), len(self.values), len(self.results)
 
     def restore(self, before: tuple[Any, ...]) -> None:
-        self.split, inputs, ops, self.values, results = before
+        self.split, inputs, ops, values, results = before
+        while len(self.values) > values:  # the newest come out first
+            self.values.popitem()
         del self.inputs[inputs:], self.ops[ops:], self.results[results:]
 
     # -- kinds -----------------------------------------------------------------------------------------------------
@@ -232,7 +234,8 @@ class _Grouping:
 
     def _close(self, group: _Open) -> Iterator[Step | Guard]:
         self.open.remove(group)
-        self.of = {var: other for var, other in self.of.items() if other is not group}
+        for var in group.results:
+            del self.of[var]
         step = group.closed(self.readers)
         if step is None:
             yield from group.members
@@ -355,8 +358,8 @@ class _Grouping:
 
 def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
     """Which reduction a step is, and over which axes."""
-    ufunc = getattr(step.function, "__self__", None)
-    if getattr(step.function, "__name__", "") != "reduce" or ufunc not in REDUCING or len(step.args) != 1:
+    ufunc = step.function.__self__ if is_reduction(step) else None
+    if ufunc not in REDUCING or len(step.args) != 1:
         return None
     x = step.args[0]
     if type(x) is not Var or x.dtype.kind != "f" or x.dtype not in CODES or set(step.options) - {"axis", "keepdims"}:

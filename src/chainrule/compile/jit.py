@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import name_of
 from ..errors import MissingExtraError, StructureError, UntraceableError, UntraceableWarning, is_ours
 from ..graph import contexts, programs
 from ..tensor import Tensor, handle
@@ -135,8 +136,8 @@ class Jitted:
             if value is UNKNOWN:
                 if trace.wrote_outside:
                     raise UntraceableError(
-                        f"jit cannot trace {self._name}: {error}. It had written to memory from outside by then, so "
-                        "that it cannot be run again; call it without jit, or let it return what it writes"
+                        f"jit cannot trace {name_of(self.f)}: {error}. It had written to memory from outside by then, "
+                        "so that it cannot be run again; call it without jit, or let it return what it writes"
                     ) from error
                 value = self.f(*args, **options)  # if the function is at fault, this raises
             self._refused.add(key)
@@ -146,12 +147,8 @@ class Jitted:
             self.variants = [variant, *self.variants]
         return value
 
-    @property
-    def _name(self) -> str:
-        return getattr(self.f, "__name__", "the function")
-
     def _warn(self, what: str) -> None:
-        warnings.warn(f"jit of {self._name}: {what}", UntraceableWarning, stacklevel=4)
+        warnings.warn(f"jit of {name_of(self.f)}: {what}", UntraceableWarning, stacklevel=4)
 
     def _give_up(self, why: str) -> None:
         self.given_up = why
@@ -252,7 +249,7 @@ class Jitted:
             found = variant.run(*args, **options)
             if found is not None and found.__class__ is not Missed:
                 return variant.printed.source
-        raise UntraceableError(f"jit of {self._name} made no program for these arguments. {self.given_up}")
+        raise UntraceableError(f"jit of {name_of(self.f)} made no program for these arguments. {self.given_up}")
 
     def _compile(
         self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any], kept: Kept | None

@@ -130,7 +130,7 @@ def gathered(program: Program) -> Steps:
         new.append(_step(np.concatenate, ([g for _, g in pairs],), {}, step))
         step.function, step.args = np.matmul, (new[1].results, new[2].results)
         before[step] = list(new)
-    return [new for step in program.steps for new in (*before.get(step, ()), step)]
+    return _with(before, program)
 
 
 def _in_order(pairs: list[tuple[Var, Var]]) -> tuple[list[tuple[Var, Var]], Step | None]:
@@ -182,6 +182,11 @@ def hoisted(program: Program) -> Steps:
         for step, place in zip(several, places, strict=True):
             step.function, step.args = operator.getitem, (split.results, place)
             step.results.root = product.results
+    return _with(before, program)
+
+
+def _with(before: dict[Any, Steps], program: Program) -> Steps:
+    """The program's steps, with new ones before some of them."""
     return [new for step in program.steps for new in (*before.get(step, ()), step)]
 
 

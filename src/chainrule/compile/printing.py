@@ -47,12 +47,10 @@ class Printed:
     function : callable
         Called with the arguments of the user's function; returns the result in a tuple, or `Missed` where a guard does
         not hold, or None if the arguments are of another form.
-    guards : list of Guard
-    buffers : list of (shape, dtype)
     """
 
-    def __init__(self, source: str, namespace: dict[str, Any], guards: list[Guard], buffers: list[Any]) -> None:
-        self.source, self.guards, self.buffers = source, guards, buffers
+    def __init__(self, source: str, namespace: dict[str, Any]) -> None:
+        self.source = source
         file = f"<jit {next(_numbers)}>"
         exec(compile(source, file, "exec"), namespace)
         linecache.cache[file] = len(source), None, source.splitlines(True), file  # for tracebacks
@@ -66,7 +64,6 @@ class Names:
         self.namespace: dict[str, Any] = {"np": np, "has_nan": has_nan, "empty": empty}
         self._used = set(RESERVED)
         self._of: dict[int, str] = {}
-        self._alive: list[Any] = []
 
     def given(self, thing: Any, like: str) -> str:
         """The name of an object that is not printed but put into the namespace."""
@@ -75,7 +72,6 @@ class Names:
             known = self.fresh(like)
             self.namespace[known] = thing
             self._of[id(thing)] = known
-            self._alive.append(thing)
         return known
 
     def fresh(self, like: str) -> str:
@@ -272,7 +268,7 @@ class _Printer:
             operands.append(text)
         after = []
         for number, y in enumerate(step.results):
-            given = [x for o, k in kernel.plan.in_place if o == number for x in step.args[k : k + 1]]
+            given = [step.args[k] for o, k in kernel.plan.in_place if o == number]
             self.made.add(y)
             if y in self.escaping and not y.scalar:
                 operands.append(self._new(y))
@@ -376,7 +372,7 @@ class _Printer:
         namespace["MISSED"] = [Missed(guard) for guard in self.guards]
         buffers = self.buffers
         namespace["new_buffers"] = lambda: [np.empty(shape, dtype) for shape, dtype in buffers]
-        return Printed(source, namespace, self.guards, buffers)
+        return Printed(source, namespace)
 
     def _returned(self) -> list[str]:
         seen: set[Var] = set()

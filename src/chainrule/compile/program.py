@@ -25,7 +25,7 @@ UFUNCS: dict[Any, np.ufunc] = {
 }  # fmt: skip
 FILLED: dict[Any, int] = {np.ones_like: 1, np.zeros_like: 0}
 IMPURE = {np.empty_like}
-HARMLESS = {np.where, Method("reshape"), Property("T"), operator.pow, *UFUNCS}
+HARMLESS = {np.where, Method("reshape"), Property("T")}
 FEW = 4096  # elements of a constant that is computed beforehand
 
 
@@ -67,7 +67,7 @@ def simplified(program: Program, further: Sequence[Callable[[Program], list[Step
     return program
 
 
-def _renamed(steps: Sequence[Step | Guard], program: Program, visit: Callable[[Step], Var | None]) -> list[Any]:
+def _renamed(program: Program, visit: Callable[[Step], Var | None]) -> list[Step | Guard]:
     """Drop the steps for whose result `visit` returns another Var, and use that one instead."""
     instead: dict[Var, Var] = {}
 
@@ -75,7 +75,7 @@ def _renamed(steps: Sequence[Step | Guard], program: Program, visit: Callable[[S
         return instead.get(x, x) if type(x) is Var else x
 
     kept: list[Step | Guard] = []
-    for step in steps:
+    for step in program.steps:
         if isinstance(step, Guard):
             step.var = new(step.var)
         else:
@@ -212,7 +212,7 @@ def folded(program: Program) -> list[Step | Guard]:
             return constant(np.array(value) if isinstance(value, np.ndarray) else value)
         return None
 
-    return _renamed(program.steps, program, visit)
+    return _renamed(program, visit)
 
 
 def _repeats(step: Step) -> bool:
@@ -238,7 +238,7 @@ def shared(program: Program) -> list[Step | Guard]:
             return None
         return None if other is y else other
 
-    return _renamed(program.steps, program, visit)
+    return _renamed(program, visit)
 
 
 def key_of(x: Any) -> Any:

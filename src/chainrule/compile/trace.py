@@ -23,7 +23,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..errors import UntraceableError, is_ours
 from ..memory import Lease
-from ..tensor import Tensor, record
+from ..tensor import Tensor, record, traced_among
 
 __all__ = [
     "Draws",
@@ -433,7 +433,7 @@ class Traced(NDArrayOperatorsMixin):
     def _record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if any(isinstance(x, Tensor) for x in operands):
             return record(rule, operands, rest, options)
-        trace = next(x.trace for x in parts_in((operands, rest, options)))
+        trace = next(x.trace for x in traced_among((operands, rest, options)) if isinstance(x, Traced))
         if rule.name == "identity":
             return operands[0]
         return trace.apply(WRITTEN.get(rule.name, rule.value), (*operands, *rest), options)
@@ -512,17 +512,6 @@ class Traced(NDArrayOperatorsMixin):
 
     def __format__(self, spec: str) -> str:
         return format(self.value, spec)
-
-
-def parts_in(x: Any) -> Iterator[Any]:
-    """Every traced array in an argument."""
-    if isinstance(x, Traced):
-        yield x
-    elif isinstance(x, tuple | list):
-        for part in x:
-            yield from parts_in(part)
-    elif isinstance(x, dict):
-        yield from parts_in(list(x.values()))
 
 
 # Python's operators are not NumPy's functions for `**`, and, of complex scalars, for products: they stay what they are.
