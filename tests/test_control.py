@@ -99,6 +99,18 @@ def test_numbers_of_python_take_the_precision_of_what_they_meet():
     assert cr.fori_loop(0, 3, lambda i, c: c + i, 0) == 3
 
 
+@pytest.mark.parametrize("unroll", [1, 4, np.int64(2), True, False])
+def test_unrolling_is_accepted_as_jax_has_it(unroll):
+    f = lambda c, x: (np.sin(c) + x, c)  # noqa: E731
+    for one, other in zip(cr.scan(f, 0.5, X[0], unroll=unroll), cr.scan(f, 0.5, X[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert cr.fori_loop(0, 3, lambda i, x: x * 2, 1.0, unroll=unroll) == 8.0
+    with pytest.raises(ValueError, match="unroll=-1"):
+        cr.scan(f, 0.5, X[0], unroll=-1)
+    with pytest.raises(ValueError, match="unroll='all'"):
+        cr.fori_loop(0, 3, lambda i, x: x * 2, 1.0, unroll="all")
+
+
 def test_scan_through_checkpoints_keeps_less():
     step = cr.checkpoint(lambda c, x: (np.sin(c) * x, np.cos(c)))
     blocks = 0.5 * X[:4].reshape(2, 2, 3)

@@ -706,3 +706,14 @@ def test_buffers_like_what_was_written_to():
         np.sum(z).backward(retain_graph=True)
         np.testing.assert_array_equal(x.grad, [5.0, 4.0])
         x.zero_grad()
+
+
+def test_writes_through_views_with_many_cotangents_at_once():
+    def f(x):
+        y = x * 1
+        view = y.reshape(2, 3)[::-1].T
+        view[1] = x[:2] * 3
+        return y * y
+
+    x = np.arange(1.0, 7)
+    np.testing.assert_array_equal(cr.jacobian(f, mode="rev")(x), cr.jacobian(f, mode="fwd")(x))

@@ -157,7 +157,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
         [(normal(3), normal(4, 3)), (normal(3, seed=1), normal(4, 3, seed=1))],
     ),
     "jacobian, forward": (
-        cr.jacobian(lambda x: np.tanh(x) * x[0], mode="forward"),
+        cr.jacobian(lambda x: np.tanh(x) * x[0], mode="fwd"),
         [(normal(3),), (normal(3, seed=1),)],
     ),
     "hessian": (cr.hessian(lambda x: energy(x) + np.prod(x)), [(normal(3),), (normal(3, seed=1),)]),

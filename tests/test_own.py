@@ -616,4 +616,4 @@ def test_jacobian_takes_the_mode_that_there_is():
     cubed.defvjp(lambda x: (x**3, x), lambda x, ct: (ct * 3 * x**2,))
     np.testing.assert_allclose(cr.jacobian(cubed)(x), np.diag(3 * x**2), rtol=1e-15)
     with pytest.raises(cr.errors.NoDerivativeError, match="forward"):
-        cr.jacobian(cubed, mode="forward")(x)
+        cr.jacobian(cubed, mode="fwd")(x)

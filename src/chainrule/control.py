@@ -96,7 +96,14 @@ def _batched_truth(value: Any, what: str) -> bool:
 
 
 # -- loops -------------------------------------------------------------------------------------------------------------
-def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False) -> tuple[Any, Any]:
+def scan(
+    f: Function,
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+) -> tuple[Any, Any]:
     """Carry a state along the first axis of arrays, and stack what each step gives.
 
     Parameters
@@ -111,6 +118,8 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, reve
         The number of steps.
     reverse : bool, default False
         Begin at the end of `xs`; each `y` is still in the place of its `x`.
+    unroll : int or bool, default 1
+        How many steps JAX would put into one; accepted for its sake, and changes nothing.
 
     Returns
     -------
@@ -139,6 +148,7 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, reve
     (6.0, array([0., 2., 9.]))
     """
     what = f"scan of {name_of(f)}"
+    _check_unroll(unroll, what)
     leaves, rebuild, _ = flatten(xs)
     leaves = [tensor_like(x if hasattr(x, "dtype") else np.asarray(x)) for x in leaves]
     count = _length(leaves, length, what)
@@ -195,7 +205,12 @@ def _length(leaves: Sequence[Any], length: int | None, what: str) -> int:
     return int(next(iter(sizes.values())))
 
 
-def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any) -> Any:
+def _check_unroll(unroll: Any, what: str) -> None:
+    if unroll is not None and (not isinstance(unroll, int | np.integer | np.bool_) or unroll < 0):
+        raise ValueError(f"{what}: unroll={unroll!r}, expected a positive integer, True or False")
+
+
+def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any, *, unroll: int | bool | None = None) -> Any:
     """Run ``value = body_fun(i, value)`` for `i` from `lower` up to, and without, `upper`.
 
     Parameters
@@ -204,6 +219,8 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any) -> Any:
         Inside of `vmap` they may differ from example to example.
     body_fun : callable
     init_val : array or container
+    unroll : int or bool, optional
+        As for `scan`: accepted, and changes nothing.
 
     Returns
     -------
@@ -226,6 +243,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any) -> Any:
     >>> float(x.grad)
     13.5
     """
+    _check_unroll(unroll, f"fori_loop of {name_of(body_fun)}")
     if isinstance(lower, Batched) or isinstance(upper, Batched):
         _, value = while_loop(
             lambda carried: carried[0] < upper,

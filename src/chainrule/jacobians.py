@@ -21,7 +21,7 @@ from .tree import flatten
 
 __all__ = ["elementwise_grad", "ggn_vp", "hessian", "hvp", "jacobian"]
 
-MODES = ("auto", "forward", "reverse")
+MODES = ("auto", "fwd", "rev")
 
 
 # -- arrays of derivatives -------------------------------------------------------------------------------------------
@@ -47,8 +47,8 @@ def jacobian(
         The function returns a pair; its second half is passed through, undifferentiated.
     holomorphic : bool, default False
         For a complex-differentiable function of complex arguments: return f'(z).
-    mode : {"auto", "forward", "reverse"}
-        ``"forward"`` finds columns, a direction for each element of the arguments; ``"reverse"`` rows, a cotangent for
+    mode : {"auto", "fwd", "rev"}
+        ``"fwd"`` finds columns, a direction for each element of the arguments; ``"rev"`` rows, a cotangent for
         each element of the results; ``"auto"`` whichever are fewer, forward if they are as many.
     chunk_size : int, optional
         How many columns or rows are found in one walk.  By default as many as keep the largest array of a walk at 2**18
@@ -112,29 +112,29 @@ def _jacobian(
     singular: str | None,
 ) -> Any:
     function, values = chosen(f, argnums, args, options)
-    run = Recorded(function, values, pulled=mode != "forward", has_aux=has_aux, singular=singular)
+    run = Recorded(function, values, pulled=mode != "fwd", has_aux=has_aux, singular=singular)
     inputs, outputs = run.tensors, [_differentiable(y, name_of(f)) for y in run.outputs]
     real = _check_complex(inputs, outputs, holomorphic, name_of(f))
     columns, rows = (sum(int(np.prod(x.shape)) for x in leaves) for leaves in (inputs, outputs))
     free = mode == "auto"
     if free:
-        mode = "reverse" if columns > rows and not real else "forward"
-    elif mode == "reverse" and real:
+        mode = "rev" if columns > rows and not real else "fwd"
+    elif mode == "rev" and real:
         raise OutputError(
             f"jacobian of {name_of(f)}, whose result is complex while its arguments are real, has no reverse mode: "
-            "use mode='forward'"
+            "use mode='fwd'"
         )
     chunk = chunk_size or run.at_once()
-    if mode == "forward":
+    if mode == "fwd":
         try:
             found = _in_chunks(run.push_each, inputs, outputs, chunk)
         except NoDerivativeError:  # a custom_vjp on the way, say
             if not free or real:
                 raise
-            mode = "reverse"
-    if mode == "reverse":
+            mode = "rev"
+    if mode == "rev":
         found = _in_chunks(run.pull_each, outputs, inputs, chunk)
-    if mode == "forward":
+    if mode == "fwd":
         blocks = [[_turned(found[i][j], x.ndim) for i, x in enumerate(inputs)] for j in range(len(outputs))]
     else:
         blocks = [[np.conj(block) if holomorphic else block for block in row] for row in found]
@@ -254,7 +254,7 @@ def hessian(
            [2., 0.]])
     """
     gradient = grad(f, argnums, has_aux, holomorphic)
-    return jacobian(gradient, argnums, has_aux, holomorphic, mode="forward", chunk_size=chunk_size, singular=singular)
+    return jacobian(gradient, argnums, has_aux, holomorphic, mode="fwd", chunk_size=chunk_size, singular=singular)
 
 
 # -- products with second derivatives --------------------------------------------------------------------------------

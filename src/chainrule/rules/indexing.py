@@ -66,9 +66,11 @@ def shown(x: Any, steps: Steps) -> Any:
 
 
 def _may_overlap(x: Any) -> bool:
-    """Whether two elements of a view may be the same memory, judged by its strides."""
-    extent = x.itemsize
-    for stride, n in sorted((abs(stride), n) for stride, n in zip(x.strides, x.shape, strict=True) if n > 1):
+    """Whether two elements of a view may be the same memory, judged by its strides; a batch shows none."""
+    strides, extent = getattr(x, "strides", None), x.itemsize
+    if strides is None:
+        return True
+    for stride, n in sorted((abs(stride), n) for stride, n in zip(strides, x.shape, strict=True) if n > 1):
         if stride < extent:
             return True
         extent += stride * (n - 1)
