@@ -61,6 +61,8 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
     ("logsumexp overflow", lambda x: logsumexp(x), [1000.0, 1000.0], 1, [0.5, 0.5]),
     ("logsumexp inf", lambda x: logsumexp(x), [INF, 0.0, INF], 1, [0.5, 0, 0.5]),
     ("logsumexp some -inf", lambda x: logsumexp(x), [-INF, 0.0], 1, [0, 1]),
+    ("logsumexp NaN", lambda x: logsumexp(x), [NAN, 0.0], 1, [NAN, NAN]),
+    ("logsumexp NaN and inf", lambda x: logsumexp(x), [NAN, INF], 1, [NAN, NAN]),
     ("logsumexp keep size1", lambda x: logsumexp(x), [5.0], 1, [1]),
     ("softmax overflow", lambda x: softmax(x)[0], [1000.0, 0.0], 1, [0, 0]),
     ("log_softmax -inf", lambda x: log_softmax(x)[0], [0.0, -INF], 1, [0, 0]),
@@ -144,8 +146,8 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
     ("ptp const", lambda x: np.ptp(x), [2.0, 2.0], 1, [0, 0]),
     ("max initial ties", lambda x: np.max(x, initial=2.0), [1.0, 2.0], 1, [0, 0.5]),
     ("max where NaN is left out", lambda x: np.max(x, initial=0.0, where=MASK), [5.0, NAN, 5.0], 1, [0.5, 0, 0.5]),
-    ("sqrt(-0)", lambda x: np.sqrt(x), -0.0, 1, -INF),  # as IEEE has it: 1/-0
-    ("log(-0)", lambda x: np.log(x), -0.0, 1, -INF),
+    ("sqrt(-0)", lambda x: np.sqrt(x), -0.0, 1, INF),  # zero is where it begins, whatever its sign
+    ("log(-0)", lambda x: np.log(x), -0.0, 1, INF),
     ("norm of an infinity", lambda x: np.linalg.norm(x), [3.0, -INF, 4.0], 1, [0, -1, 0]),
     ("norm of two infinities", lambda x: np.linalg.norm(x), [INF, -INF, 4.0], 1, [1, -1, 0]),  # as hypot
     ("norm 3 of an infinity", lambda x: np.linalg.norm(x, 3), [3.0, INF, 4.0], 1, [0, 1, 0]),

@@ -78,11 +78,12 @@ row("power_by_zero", "a b", "0", "0", value=lambda a, b: a**b, domain=(POSITIVE,
 row("exp", "a", "y")
 row("exp2", "a", f"{LN2!r}*y")
 row("expm1", "a", "exp(a)")
-row("log", "a", "1/a", domain=(POSITIVE,))
-row("log2", "a", f"{1 / LN2!r}/a", domain=(POSITIVE,))
-row("log10", "a", f"{1 / log(10.0)!r}/a", domain=(POSITIVE,))
+# `+ 0.0` turns -0.0 into 0.0: where these begin, the slope is +inf whatever the sign of zero
+row("log", "a", "1/(a + 0.0)", domain=(POSITIVE,))
+row("log2", "a", f"{1 / LN2!r}/(a + 0.0)", domain=(POSITIVE,))
+row("log10", "a", f"{1 / log(10.0)!r}/(a + 0.0)", domain=(POSITIVE,))
 row("log1p", "a", "1/(1 + a)", domain=((-0.9, 3.0),))
-row("sqrt", "a", "0.5/y", domain=(POSITIVE,))
+row("sqrt", "a", "0.5/(y + 0.0)", domain=(POSITIVE,))
 row("cbrt", "a", "1/(3*y*y)", domain=(POSITIVE,))
 row("logaddexp", "a b", "weight(a, b)", "weight(b, a)")
 row("logaddexp2", "a b", "weight2(a, b)", "weight2(b, a)")
@@ -140,7 +141,7 @@ row(
     "clip",
     "a b c",
     f"share(a, b)*{INSIDE}*(b < c)",  # between equal bounds there is no room to move
-    f"share(b, a)*{INSIDE}",
+    f"share(b, a)*{INSIDE}*((a != b) + (b != c))",  # where all three are equal, a higher b has no effect, nor a lower
     "share(-c, -maximum(a, b))",
     domain=(REAL, (-4.0, -3.0), (3.0, 4.0)),
 )

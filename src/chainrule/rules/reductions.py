@@ -387,12 +387,12 @@ def _logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
 
 
 def _weights(node: Any) -> Any:
-    """exp(x - y): 0 where the whole group is -inf; infinite elements share."""
+    """exp(x - y): 0 where the whole group is -inf; infinite elements share; NaN where a NaN is in the group."""
     x, y = node.operands[0].value, raised(node.value, node)
-    finite = np.isfinite(y)
-    if finite.all():
+    infinite = np.isinf(y)
+    if not infinite.any():
         return _exp_in_place(_less(x, y))
-    weights = _exp_in_place(_less(x, np.where(finite, y, 0)))
+    weights = _exp_in_place(_less(x, np.where(infinite, 0, y)))
     return np.where(np.isposinf(y), _shares(node), weights) if np.isposinf(y).any() else weights
 
 
