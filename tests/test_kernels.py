@@ -32,6 +32,7 @@ from chainrule.compile.kernels import (
     exact_ops,
     machine,
     plan,
+    program,
     supported,
     workers,
 )
@@ -170,8 +171,11 @@ def test_drawn_groups(drawn: Any) -> None:
     group, m, n, arrays = drawn
     with np.errstate(all="ignore"):
         wanted = expected(group, m, n, arrays)
-    for got, want in zip(run(group, m, n, *arrays), wanted, strict=True):
-        assert same(got, want), (group, got, want)
+    for most in (1, 800):  # operations that are one function of machine code
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(program, "_PART", most)
+            for got, want in zip(run(group, m, n, *arrays), wanted, strict=True):
+                assert same(got, want), (group, most, got, want)
 
 
 # Reductions.
@@ -328,12 +332,14 @@ def RESULTS(inputs: Any, ops: Any) -> set[int]:
     return {k for k, op in enumerate(ops, len(inputs)) if op.kind in ("row", "scalar")}
 
 
-@given(reducing_groups())
+@given(reducing_groups(), st.sampled_from([2, 800]))
 @settings(max_examples=150, deadline=None)
-def test_drawn_groups_with_reductions(drawn: Any) -> None:
+def test_drawn_groups_with_reductions(drawn: Any, most: int) -> None:
     group, m, n, arrays = drawn
     wanted = expected(group, m, n, arrays)
-    got = run(group, m, n, *arrays)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "_PART", most)
+        got = run(group, m, n, *arrays)
     for one, want in zip(got, wanted, strict=True):
         if any(op.name == "tanh" for op in group.ops):
             np.testing.assert_allclose(one, want, rtol=1e-5, atol=1e-3)
@@ -509,6 +515,23 @@ def test_the_same_bits_on_older_processors(dtype: str, monkeypatch: pytest.Monke
         monkeypatch.setattr(compiler, "compiler", "haswell")
     for name, one, two in zip(INEXACT * 2, native, run(everything, 1, x.size, x), strict=True):
         assert same(one, two), name
+
+
+@pytest.mark.parametrize("kind", ["full", "scalar"])
+def test_thousands_of_operations(kind: Any) -> None:
+    """They become many functions, for what compilers do with one takes more than proportionally long."""
+    x = np.linspace(0.1, 1.0, 19) if kind == "full" else np.array([0.3])
+    ops: list[Op] = []
+    values: list[np.ndarray] = [x]
+    for k in range(2000):  # what is computed early is read late, too
+        ops += [Op("multiply", (2 * k, k), "f8"), Op("subtract", (0, 2 * k + 1), "f8")]
+        values.append(values[2 * k] * values[k])
+        values.append(x - values[-1])
+    group = Group((Input("f8", kind),), tuple(ops), (Output(len(ops), kind),))
+    (got,) = run(group, 1, x.size, x)
+    assert np.array_equal(got.ravel(), values[-1])
+    functions = program.module(group, plan(group), "any", avx512=False).split("define ")
+    assert max(map(len, functions)) < sum(map(len, functions)) / 4
 
 
 # The contract.

@@ -36,6 +36,7 @@ __all__ = [
     "plan",
     "row_reductions",
     "scalar_reductions",
+    "weight",
 ]
 
 Kind = Literal["full", "row", "column", "scalar"]
@@ -155,6 +156,11 @@ class Plan:
     in_place: frozenset[tuple[int, int]]
 
 
+def weight(op: Op) -> int:
+    """About how many simple operations one is."""
+    return 1 if op.name in _SIMPLE else 10
+
+
 def row_reductions(group: Group) -> list[int]:
     """The values that are reductions over axis 0."""
     return [n for n, op in enumerate(group.ops, len(group.inputs)) if op.kind == "row"]
@@ -209,7 +215,7 @@ def plan(group: Group) -> Plan:
         wide, tall = bool(among & {"full", "row"}), bool(among & {"full", "column"})
         kinds.append(("full" if tall else "row") if wide else "column" if tall else "scalar")
         levels.append(level)
-        costs.append(sum(costs[arg] for arg in operands) + (1 if op.name in _SIMPLE else 10))
+        costs.append(sum(costs[arg] for arg in operands) + weight(op))
     for number, out in enumerate(group.outputs):
         kind = kinds[out.value] if 0 <= out.value < len(kinds) else None
         if (
@@ -259,9 +265,7 @@ def _passes(
                 stack += [arg for arg in group.ops[value - first].args if isinstance(arg, int)]
         done |= wanted
         computed.append(tuple(sorted(wanted)))
-    work = sum(
-        (1 if group.ops[n - first].name in _SIMPLE else 10) * _WIDTH.get(group.dtype(n), 1) for p in computed for n in p
-    )
+    work = sum(weight(group.ops[n - first]) * _WIDTH.get(group.dtype(n), 1) for p in computed for n in p)
     full = [group.dtype(n) for n in last_read if kinds[n] == "full"]
     full += [group.dtype(out.value) for out in group.outputs if out.kind == "full"]
     pairs = frozenset(

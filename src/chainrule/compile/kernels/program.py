@@ -14,15 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from . import functions
 from .entry import CHUNKS, SLOTS
-from .group import Group, Plan, row_reductions, scalar_reductions
+from .group import Group, Plan, row_reductions, scalar_reductions, weight
 from .vector import BYTES, SCALAR, Vector, Writer, where
 
 __all__ = ["module"]
 
 _SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
+_PART = 800  # simple operations that are one function
 _BLOCK = 16  # vectors whose sum is not compensated
 _IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf}
 _PAIR = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minimum}
@@ -33,8 +35,10 @@ class _Function(Writer):
 
     def __init__(self, group: Group, plan: Plan, avx512: bool) -> None:
         small = min([_SIZES[d] for d in map(group.dtype, range(len(plan.kinds))) if d != "bool"], default=4)
-        super().__init__(BYTES // small, avx512)
+        alone = all(kind == "scalar" for kind in plan.kinds) and not plan.reduced
+        super().__init__(1 if alone else BYTES // small, avx512)
         self.group, self.plan = group, plan
+        self.values: dict[int, Vector] = {}
         self.first = len(group.inputs)
         self.mask: str | None = None  # which lanes there are, in the last vector of a row
 
@@ -73,6 +77,27 @@ class _Function(Writer):
         self.declared.add(f"declare void @llvm.masked.store.{suffix}.p0({kind}, ptr, i32, {self.type('bool')})")
         call = f"call void @llvm.masked.store.{suffix}.p0({kind} {name}, ptr {address}, i32 {size}, "
         self.line(f"{call}{self.type('bool')} {self.mask})")
+
+    def _put(self, memory: str, slot: int, value: Vector) -> None:
+        """Leave a value in memory that parts of a function share."""
+        self.line(f"store {self.type(value.dtype)} {value.name}, ptr {self._shared(memory, slot)}")
+
+    def _get(self, memory: str, slot: int, dtype: str) -> Vector:
+        """Take a value out of it."""
+        return Vector(self, dtype, self.fresh(f"load {self.type(dtype)}, ptr {self._shared(memory, slot)}"))
+
+    def _shared(self, memory: str, slot: int) -> str:
+        return self.value(f"getelementptr <{self.lanes} x i64>, ptr {memory}, i64 {slot}")
+
+    def apply(self, number: int) -> None:
+        """Write an operation whose operands are there."""
+        op = self.group.ops[number - self.first]
+        exponent, args = None, op.args
+        if op.name == "power":
+            args, exponent = op.args[:1], float(op.args[1])
+        dtype = next((self.group.dtype(a) for a in args[op.name == "where" :] if isinstance(a, int)), op.dtype)
+        operands = [self.values[a] if isinstance(a, int) else self.constant(dtype, a) for a in args]
+        self.values[number] = functions.apply(op.name, operands, op.dtype, exponent)
 
     def _load_one(self, address: str, dtype: str) -> Vector:
         element = "i8" if dtype == "bool" else SCALAR[dtype]
@@ -209,13 +234,32 @@ def _rounded(high: Vector, low: Vector, dtype: str) -> Vector:
     return whole.convert("fptrunc", "f4") if dtype == "f4" else whole
 
 
+class _Part(_Function):
+    """A function that computes some of another one's values, from a memory that they share and back into it."""
+
+    def __init__(self, group: Group, plan: Plan, avx512: bool, whole: _Function) -> None:
+        super().__init__(group, plan, avx512)
+        self.declared, self.helpers = whole.declared, whole.helpers
+
+    def text(self, name: str, numbers: list[int], slots: dict[int, int]) -> str:
+        """The whole function."""
+        for number in numbers:
+            for arg in self.group.ops[number - self.first].args:
+                if isinstance(arg, int) and arg not in self.values:
+                    self.values[arg] = self._get("%memory", slots[arg], self.group.dtype(arg))
+            self.apply(number)
+            if number in slots:
+                self._put("%memory", slots[number], self.values[number])
+        head = f"define internal void @{name}(ptr %memory) noinline {{\nstart:"
+        return "\n".join([head, *self.variables, *self.lines, "  ret void", "}"])
+
+
 class _Box(_Function):
     """The function that computes rows r0 to r1 and columns c0 to c1 of a group's box."""
 
     def text(self) -> str:
         """The whole function."""
         group, plan = self.group, self.plan
-        self.values: dict[int, Vector] = {}  # of columns and scalars; inside a strip, of the rest too
         self.starts: dict[int, str] = {}  # of inputs with rows of their own: where the present one begins
         self.sums: dict[int, _Sum] = {}
         self.extremes: dict[int, _Variable] = {}
@@ -265,16 +309,75 @@ class _Box(_Function):
 
     def _compute(self, numbers: Iterable[int]) -> None:
         """Write operations whose operands are there."""
+        wanted = _together(self.group, [n for n in numbers if self.group.ops[n - self.first].kind is None])
+        if sum(map(self._weight, wanted)) <= _PART:
+            for number in wanted:
+                self.apply(number)
+        else:
+            self._compute_in_parts(wanted)
+
+    def _weight(self, number: int) -> int:
+        return weight(self.group.ops[number - self.first])
+
+    def _compute_in_parts(self, numbers: list[int]) -> None:
+        """Write very many operations as several functions, which pass values on in memory.
+
+        What compilers do with one function takes more than proportionally long; and so many values do not fit into
+        registers anyway.
+        """
+        parts: list[list[int]] = [[]]
+        heavy = 0
         for number in numbers:
-            op = self.group.ops[number - self.first]
-            if op.kind is not None:
-                continue
-            exponent, args = None, op.args
-            if op.name == "power":
-                args, exponent = op.args[:1], float(op.args[1])
-            dtype = next((self.group.dtype(a) for a in args[op.name == "where" :] if isinstance(a, int)), op.dtype)
-            operands = [self.values[a] if isinstance(a, int) else self.constant(dtype, a) for a in args]
-            self.values[number] = functions.apply(op.name, operands, op.dtype, exponent)
+            if heavy > _PART:
+                parts.append([])
+                heavy = 0
+            parts[-1].append(number)
+            heavy += self._weight(number)
+        part_of = {number: k for k, part in enumerate(parts) for number in part}
+        last = dict.fromkeys(self._read_elsewhere(set(numbers)), len(parts))  # in which part it is read last
+        for number, k in part_of.items():
+            for arg in self.group.ops[number - self.first].args:
+                if isinstance(arg, int):
+                    last[arg] = max(last.get(arg, 0), k)
+        slots: dict[int, int] = {}
+        free: list[int] = []
+        size = 0
+
+        def slot(number: int) -> None:
+            nonlocal size
+            if free:
+                slots[number] = free.pop()
+            else:
+                slots[number], size = size, size + 1
+
+        memory = "%" + self.name("shared")
+        before = [n for n in last if n not in part_of and n in self.values]
+        for number in before:
+            slot(number)
+            self._put(memory, slots[number], self.values[number])
+        ends: dict[int, list[int]] = {}
+        for number, k in last.items():
+            ends.setdefault(k, []).append(number)
+        for k, part in enumerate(parts):
+            for number in part:
+                if last.get(number, k) > k:
+                    slot(number)
+            name = f"{memory[1:]}.{k}"
+            self.helpers[name] = _Part(self.group, self.plan, self.avx512, self).text(name, part, slots)
+            self.line(f"call void @{name}(ptr {memory})")
+            free += [slots.pop(number) for number in ends.get(k, ()) if number in slots]
+        for number in numbers:
+            if number in slots:
+                self.values[number] = self._get(memory, slots[number], self.group.dtype(number))
+        self.variables.append(f"  {memory} = alloca [{size} x <{self.lanes} x i64>]")
+
+    def _read_elsewhere(self, numbers: set[int]) -> set[int]:
+        """Those of some values that are read by others than themselves."""
+        found = {out.value for out in self.group.outputs} | set(self.plan.kept)
+        for number, op in enumerate(self.group.ops, self.first):
+            if number not in numbers or op.kind is not None:
+                found |= {arg for arg in op.args if isinstance(arg, int)}
+        return found & numbers
 
     def _row(self, r: str) -> None:
         outer = dict(self.values)
@@ -473,6 +576,26 @@ class _Finish(_Function):
             self._store(total.get(), address)
 
         self.strips("0", "%n", strip)
+
+
+def _together(group: Group, numbers: list[int]) -> list[int]:
+    """Bring together what is computed of the same operands, such as sine and cosine: it has much in common."""
+    like: dict[Any, list[int]] = {}
+    for number in numbers:
+        like.setdefault(_operands(group, number), []).append(number)
+    seen: set[Any] = set()
+    ordered = []
+    for number in numbers:
+        operands = _operands(group, number)
+        if operands not in seen:
+            ordered += like[operands]
+        seen.add(operands)
+    return ordered
+
+
+def _operands(group: Group, number: int) -> Any:
+    op = group.ops[number - len(group.inputs)]
+    return op.args if weight(op) > 1 else number
 
 
 def module(group: Group, plan: Plan, triple: str, avx512: bool) -> str:
