@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import pickle
 import threading
 import warnings
@@ -401,8 +403,8 @@ def test_nan_in_a_gradient_is_taken_care_of_as_without_jit() -> None:
 
 
 def test_too_many_ways_run_without_jit() -> None:
-    jitted = cr.jit(lambda x: x * x[0].item())
-    with pytest.warns(UntraceableWarning, match="variants are not enough for the ways it takes by `item`"):
+    jitted = cr.jit(lambda x: x * float(x[0]))
+    with pytest.warns(UntraceableWarning, match="variants are not enough for the ways it takes by `float`"):
         for i in range(12):
             assert_same(jitted(np.array([float(i), 1.0])), np.array([float(i), 1.0]) * i)
     jitted = cr.jit(lambda x, s: x * s)
@@ -468,6 +470,187 @@ def test_training_in_place_with_dropout(exact: bool) -> None:
     source = jitted.source(mine, normal(6, 4), ours)
     assert "rng.random((6, 5))" in source
     assert "np.subtract(w, " in source
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: f"{x[0]:.1f}",
+        lambda x: (str(x[:2]), x * 2),
+        lambda x: [repr(x[0]), f"{x[0]}", f"{x[0]!r:>30}"],
+        lambda x: {str(x[0] > 0): x},
+    ],
+)
+def test_a_text_of_values_is_never_an_old_one(f: Callable[..., Any], exact: bool) -> None:
+    jitted = cr.jit(f, exact=exact)
+    for seed in (0, 1, 2, 0, 1, 2, 0, 1, 2):
+        assert_same(jitted(normal(3, seed=seed)), f(normal(3, seed=seed)))
+    assert not jitted.given_up
+
+
+def test_a_text_that_changes_at_each_call_runs_without_jit(capsys: pytest.CaptureFixture[str]) -> None:
+    def f(x: Any) -> Any:
+        print("now", x[0])
+        return x * 2
+
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning, match=r"by `text` of a value.*print\("):
+        for i in range(12):
+            jitted(np.array([float(i)]))
+    capsys.readouterr()
+    jitted(np.array([50.0]))
+    assert capsys.readouterr().out == "now 50.0\n"
+
+
+def drawn(x: Any, rng: Any) -> Any:
+    small = x.astype("f4")
+    first, whole = rng.random(), rng.poisson(3)
+    return (
+        small * first + small * -rng.normal(),
+        whole + 1,
+        first,
+        abs(-first) < 2,
+        round(first, 3),
+        x * rng.integers(9),
+    )
+
+
+def numbers(x: Any, rng: Any) -> Any:
+    """Python's numbers that come out of arrays are values of the program, and stay Python's numbers."""
+    part = x[0].item()
+    small = np.tanh(x.astype("f4")) * part * np.count_nonzero(x > 0)
+    return x.sum().item(), sum(x[i].item() for i in range(3)), small, part**2 // 3, np.sqrt(abs(part)), {"a": -part}
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("f", [drawn, numbers])
+def test_numbers_are_no_decisions(f: Callable[..., Any], exact: bool) -> None:
+    ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
+    jitted = cr.jit(f, exact=exact)
+    for seed in range(12):
+        assert_same(jitted(normal(3, seed=seed), ours), f(normal(3, seed=seed), theirs), exact)
+    assert len(jitted.variants) == 1
+    assert not jitted.given_up
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x if x[0].item() > 0 else -x,
+        lambda x: np.full(3, x[0].item()) * x,
+        lambda x: np.array([x[0].item(), 1.0, 2.0]) * x,
+        lambda x: math.sin(x[0].item()) * x,
+        lambda x: {normal(3)[0]: 2.0}.get(x[0].item(), 3.0) * x,
+        lambda x: cr.grad(lambda y: np.sum(np.tanh(y) * y[0].item()))(x),
+        lambda x: isinstance(x[0].item(), float) * x + divmod(x[0].item(), 0.3)[1],
+    ],
+)
+def test_numbers_that_are_taken_out(f: Callable[..., Any]) -> None:
+    check(f, *((normal(3, seed=seed),) for seed in range(3)), variants=None)
+
+
+def test_classes_are_those_of_the_values() -> None:
+    def f(x: Any, s: Any) -> Any:
+        assert isinstance(x, np.ndarray)
+        assert isinstance(s, float)
+        assert np.isscalar(s)
+        return copy.deepcopy(x) * s if isinstance(x, np.ndarray) and not isinstance(x, np.generic) else x
+
+    check(f, (normal(3), np.float64(2)), (normal(3, seed=1), np.float64(3)))
+    jitted = cr.jit(lambda x: x * 2 if type(x) is np.ndarray else x * 3)  # which nothing can see
+    jitted(normal(3))
+    with pytest.warns(UntraceableWarning, match="gives another result"):
+        assert_same(jitted(normal(3)), normal(3) * 2)
+
+
+# -- functions with a derivative of their own ------------------------------------------------------------------------
+@cr.custom_vjp
+def clipped(x: Any) -> Any:
+    return x * 1.0
+
+
+clipped.defvjp(lambda x: (x * 1.0, np.sign(x)), lambda signs, ct: (np.clip(ct, -1, 1) * signs,))
+
+
+@cr.custom_jvp
+def softplus(x: Any, scale: Any) -> Any:
+    return {"y": np.log(1 + np.exp(x)) * scale, "n": 3}
+
+
+@softplus.defjvp
+def softplus_jvp(primals: Any, tangents: Any) -> Any:
+    (x, scale), (t, u) = primals, tangents
+    return softplus(x, scale), {"y": t * scale / (1 + np.exp(-x)) + np.log(1 + np.exp(x)) * u, "n": 0.0}
+
+
+@cr.primitive
+def log_gamma_of_jit(x: Any) -> Any:
+    return np.vectorize(math.lgamma)(x)
+
+
+cr.def_partials(log_gamma_of_jit, "cos(a) * a")
+
+
+@cr.primitive
+def inverse_of_jit(x: Any) -> Any:
+    return np.linalg.inv(x)
+
+
+cr.def_rules(inverse_of_jit, pulls=(lambda ct, node: -(node.value.T @ ct @ node.value.T),), needs=("y",))
+cosine_of_jit = cr.register_derivative(math.cos, lambda x: -math.sin(x), name="cosine_of_jit")
+sine_of_jit = cr.register_derivative(math.sin, cosine_of_jit, name="sine_of_jit")
+squares_of_jit = cr.register_derivative(
+    lambda x: np.asarray([float(v) ** 2 for v in x]),
+    vjps=[lambda ct, x: np.array([2 * float(v) for v in x]) * ct],
+    jvp=lambda tangents, x: np.array([2 * float(v) for v in x]) * tangents[0],
+    name="squares_of_jit",
+)
+remembered = cr.checkpoint(lambda x, w: np.tanh(np.sin(x) * w))
+OWN: dict[str, Callable[..., Any]] = {
+    "custom_vjp": cr.grad(lambda x: np.sum(clipped(x) ** 2)),
+    "custom_vjp, its value": lambda x: clipped(x) * 2,
+    "custom_vjp twice": cr.grad(lambda x: np.sum(cr.grad(lambda x: np.sum(clipped(x) ** 3))(x) * x)),
+    "custom_vjp of examples": lambda x: cr.vmap(cr.grad(lambda x: np.sum(clipped(x) ** 2)))(x[:2]),
+    "custom_jvp": cr.grad(lambda x: np.sum(softplus(x, x[0])["y"] ** 2)),
+    "custom_jvp, forward": lambda x: cr.jvp(lambda x: np.sum(softplus(x, 2.0)["y"] ** 2), (x,), (x,)),
+    "primitive": cr.grad(lambda x: np.sum(log_gamma_of_jit(np.abs(x)) ** 2)),
+    "primitive, its value": lambda x: log_gamma_of_jit(np.abs(x)) + 1,
+    "primitive with rules": cr.grad(lambda x: np.sum(inverse_of_jit(x) ** 2)),
+    "compiled": cr.grad(lambda x: sine_of_jit(x[0, 0]) * 2 + np.sum(x)),
+    "compiled, second order": lambda x: cr.grad(cr.grad(lambda s: sine_of_jit(s) * 2))(x[0, 0]),
+    "compiled, its value": lambda x: sine_of_jit(x[0, 0]) * 2,
+    "compiled with vjp": cr.grad(lambda x: np.sum(squares_of_jit(x[0]))),
+    "compiled with jvp": lambda x: cr.jvp(lambda x: np.sum(squares_of_jit(x)), (x[0],), (x[1],)),
+    "checkpoint": cr.value_and_grad(lambda x: np.sum(remembered(remembered(x, x), x[0]))),
+    "checkpoint_chain": cr.grad(lambda x: np.sum(cr.checkpoint_chain([lambda y: np.sin(y) * 2, np.tanh] * 3, 2)(x))),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("exactly", [True, False], ids=["exact", ""])
+def test_functions_with_a_derivative_of_their_own(name: str, exactly: bool) -> None:
+    check(OWN[name], (normal(3, 3),), (normal(3, 3, seed=1),), exactly=exactly)
+
+
+@pytest.mark.parametrize("name", ["solve_ivp", "minimize"])
+def test_solvers_of_scipy_run_without_jit(name: str) -> None:
+    """They are compiled code, which sees plain arrays only; what stays is the right result."""
+    integrate, optimize = (pytest.importorskip(f"chainrule.scipy.{part}") for part in ("integrate", "optimize"))
+
+    def solve(p: Any) -> Any:
+        if name == "solve_ivp":
+            solution = integrate.solve_ivp(lambda t, y, p: -p * y, (0, 1.0), np.ones(2), args=(p,))
+            return np.sum(solution.y[:, -1])
+        found = optimize.minimize(lambda x, p: np.sum((x - p) ** 2 + x**4), np.zeros(2), args=(p,))
+        return np.sum(found.x**2)
+
+    jitted = cr.jit(cr.grad(solve))
+    with pytest.warns(UntraceableWarning, match="turns an array that is being traced into a plain one"):
+        assert_same(jitted(np.array([1.0, 2.0])), cr.grad(solve)(np.array([1.0, 2.0])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(jitted(np.array([1.5, 2.0])), cr.grad(solve)(np.array([1.5, 2.0])))
 
 
 # -- what is read from outside -------------------------------------------------------------------------------------
@@ -667,6 +850,33 @@ def test_writing_values_to_a_file(tmp_path: Any) -> None:
     for seed in range(3):
         assert_same(jitted(normal(3, seed=seed)), normal(3, seed=seed) * 2)
         assert_same(np.load(tmp_path / "x.npy"), normal(3, seed=seed))  # never a stale file
+
+
+@pytest.mark.parametrize("how", ["load", "fromfile", "loadtxt", "read_text", "handle"])
+def test_files_that_are_read(how: str, tmp_path: Any) -> None:
+    file = tmp_path / "scale.txt"
+    file.write_text("1")
+    with file.open(encoding="utf-8") as handle:
+
+        def scale() -> Any:
+            handle.seek(0)
+            return {
+                "load": lambda: np.load(tmp_path / "scale.npy"),
+                "fromfile": lambda: np.fromfile(tmp_path / "scale"),
+                "loadtxt": lambda: np.loadtxt(file),
+                "read_text": lambda: float(file.read_text()),
+                "handle": lambda: float(handle.read()),
+            }[how]()
+
+        jitted = cr.jit(lambda x: x * scale())
+        found = []
+        with pytest.warns(UntraceableWarning, match=r"it reads a file, File .*test_jit\.py"):
+            for number in (1, 1, 2, 3, 3, 4):
+                np.save(tmp_path / "scale.npy", float(number))
+                np.array([float(number)]).tofile(tmp_path / "scale")
+                file.write_text(str(number))
+                found.append(float(jitted(np.ones(1))[0]))
+    assert found == [1, 1, 2, 3, 3, 4]
 
 
 def test_results_with_history_run_without_jit() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from .arguments import Transformed, name_of
 from .batch import bottom, levels_of, lifted_to, wrapped
 from .errors import InPlaceError, RecomputationError, StructureError
-from .graph import NEVER, Node, contexts, leaf, next_index, ordered
+from .graph import NEVER, Node, contexts, leaf, next_index, ordered, programs
 from .own import Call, is_floating
 from .randomness import Draws, States
 from .record import Context, entered
@@ -29,6 +29,7 @@ from .rules.bundle import Bundle, take
 from .rules.registry import EVERYTHING, Rule, rules
 from .tensor import Tensor, as_value, describe, handle, record, tensor_like
 from .tree import flatten
+from .walk.functions import is_written_down
 from .walk.pull import pull
 from .walk.push import Follower, outside, push
 
@@ -64,7 +65,8 @@ def checkpoint(f: Function) -> Function:
     pass what one evaluation of `f` keeps.  Calls may be nested.  Random numbers are drawn again, from the same states:
     generators that are arguments, or that `f` holds, and NumPy's global one; the masks of `nn.dropout` too.
     Derivatives of a gradient (reverse over reverse, forward over reverse) run `f` again as well; what they record of
-    that is kept like any other program's.  In a trace, `f` is recorded like any other function.
+    that is kept like any other program's.  In a trace, and in what `jit` writes down, `f` is recorded like any other
+    function.
 
     Examples
     --------
@@ -81,9 +83,15 @@ def checkpoint(f: Function) -> Function:
 
 
 def _checkpointed(f: Function, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    if any(context.traces for context in contexts.stack):
+    if any(context.traces for context in contexts.stack) or _in_a_program(args, options):
         return f(*args, **options)
     return _Checkpoint(f, args, options).result()
+
+
+def _in_a_program(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether `jit` is writing this call down: a program keeps what it computed, and computes nothing twice."""
+    leaves = flatten((args, options))[0] if programs else ()
+    return any(is_written_down(bottom(x).data) for x in leaves if isinstance(x, Tensor))
 
 
 class _Reads(Context):
@@ -422,7 +430,7 @@ def checkpoint_chain(steps: Sequence[Function] | tuple[Function, int], memory: i
 
 
 def _chained(steps: Sequence[Function], memory: int | str, size: float | None, state: Any) -> Any:
-    if any(context.traces for context in contexts.stack):
+    if any(context.traces for context in contexts.stack) or _in_a_program((state,), {}):
         return functools.reduce(lambda state, step: step(state), steps, state)
     return _Chain(steps, state, memory, size).result()
 

@@ -133,7 +133,7 @@ def recorded(rule: Rule, a: Any, b: Any) -> Any:
     if a.__class__ is complex and rule.value is operator.pow and plain(b).__class__ is float64:
         a = np.complex128(a)  # Python's own power takes a float64 for a float, and gives no NumPy scalar
     known = Tensor, ndarray, np.generic, int, float, complex, list, tuple
-    if all(isinstance(x, known) or hasattr(x, "dtype") for x in (a, b)):
+    if all(isinstance(x, known) or hasattr(x, "dtype") or hasattr(type(x), "_record") for x in (a, b)):
         return record(rule, [np.asarray(x) if isinstance(x, list | tuple) else x for x in (a, b)])
     return NotImplemented
 

@@ -20,7 +20,7 @@ from .rules.bundle import Bundle, take
 from .rules.linear import zero_wins
 from .rules.registry import EVERYTHING, LETTERS, Rule, formulas, partial_trees, rules
 from .rules.registry import functions as numpy_functions
-from .tensor import Tensor, batched_among, describe, record, tensor_like
+from .tensor import Tensor, applied, batched_among, describe, record, tensor_like
 from .transforms import jvp as push_through
 from .transforms import pulling, vjp
 from .tree import flatten
@@ -71,7 +71,7 @@ class Primitive(Rule):
                 )
         if any(isinstance(x, Tensor) for x in operands) and (self.several or len(operands) == count):
             return record(self, operands, rest, options)
-        return self.value(*operands, *rest, **options)
+        return applied(self, operands, rest, options)
 
 
 def _operands(function: Function) -> tuple[tuple[str, ...], bool]:
@@ -533,7 +533,7 @@ class _Replaced:
         leaves, rebuild, _ = flatten(result)
         leaves = [plain_result(leaf, self.name) if isinstance(tensor_like(leaf), Tensor) else leaf for leaf in leaves]
         places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
-        bundle = Bundle([np.asarray(leaves[i])[()] for i in places])
+        bundle = Bundle([plain_result(leaves[i], self.name)[()] for i in places])
 
         others = [None if i in places else leaf for i, leaf in enumerate(leaves)]
 
@@ -615,8 +615,8 @@ class custom_vjp(_Replaced):
         """
         self.fwd, self.bwd = fwd, bwd
         value, pull, push = (below_batches(each) for each in (self._value, self._pull, self._push))
-        self.rule = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull)
-        self.inner = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull, push=push)
+        self.rule = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull, runs_traced=True)
+        self.inner = Rule(self.name, value, "custom", needs=(ALL,), pull_all=pull, push=push, runs_traced=True)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Call the function."""
@@ -749,7 +749,7 @@ class custom_jvp(_Replaced):
         """
         self.jvp = jvp
         value, pull, push = (below_batches(each) for each in (self._value, self._pull, self._push))
-        self.rule = Rule(self.name, value, "custom", needs=(EVERYTHING,), pull_all=pull, push=push)
+        self.rule = Rule(self.name, value, "custom", needs=(EVERYTHING,), pull_all=pull, push=push, runs_traced=True)
         return jvp
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -779,7 +779,7 @@ class custom_jvp(_Replaced):
                         f"{np.shape(result)}"
                     )
                 dtype = result.dtype if hasattr(result, "dtype") else np.asarray(result).dtype
-                change = change if isinstance(change, Tensor) else np.asarray(change)[()]
+                change = change if isinstance(change, Tensor) else plain_result(change, self.name)[()]
                 found.append(change if change.dtype == dtype else change.astype(dtype))
         if not any(isinstance(x, Tensor) for x in (*values, *tangents)):
             found = [plain_result(x, f"the jvp of {self.name}") for x in found]

@@ -624,7 +624,7 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
             nodes.append(None)
             values.append(operand)
     try:
-        value = _applied(rule, values, rest, options) if programs else rule.value(*values, *rest, **options)
+        value = applied(rule, values, rest, options) if programs else rule.value(*values, *rest, **options)
     except (ValueError, TypeError, IndexError) as error:
         raise named(error, rule.name, operands) from None
     if rule.variant is not None:  # for the derivative only: the value is what was asked for
@@ -654,10 +654,12 @@ def traced_among(x: Any) -> Iterator[Any]:
         yield x
 
 
-def _applied(rule: Any, values: list[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def applied(rule: Any, values: list[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Compute a value while a program is written down somewhere: the rule's own function is one step of it."""
     traced = next(traced_among((values, rest, options)), None)
-    return rule.value(*values, *rest, **options) if traced is None else traced._record(rule, values, rest, options)
+    if traced is None or rule.runs_traced:
+        return rule.value(*values, *rest, **options)
+    return traced._record(rule, values, rest, options)
 
 
 def shows(value: Any, x: Any) -> bool:

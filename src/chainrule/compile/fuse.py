@@ -245,7 +245,7 @@ class _Grouping:
     def _home(self, step: Step) -> _Open | None:
         """The group that a step joins; a new one if it may begin one; None if it is no matter for a kernel."""
         y = step.results
-        if type(y) is not Var or y.dtype not in CODES or not y.contiguous or y.root.written or not y.size:
+        if type(y) is not Var or y.python or y.dtype not in CODES or not y.contiguous or y.root.written or not y.size:
             return None
         near = [self.of[var] for var in read(step) if var in self.of]
         for group in dict.fromkeys([*near[::-1], *self.open[::-1]]):
@@ -287,7 +287,7 @@ class _Grouping:
         args = step.args
         dtype: Any = y.dtype
         if name in COMPARING:
-            dtype = np.result_type(*(x if type(x) is not Var else x.dtype for x in args))
+            dtype = np.result_type(*(_weak(x) if type(x) is not Var or x.python else x.dtype for x in args))
         elif name in LOGICAL:
             dtype = np.dtype(bool)
         elif y.dtype.kind != "f" and name not in ("where", "astype"):
@@ -399,6 +399,11 @@ def _rows(head: Shape, shape: Shape, strides: Shape) -> tuple[int, int, int] | N
     ):
         return None
     return prod(head[last + 1 :]), prod(head[first : last + 1]), pitch
+
+
+def _weak(x: Any) -> Any:
+    """A Python number of the kind that an operand is, for asking which precision it takes."""
+    return x.dtype.type(0).item() if type(x) is Var else x
 
 
 def _is_number(source: Any) -> bool:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import io
 import linecache
 import sys
 import sysconfig
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from contextlib import contextmanager, suppress
+from types import CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
 VARIANTS = 8  # more than so many for one function: it is not worth it
 UNKNOWN = object()
+READING = {"open", "input", "fromfile", "read", "readline", "readlines", "readinto"}
 CAPTURES = 2000  # things that a function may read from outside
 
 
@@ -225,10 +227,12 @@ class Jitted:
         leaves, rebuild, _ = flatten((args, options))
         value, _, _, _ = self._traced(again, leaves, rebuild)
         where = first.difference(Snapshot(again))
-        if self.exact:
-            if kept is not None:
-                kept.put_back()
+        if kept is not None:
+            kept.put_back()
+        with reading_watched() as files:
             value = self.f(*args, **options)
+        if files:
+            where = f"it reads a file, {_at(files[0])}, which a program would not read again"
         if where is None and not _agree(result, value, self.exact):
             where = "the program that was made of it gives another result"
         if where is None and kept is not None and not _agree(written, kept.now(), self.exact):
@@ -236,7 +240,8 @@ class Jitted:
         if where is not None:
             with self._lock:
                 self.variants = []
-            self._give_up(f"two runs of it differ: {where}. It runs without jit from now on")
+            said = "" if files else "two runs of it differ: "
+            self._give_up(f"{said}{where}. It runs without jit from now on")
         return value
 
     def source(self, *args: Any, **options: Any) -> str:
@@ -310,10 +315,10 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
 
     Notes
     -----
-    A trace is a run: ordinary Python decides with concrete values.  Each decision (`if`, `int()`, `.item()`) is checked
+    A trace is a run: ordinary Python decides with concrete values.  Each decision (`if`, `int()`, `str()`) is checked
     in later calls; one that comes out otherwise makes another variant.  What the function reads from outside, globals
-    and closures, is checked by identity; arrays among it are read anew in each call.  `print` and other effects happen
-    while tracing only.  Inside other transforms, and on Tensors with history, the function runs as it is.
+    and closures, is checked by identity; arrays among it are read anew in each call.  Effects happen while tracing
+    only.  Inside other transforms, and on Tensors with history, the function runs as it is.
 
     What is written to, arguments and the state of generators, is kept where the function decides something after
     writing, and put back before another variant is tried.
@@ -650,6 +655,33 @@ class Kept:
 
 
 # -- comparing -----------------------------------------------------------------------------------------------------
+@contextmanager
+def reading_watched() -> Iterator[list[Line]]:
+    """The lines that open or read files, or ask the user, while this runs: what comes in there may be different later.
+
+    It comes in by a call of C code, which only a profiler's hook sees.
+    """
+    lines: list[Line] = []
+
+    def hook(frame: FrameType, event: str, what: Any) -> None:
+        if event == "c_call" and what.__name__ in READING:
+            stream = isinstance(getattr(what, "__self__", None), io.IOBase)
+            inside: FrameType | None = frame
+            while inside is not None and _is_installed(inside.f_globals.get("__name__")):
+                if inside.f_globals["__name__"] in ("linecache", "importlib._bootstrap_external"):
+                    return  # of a traceback, of a module
+                inside = inside.f_back
+            if inside is not None and (stream or what in (open, input, np.fromfile)):
+                lines.append((inside.f_code.co_filename, inside.f_lineno))
+
+    before = sys.getprofile()
+    sys.setprofile(hook)
+    try:
+        yield lines
+    finally:
+        sys.setprofile(before)
+
+
 class Snapshot:
     """What a trace did, for comparing it with another run.
 
@@ -707,10 +739,12 @@ def _at(line: Line) -> str:
 
 def _too_many(missed: Guard | None) -> str:
     if missed is not None:
+        instead = "write np.where(condition, a, b), or take that part out"
+        if missed.kind == "text":
+            instead = "return the value, and make a text of it outside"
         return (
             f"{VARIANTS} variants are not enough for the ways it takes by `{missed.kind}` of a value, "
-            f"{_at(missed.line)}. "
-            "It runs without jit from now on; write np.where(condition, a, b), or take that part out"
+            f"{_at(missed.line)}. It runs without jit from now on; {instead}"
         )
     return (
         f"{VARIANTS} variants are not enough for the arguments it is called with. It runs without jit from now on; "
@@ -726,9 +760,12 @@ def _agree(a: Any, b: Any, exact: bool) -> bool:
     for x, y in zip(first, second, strict=True):
         x, y = (t.data if isinstance(t, Tensor) else t for t in (x, y))
         if not isinstance(x, ndarray | np.generic):
-            if x is not y and not same(x, y):
+            if type(x) in (float, complex) and type(y) is type(x):
+                x, y = np.asarray(x), np.asarray(y)
+            elif x is not y and not same(x, y):
                 return False
-            continue
+            else:
+                continue
         if x.shape != y.shape or x.dtype != y.dtype:
             return False
         if exact or x.dtype.kind not in "fc":

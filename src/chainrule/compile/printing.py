@@ -324,6 +324,9 @@ class _Printer:
                 return f"if {'not ' if guard.outcome else ''}{x}: {miss}"
             case "int" | "index":
                 return f"if int({x}) != {guard.outcome}: {miss}"
+            case "text":
+                asked, text = guard.outcome
+                return f"if {asked.format(x)} != {text!r}: {miss}"
             case "shape":
                 return f"if {x}.shape != {guard.outcome}: {miss}"
             case "array":

@@ -360,7 +360,8 @@ def _parts(step: Step, body: Callable[..., Any]) -> tuple[list[Step], Var] | Non
         if type(x) is not Var:
             return x
         if x not in known:
-            known[x] = trace.argument(np.zeros(x.shape, x.dtype) if not x.scalar else x.dtype.type(0))
+            zero = x.dtype.type(0)
+            known[x] = trace.argument(np.zeros(x.shape, x.dtype) if not x.scalar else zero.item() if x.python else zero)
         return known[x]
 
     with np.errstate(all="ignore"):

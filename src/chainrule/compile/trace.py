@@ -66,7 +66,8 @@ class Var:
     Attributes
     ----------
     shape, dtype : of the value
-    scalar : whether it is a NumPy scalar, which nobody can write to
+    scalar : whether it is a NumPy scalar, or a Python number, which nobody can write to
+    python : whether it is a Python number, which takes the precision of what it meets
     contiguous : whether its elements lie in C order, one after the other
     source : what gives it: a `Step`, a captured array, or None for an argument
     root : the value whose memory it shows; itself if it has its own
@@ -74,9 +75,12 @@ class Var:
     outside : of a root: whether its memory exists before the call
     """
 
-    __slots__ = ("_strides", "contiguous", "dtype", "outside", "root", "scalar", "shape", "source", "written")
+    __slots__ = ("_strides", "contiguous", "dtype", "outside", "python", "root", "scalar", "shape", "source", "written")
 
     def __init__(self, value: Any, source: Any, root: Var | None = None) -> None:
+        self.python = isinstance(value, int | float | complex) and not isinstance(value, np.generic)
+        if self.python:
+            value = np.asarray(value)[()]
         self.shape: tuple[int, ...] = value.shape
         self.dtype: np.dtype[Any] = value.dtype
         self.scalar = not isinstance(value, ndarray)
@@ -93,7 +97,7 @@ class Var:
     ) -> Var:
         """A value that a pass makes."""
         var = cls.__new__(cls)
-        var.shape, var.dtype, var.scalar, var.contiguous = shape, dtype, scalar, True
+        var.shape, var.dtype, var.scalar, var.contiguous, var.python = shape, dtype, scalar, True, False
         var._strides = None
         var.source, var.root, var.written, var.outside = source, var if root is None else root, False, False
         return var
@@ -139,8 +143,9 @@ class Guard:
     Attributes
     ----------
     var : the value
-    kind : "bool", "int" (and so on: what was asked of it), "equal" for a whole array, "shape" for one whose length
-        depends on values, "no NaN" for the engine's question whether a gradient must be taken again with care
+    kind : "bool", "int" (and so on: what was asked of it), "array" for a whole one, "text" for how it is printed,
+        "shape" for one whose length depends on values, "no NaN" for the engine's question whether a gradient must be
+        taken again with care
     outcome : what came of it
     line : file and line of the user's program
     """
@@ -284,7 +289,9 @@ class Trace:
         args, options : with traced arrays in them
         writes : those arguments that it writes to
         """
-        if any(isinstance(x, ndarray) for x in writes):
+        if any(type(x) is ndarray for x in writes):
+            if all(isinstance(x, Number) for x in traced_among((args, options))):
+                return function(*inner(args, number_of), **inner(options, number_of))
             raise UntraceableError(
                 "it writes to a plain array; make what is written to inside of the function, from an argument: "
                 "np.zeros_like(x), np.zeros_like(x, shape=shape)"
@@ -335,7 +342,10 @@ class Trace:
             parts = [part for part, _ in pairs]
             make = type(value)
             return (make(*parts) if hasattr(value, "_fields") else make(parts)), tuple(var for _, var in pairs)
-        if isinstance(value, bool | int | float | complex | str):  # np.allclose, np.array_equal: the program goes by it
+        if isinstance(value, int | float | complex) and not isinstance(value, bool):
+            var = Var(value, step)
+            return Number(self, value, var), var
+        if isinstance(value, bool | str):  # np.allclose, np.array_equal: the program goes by it
             var = Var(np.asarray(value), step)
             self.steps.append(Guard(var, "equal", value, step.line))
             return value, var
@@ -365,6 +375,11 @@ def checksum(array: Any) -> int:
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data) if array.dtype.kind in "biufc" else 0
 
 
+def number_of(x: Any) -> Any:
+    """What may be a traced number, as a plain one."""
+    return x.__array__().item() if isinstance(x, Number) else x
+
+
 def value_of(x: Any) -> Any:
     """The concrete value of what may be traced."""
     return x.value if isinstance(x, Traced | Draws) else x
@@ -377,6 +392,10 @@ def _operator(function: Any, reflected: bool = False) -> Any:
         return self.trace.apply(function, (other, self) if reflected else (self, other), {})
 
     return operate
+
+
+def _unary(function: Any) -> Any:
+    return lambda self: self.trace.apply(function, (self,), {})
 
 
 def _in_place(ufunc: np.ufunc, function: Any) -> Any:
@@ -428,6 +447,16 @@ class Traced(NDArrayOperatorsMixin):
             "the function turns an array that is being traced into a plain one (np.asarray, an assignment to an "
             "element of a plain array, a library that does not know NumPy's protocols)"
         )
+
+    @property
+    def __class__(self) -> Any:
+        """Others see the class of the value: their `isinstance(x, np.ndarray)` decides as it does without a trace."""
+        asks = sys._getframe(1).f_globals.get("__name__", "chainrule")
+        return type(self) if asks.startswith("chainrule") else type(self.value)
+
+    @__class__.setter
+    def __class__(self, kind: Any) -> None:
+        raise TypeError(f"a traced array stays what it is, and does not become a {kind.__name__}")
 
     @staticmethod
     def _record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -484,8 +513,7 @@ class Traced(NDArrayOperatorsMixin):
 
     def item(self, *args: Any) -> Any:
         """Take a number out."""
-        picked = self.trace.apply(operator.getitem, (self.ravel() if self.ndim else self, args or ()), {})
-        return self.trace.guard(picked, "item", self.value.item(*args))
+        return self.trace.apply(Method("item"), (self, *args), {})
 
     def tolist(self) -> Any:
         """Take the numbers out."""
@@ -504,14 +532,42 @@ class Traced(NDArrayOperatorsMixin):
     def __contains__(self, x: Any) -> bool:
         return bool((self == x).any())
 
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
+    # A program may put a text anywhere, so it goes on only where the text is the same.
     def __repr__(self) -> str:
-        return repr(self.value)
+        return str(self.trace.guard(self, "text", ("repr({})", repr(self.value)))[1])
 
     def __str__(self) -> str:
-        return str(self.value)
+        return str(self.trace.guard(self, "text", ("str({})", str(self.value)))[1])
 
     def __format__(self, spec: str) -> str:
-        return format(self.value, spec)
+        return str(self.trace.guard(self, "text", (f"format({{}}, {spec!r})", format(self.value, spec)))[1])
+
+
+class Number(Traced):
+    """A Python number of a trace: what a generator draws one at a time, and `x.item()`."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.value, name)
+        if callable(found):
+            return lambda *args: self.trace.apply(Method(name), (self, *args), {})
+        return self.trace.apply(Property(name), (self,), {})
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.asarray(self.trace.guard(self, "item", self.value), dtype)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return self.trace.apply(round, (self, digits), {})
+
+    def __hash__(self) -> int:
+        return hash(self.trace.guard(self, "item", self.value))
 
 
 # Python's operators are not NumPy's functions for `**`, and, of complex scalars, for products: they stay what they are.
@@ -523,6 +579,11 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     _ufunc = {"sub": "subtract", "mul": "multiply", "truediv": "divide", "mod": "remainder"}.get(_name, _name)
     _ufunc = {"floordiv": "floor_divide", "pow": "power"}.get(_ufunc, _ufunc)
     setattr(Traced, f"__i{_name}__", _in_place(getattr(np, _ufunc), _function))
+    setattr(Number, f"__i{_name}__", _operator(_function))
+for _name in ("neg", "pos", "abs", "invert"):
+    setattr(Number, f"__{_name}__", _unary(getattr(operator, _name)))
+for _name in ("lt", "le", "eq", "ne", "gt", "ge"):
+    setattr(Number, f"__{_name}__", _operator(getattr(operator, _name)))
 
 
 class Draws:

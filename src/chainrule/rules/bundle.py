@@ -48,11 +48,11 @@ class Bundle:
         """Walks look for NaN in tangents; nothing else is asked of a bundle."""
         if ufunc is not np.isnan:
             return NotImplemented
-        return np.array([part is not None and anywhere(np.isnan(plain(part))) for part in self.parts])
+        return np.array([part is not None and bool(anywhere(np.isnan(plain(part)))) for part in self.parts])
 
 
 def _take(bundle: Bundle, position: int) -> Any:
-    return np.array(bundle.parts[position])  # its own memory: results may be written to
+    return np.copy(bundle.parts[position])  # its own memory: results may be written to
 
 
 def _position(node: Node) -> int:

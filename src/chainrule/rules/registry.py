@@ -83,6 +83,8 @@ class Rule:
     notation : how mathematics writes it, if that is no call by its name
     factors : of a rule without formulas: per operand, its factor in the chain rule as one would write it by hand, in
         the operands `a b c`, the output `y` and the cotangent `□`; ᵀ transposes (see rules/notation.py)
+    runs_traced : whether a program that is being written down goes into `value`, which is a function of the user's,
+        instead of calling it
     factor_rank : the highest rank of an operand for which `factors` say it right
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
@@ -116,6 +118,7 @@ class Rule:
     notation: Notation | None = None
     factors: tuple[str, ...] = ()
     factor_rank: float = inf
+    runs_traced: bool = False
     keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
     operator: Function | None = field(default=None, init=False)
     pull: Function | None = field(default=None, init=False)
