@@ -20,9 +20,18 @@ import numpy as np
 from .errors import ConcreteValueError, ConversionError, InPlaceError, LeakedValueError, user_line
 from .graph import contexts, leaf, next_index
 from .inplace import add_at, overwrite, setitem
-from .rules.batching import Index, Spread, batch_function, in_turn, of_an_example
-from .rules.registry import Rule, rules
-from .tensor import Indirect, Tensor, as_value, describe, handle, tensor_like
+from .rules.batching import (
+    SHAPED_BY_CONDITION,
+    SHAPED_BY_VALUES,
+    Index,
+    Spread,
+    batch_function,
+    in_turn,
+    of_an_example,
+    shape_depends,
+)
+from .rules.registry import Rule, functions, rules
+from .tensor import Indirect, Tensor, as_value, batched_among, describe, handle, tensor_like
 
 __all__ = ["Batched", "Level", "bottom", "entered", "levels_of", "lifted_to", "lowered", "together", "wrapped"]
 
@@ -201,11 +210,9 @@ class Batched(Indirect):
     def batched(rule: Rule, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Apply a rule to all examples of the newest level among the arguments."""
         level = newest([operands, rest, options])
+        operands = [_stacked(x) if isinstance(x, list | tuple) else x for x in operands]
         flags = [isinstance(x, Batched) and x.level is level for x in operands]
-        payloads = [
-            x.payload if flag else tensor_like(np.asarray(x)) if isinstance(x, list | tuple) else x
-            for x, flag in zip(operands, flags, strict=True)
-        ]
+        payloads = [x.payload if flag else x for x, flag in zip(operands, flags, strict=True)]
         result = batch_function(rule)(
             rule,
             payloads,
@@ -215,8 +222,21 @@ class Batched(Indirect):
         )
         return result if batch_function(rule) is of_an_example else rebatched(result, level)
 
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        name = f"np.{function.__name__}"
+        if function in SHAPED_BY_VALUES or (function in SHAPED_BY_CONDITION and isinstance(args[0], Batched)):
+            raise shape_depends(name)
+        try:
+            return super().__array_function__(function, types, args, options)
+        except ConcreteValueError:
+            if isinstance(functions.get(function), Rule):
+                raise
+            return each(function, args, options, name)  # it is not the program but NumPy's function that decides
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method == "__call__" and not options:
+            if ufunc is np.frexp:
+                return each(ufunc, inputs, options, "np.frexp")
             return super().__array_ufunc__(ufunc, method, *inputs)
         if method == "at":
             return _write_at(ufunc, *inputs)
@@ -236,9 +256,9 @@ class Batched(Indirect):
         return outs[0] if len(outs) == 1 else tuple(outs)
 
     @staticmethod
-    def in_turn(function: Any, args: Sequence[Any], name: str) -> Any:
+    def in_turn(function: Any, args: Sequence[Any], name: str, options: dict[str, Any] | None = None) -> Any:
         """Call a function for one example after the other."""
-        return each(function, args, {}, name)
+        return each(function, args, options or {}, name)
 
     def buffer(self, value: Any) -> Tensor:
         """Memory to write into, of its own for each example."""
@@ -282,6 +302,8 @@ INSTEAD = {
     "as long for every example: x[start + np.arange(n)]",
     "int": "Keep it in an array: floor it with np.floor, index a Tensor with it",
     "float": "Write NumPy's function instead of the math module's, and keep the value in an array",
+    "np.asarray": "A plain array cannot hold it: write into np.zeros_like(x) of a batched x, or a cr.Tensor; make an "
+    "array of several numbers by np.stack",
     "t.item": "Keep the value in an array",
     "t.tolist": "Keep the values in an array",
 }
@@ -335,7 +357,7 @@ def rebatched(result: Any, level: Level) -> Any:
     if type(result) in (tuple, list) or hasattr(result, "_fields"):
         parts = [rebatched(part, level) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
-    return batch_of(level, tensor_of(result))
+    return None if result is None else batch_of(level, tensor_of(result))
 
 
 def levels_of(x: Any) -> list[Level]:
@@ -434,6 +456,11 @@ def become_batched(tensor: Tensor, level: Level) -> None:
         handled.__class__ = Batched
         _set_payload(handled, batch.payload)
         _set_level(handled, level)
+
+
+def _stacked(parts: Any) -> Any:
+    """A list as an array, where batched values may be in it."""
+    return np.stack(parts) if batched_among(parts) is not None else tensor_like(np.asarray(parts))
 
 
 def each(function: Any, args: Sequence[Any], options: dict[str, Any], name: str) -> Any:

@@ -144,7 +144,7 @@ def _examples(x: Any, axis: int | None, level: Level) -> Any:
     x = tensor_of(x)
     if x.dtype.kind not in "biufc":
         raise DataError(f"vmap of {describe(x)}: examples are numbers. Pass it with in_axes=None, or capture it")
-    x = np.moveaxis(cast(Any, x), axis, 0) if axis else x
+    x = np.copy(np.moveaxis(cast(Any, x), axis, 0), order="C") if axis else x  # each example in one piece
     inside = bottom(x)
     inside = np.copy(inside) if inside.written else handle(inside.node, inside.data)  # writes stay inside
     return wrapped(inside, [*levels_of(x), level])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from .linear import as_array, batched, plain, read, stored
+from .linear import as_array, batched, example, plain, read, stored
 from .registry import functions, implements, nondifferentiable, rules
 
 nondifferentiable(
@@ -27,18 +27,18 @@ functions[np.isrealobj] = lambda x: x.dtype.kind != "c"
 @implements(np.reshape)
 def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     if order == "A":
-        order = "F" if np.isfortran(plain(a)) else "C"
+        order = "F" if np.isfortran(example(a)) else "C"
     return rules["reshape"](a, shape=shape, **({} if order == "C" else {"order": order}))
 
 
 @implements(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
     if order == "K" and a.ndim > 1:  # in the order of memory: the axis of the largest stride first
-        strides = plain(a).strides
+        strides = example(a).strides
         a, order = np.transpose(a, sorted(range(a.ndim), key=lambda axis: -abs(strides[axis]))), "C"
     flat = reshape(a, (a.size,), "C" if order == "K" else order)
     # What has gaps, or runs backwards, NumPy's ravel copies, also where reshape finds steps for a view.
-    return flat if batched(a) or plain(a).flags.forc else np.copy(flat)
+    return flat if example(a).flags.forc else np.copy(flat)
 
 
 @implements(np.expand_dims)

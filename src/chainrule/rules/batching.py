@@ -18,13 +18,22 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..errors import ConcreteValueError
+from ..errors import ConcreteValueError, user_line
 from . import declared, decompositions, elementwise, fft, indexing, linalg, signal, special, statistics  # noqa: F401 (their rules)
 from .contractions import LETTERS
-from .linear import grid, plain
+from .linear import everything, grid, plain
 from .registry import Rule, apply, rules
 
-__all__ = ["FAMILIES", "Spread", "batch_function", "in_turn", "one_by_one"]
+__all__ = [
+    "FAMILIES",
+    "SHAPED_BY_CONDITION",
+    "SHAPED_BY_VALUES",
+    "Spread",
+    "batch_function",
+    "in_turn",
+    "one_by_one",
+    "shape_depends",
+]
 
 Operands = Sequence[Any]
 Flags = Sequence[bool]
@@ -42,7 +51,10 @@ def _taken(x: Any, i: int | None) -> Any:
     """Example `i` of an argument, also inside of tuples and lists; None: zeros like an example."""
     if isinstance(x, Spread):
         values = x.values if getattr(x.values, "node", None) is not None else plain(x.values)
-        return np.zeros(values.shape[1:], values.dtype)[()] if i is None else values[i]
+        if i is None:
+            return np.zeros(values.shape[1:], values.dtype)[()]
+        flags = getattr(everything(values[i]), "flags", None)  # some of SciPy's functions want it in one piece
+        return values[i] if flags is None or flags.c_contiguous else np.copy(values[i], order="C")
     if type(x) in (tuple, list):
         return type(x)(_taken(part, i) for part in x)
     return x
@@ -50,14 +62,18 @@ def _taken(x: Any, i: int | None) -> Any:
 
 def _stacked(results: list[Any], name: str) -> Any:
     first = results[0]
+    if all(result is None for result in results):
+        return None
     if isinstance(first, tuple | list):
         parts = [_stacked(list(each), name) for each in zip(*results, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
     if not isinstance(first, int | float | complex) and not hasattr(first, "dtype"):
-        raise ConcreteValueError(f"{name} of a batched value: it returns a {type(first).__name__}, not an array")
+        raise ConcreteValueError(
+            f"{user_line()}{name} of a batched value: it returns a {type(first).__name__}, not an array"
+        )
     if len({np.shape(result) for result in results}) > 1:
         raise ConcreteValueError(
-            f"{name} of a batched value: its result has another shape from example to example, "
+            f"{user_line()}{name} of a batched value: its result has another shape from example to example, "
             f"{', '.join(str(shape) for shape in sorted({np.shape(result) for result in results}))}"
         )
     return np.stack([result if hasattr(result, "dtype") else np.asarray(result) for result in results])
@@ -187,7 +203,7 @@ def along_axis(rule: Rule, x: Any, *rest: Any, **options: Any) -> Any:
     if axis is not None and rank:
         return apply(rule, [x], (), {**options, name: _shifted(axis, rank)})
     flat = apply(rule, [_flat(x)], (), {**options, name: 1})
-    return np.reshape(flat, x.shape) if rule.name in KEEP_SHAPE else flat
+    return np.reshape(flat, x.shape) if rule.name.removeprefix("scipy_") in KEEP_SHAPE else flat
 
 
 def reduction(rule: Rule, operands: Operands, batched: Flags, *rest: Any, **options: Any) -> Any:
@@ -246,10 +262,22 @@ def of_an_example(rule: Rule, operands: Operands, batched: Flags, *rest: Any, **
 
 def data_dependent(rule: Rule, operands: Operands, batched: Flags, *rest: Any, **options: Any) -> Any:
     """The shape of the result depends on the values, so that examples cannot be in one array."""
-    raise ConcreteValueError(
-        f"np.{rule.name} of a batched value: the shape of its result depends on the values of each example. "
+    raise shape_depends(f"np.{rule.name}")
+
+
+def shape_depends(name: str) -> ConcreteValueError:
+    """The error of a function that `data_dependent` speaks of."""
+    return ConcreteValueError(
+        f"{user_line()}{name} of a batched value: the shape of its result depends on the values of each example. "
         "Write a function whose result has a fixed shape: np.where(mask, x, 0) for x[mask], np.sort for np.unique"
     )
+
+
+SHAPED_BY_VALUES = {
+    np.unique_all, np.unique_counts, np.unique_inverse, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
+    np.trim_zeros, np.unique, *([np.unique_values] if hasattr(np, "unique_values") else []),
+}  # fmt: skip
+SHAPED_BY_CONDITION = {np.extract, np.compress}
 
 
 # -- shape -----------------------------------------------------------------------------------------------------------
@@ -494,6 +522,8 @@ class Index:
         """Values for all examples, laid out as the index reads them."""
         if batched:
             v = _with_axes(v, self.rank)
+            if (extra := v.ndim - 1 - self.rank) > 0 and v.shape[1 : 1 + extra] == (1,) * extra:  # NumPy lets that be
+                v = np.reshape(v, (v.shape[0], *v.shape[1 + extra :]))
         elif self.source:
             v = np.reshape(v, (1,) * (1 + self.rank - np.ndim(v)) + np.shape(v))
         return np.moveaxis(v, self.destination, self.source) if self.source else v
@@ -527,8 +557,8 @@ def _every_axis(index: Any, rank: int) -> list[Any]:
         if isinstance(part, Spread):
             if part.values.dtype.kind == "b":
                 raise ConcreteValueError(
-                    "a batched mask as an index: how many elements it selects differs from example to example. "
-                    "Write np.where(mask, x, 0) to read, and x = np.where(mask, v, x) to write"
+                    f"{user_line()}a batched mask as an index: how many elements it selects differs from example to "
+                    "example. Write np.where(mask, x, 0) to read, and x = np.where(mask, v, x) to write"
                 )
             parts.append(part)
         elif part is None or part is Ellipsis or isinstance(part, slice):
@@ -602,8 +632,8 @@ def _put_masked(rule: Rule, a: Any, v: Any, batched: bool, mask: Any) -> Any:
     """Write by a mask that differs between examples: a number for each example, or one for all."""
     if np.ndim(v) > batched:
         raise ConcreteValueError(
-            f"a batched mask as an index to write an array of shape {np.shape(v)[batched:]}: how many of its elements "
-            "are used differs from example to example. Write x = np.where(mask, v, x) with v of the shape of x"
+            f"{user_line()}a batched mask as an index to write an array of shape {np.shape(v)[batched:]}: how many of "
+            "its elements are used differs from example to example. Write x = np.where(mask, v, x) with v of x's shape"
         )
     mask = np.reshape(mask, mask.shape + (1,) * (a.ndim - mask.ndim))
     v = _with_axes(v, a.ndim - 1) if batched else v

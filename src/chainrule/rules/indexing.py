@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .linear import grid, plain
+from .linear import example, grid, plain
 from .registry import Rule, custom, linear, rules
 
 __all__ = ["Steps", "is_basic", "shown"]
@@ -66,11 +66,9 @@ def shown(x: Any, steps: Steps) -> Any:
 
 
 def _may_overlap(x: Any) -> bool:
-    """Whether two elements of a view may be the same memory, judged by its strides; a batch shows none."""
-    strides, extent = getattr(x, "strides", None), x.itemsize
-    if strides is None:
-        return True
-    for stride, n in sorted((abs(stride), n) for stride, n in zip(strides, x.shape, strict=True) if n > 1):
+    """Whether two elements of a view may be the same memory, judged by its strides."""
+    extent = x.itemsize
+    for stride, n in sorted((abs(stride), n) for stride, n in zip(x.strides, x.shape, strict=True) if n > 1):
         if stride < extent:
             return True
         extent += stride * (n - 1)
@@ -122,7 +120,7 @@ def _written(node: Any) -> tuple[Any, Steps]:
 def _put_pull_value(ct: Any, node: Any) -> Any:
     index, steps = _written(node)
     part = shown(ct, steps)
-    if steps and _may_overlap(plain(part)):
+    if steps and _may_overlap(example(part)):
         part, index = np.ravel(ct), shown(grid(ct.shape), steps)[index]
     return _read_back(part, index)
 

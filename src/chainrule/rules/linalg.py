@@ -21,7 +21,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..errors import DegenerateSpectrumWarning
 from ..graph import CLOSED
 from .contractions import adjoint
-from .linear import as_array, conjugated, plain, raised, stored
+from .linear import as_array, conjugated, of_one, plain, raised, stored
 from .reductions import reduction
 from .registry import custom, functions, implements, nondifferentiable
 
@@ -350,7 +350,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 def matrix_power(a: Any, n: Any) -> Any:
     n = operator.index(n)
     if n == 0:
-        return np.zeros_like(a) + np.linalg.matrix_power(plain(a), 0)
+        return np.zeros_like(a) + np.linalg.matrix_power(np.zeros(a.shape[-2:], a.dtype), 0)
     if n < 0:
         a, n = np.linalg.inv(a), -n
     if n == 3:  # in NumPy's order
@@ -429,7 +429,7 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 
 @implements(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
-    value = np.linalg.cond(plain(x), p)
+    value = np.linalg.cond(of_one(x, "np.linalg.cond"), p)
     singular = ~np.isfinite(value)
     if np.any(singular):  # infinite there: a constant, as far as can be seen
         x = np.where(_matrices(singular), np.eye(*x.shape[-2:], dtype=x.dtype), x)

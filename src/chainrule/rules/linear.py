@@ -35,6 +35,13 @@ def batched(x: Any) -> bool:
     return getattr(x, "batched", None) is not None
 
 
+def of_one(x: Any, use: str) -> Any:
+    """The plain value of an operand, for what `use` says; of a batch there is none."""
+    if batched(x):
+        x._concrete(use)
+    return plain(x)
+
+
 def read(index: Any, x: Any, by: Any) -> Any:
     """`x[index]`, also where `x` is a plain array and `by`, part of the index, is different for each example."""
     return by.batched(rules["getitem"], (x,), (index,), {}) if batched(by) else x[index]
@@ -45,6 +52,13 @@ def everything(x: Any) -> Any:
     while (payload := getattr(x, "payload", None)) is not None:
         x = payload
     return plain(x)
+
+
+def example(x: Any) -> Any:
+    """The array inside a Tensor, of a batch one of its examples: for what depends on memory, not on values."""
+    values = everything(x)
+    axes = np.ndim(values) - np.ndim(x)
+    return values[(0,) * axes] if values.size or not axes else np.empty(np.shape(x), values.dtype)
 
 
 def anywhere(condition: Any) -> bool:

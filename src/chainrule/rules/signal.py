@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from .linear import as_array, conjugated, grid, plain, stored, zero_wins
+from .linear import anywhere, as_array, batched, conjugated, grid, plain, stored, zero_wins
 from .reductions import MISSING
 from .registry import Rule, custom, implements, multilinear, rules
 from .selection import fixed, taken
@@ -262,16 +262,17 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     x, xp, fp = (as_array(each) for each in (x, xp, fp))
     x, xp, fp = x.astype(float), xp.astype(float), fp if fp.dtype.kind == "c" else fp.astype(float)
     if period is not None:
-        if plain(period) == 0:
+        if anywhere(period == 0):
             raise ValueError("period must be a non-zero value")
         period = np.abs(period)
         x, xp = np.mod(x, period), np.mod(xp, period)
         order = np.argsort(plain(xp))
         xp = np.concatenate([xp[order[-1:]] - period, xp[order], xp[order[:1]] + period])
         return interp_rule(x, fp[np.concatenate([order[-1:], order, order[:1]])], xp, ends=(None, None))
-    y = interp_rule(x, fp, xp, ends=tuple(None if end is None else plain(end) for end in (left, right)))
+    ends = tuple(None if end is None or batched(end) else plain(end) for end in (left, right))
+    y = interp_rule(x, fp, xp, ends=ends)
     for end, beyond in ((left, plain(x) < plain(xp)[0]), (right, plain(x) > plain(xp)[-1])):
-        if plain(end) is not end:
+        if hasattr(type(end), "_record"):
             y = np.where(beyond, end, y)
     return y
 
@@ -484,7 +485,7 @@ def linspace(
     steps = np.arange(num, dtype=result).reshape((-1,) + (1,) * np.ndim(delta))
     step = delta / div if div > 0 else np.nan
     # Steps too small for a float: divide last.
-    y = steps * step if div > 0 and not np.any(plain(step) == 0) else steps / max(div, 1) * delta
+    y = steps * step if div > 0 and not anywhere(step == 0) else steps / max(div, 1) * delta
     y = y + start
     if endpoint and num > 1:
         y = np.concatenate([y[:-1], np.broadcast_to(stop, y.shape[1:])[np.newaxis]])

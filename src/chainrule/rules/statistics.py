@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..errors import UnsupportedFunctionError
-from .linear import Axes, as_array, masked, plain, raised, stored
+from .linear import Axes, anywhere, as_array, masked, of_one, plain, raised, stored
 from .reductions import (
     MISSING,
     _moment,
@@ -127,7 +127,7 @@ def average(a: Any, axis: Axes = None, weights: Any = None, returned: bool = Fal
         weights = _weights_like(a, as_array(weights), axes)
         dtype = np.result_type(a.dtype, weights.dtype, *([float] if a.dtype.kind in "iub" else []))
         total = np.sum(weights, axes, dtype=dtype, **kept)
-        if np.any(plain(total) == 0):
+        if anywhere(total == 0):
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
         mean = np.sum(np.multiply(a.astype(dtype), weights.astype(dtype)), axes, **kept) / total
     if not returned:
@@ -169,9 +169,9 @@ def cov(
     weights = _frequencies(fweights, aweights, x.shape[1])
     mean, total = np.average(x, axis=1, weights=weights, returned=True)
     degrees = _degrees(x.shape[1], total[0], weights, aweights, ddof)
-    if plain(degrees) <= 0:
+    if anywhere(degrees <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=2)
-        degrees = 0.0
+        degrees = np.where(degrees <= 0, 0.0, degrees)
     x = x - mean[:, np.newaxis]
     other = x.T if weights is None else (x * weights).T
     products = np.dot(x, np.conj(other) if other.dtype.kind == "c" else other)
@@ -183,7 +183,7 @@ def _frequencies(fweights: Any, aweights: Any, n: int) -> Any:
     if fweights is not None:
         fweights = np.asarray(fixed(fweights, "fweights of np.cov"), float)
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
-        if weights is not None and (weights.shape != (n,) or np.any(plain(weights) < 0)):
+        if weights is not None and (weights.shape != (n,) or anywhere(weights < 0)):
             raise ValueError(f"{name} must be {n} numbers, none of them negative")
     if fweights is not None and np.any(fweights != np.around(fweights)):
         raise TypeError("fweights must be integer")
@@ -253,7 +253,7 @@ def _edges(values: Any, x: Any, bins: Any, range: Any, name: str) -> Any:
 
 @implements(np.histogram_bin_edges)
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
-    edges = np.histogram_bin_edges(deciding(a, "np.histogram"), bins, range, plain(weights))
+    edges = np.histogram_bin_edges(deciding(a, "np.histogram"), bins, range, of_one(weights, "np.histogram"))
     return _edges(edges, a, bins, range, "histogram")
 
 

@@ -19,7 +19,7 @@ import scipy
 from ..errors import UnsupportedFunctionError
 from ..rules.linear import as_array
 from ..rules.selection import fixed
-from ..tensor import Tensor, handle, plain_everywhere, tensor_like
+from ..tensor import Tensor, batched_among, handle, plain_everywhere, tensor_like
 
 Function = Callable[..., Any]
 
@@ -115,6 +115,8 @@ class Namespace:
         def wrapper(*args: Any, **options: Any) -> Any:
             if not holds_tensors((args, options)):
                 return function(*args, **options)
+            if (batch := batched_among((args, options))) is not None:
+                return batch.in_turn(wrapper, args, full, options)
             bound = signature.bind(*map(tensor_like, args), **{k: tensor_like(v) for k, v in options.items()})
             for each, value in list(bound.arguments.items()):
                 if each.startswith("overwrite_"):  # a Tensor's array is not written to

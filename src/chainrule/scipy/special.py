@@ -16,10 +16,10 @@ import numpy as np
 from scipy import special
 from scipy.special import *  # noqa: F403
 
-from ..errors import UnsupportedFunctionError
-from ..rules.linear import raised, summed, zero_wins
+from ..errors import ConcreteValueError, UnsupportedFunctionError
+from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
-from ..tensor import Tensor, plain, tensor_like
+from ..tensor import Tensor, batched_among, plain, tensor_like
 from . import special_table  # noqa: F401 (registers the rows)
 
 __all__ = list(special.__all__)
@@ -38,7 +38,12 @@ def _like_scipy(function: Function) -> Function:
     def chosen(*args: Any, **options: Any) -> Any:
         args = tuple(tensor_like(arg) for arg in args)
         if any(isinstance(arg, Tensor) for arg in (*args, *options.values())):
-            return function(*args, **options)
+            try:
+                return function(*args, **options)
+            except ConcreteValueError:  # SciPy decides by a value: there is one for each example
+                if (batch := batched_among((args, options))) is None:
+                    raise
+                return batch.in_turn(chosen, args, f"scipy.special.{name}", options)
         return original(*args, **options)
 
     return chosen
@@ -203,6 +208,8 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
     if b is None:
         value = logsumexp_rule(a, axis=axis, keepdims=keepdims)
         return (value, np.ones(value.shape, value.dtype)[()]) if return_sign else value
+    for x in (a, b):
+        of_one(x, "the sign of scipy.special.logsumexp")
     a, b = np.broadcast_arrays(a, b)
     value = weighted_rule(a, b, axis=axis, keepdims=keepdims)
     sign = special.logsumexp(plain(a), axis=axis, b=plain(b), keepdims=keepdims, return_sign=True)[1]

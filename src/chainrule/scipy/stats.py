@@ -18,7 +18,7 @@ from scipy import special, stats
 
 from ..errors import UnsupportedFunctionError
 from ..rules.registry import Rule, custom, row, rules
-from ..tensor import Tensor, plain, tensor_like
+from ..tensor import Tensor, batched_among, plain, tensor_like
 from .special_table import MILLS
 
 ROWS: list[Rule] = []
@@ -405,6 +405,8 @@ class _Several:
         """The logarithm of the density; parameters as in SciPy."""
         if not any(isinstance(tensor_like(arg), Tensor) for arg in (x, *args, *options.values())):
             return self._scipy.logpdf(x, *args, **options)
+        if (batch := batched_among((x, args, options))) is not None:
+            return batch.in_turn(self.logpdf, (x, *args), f"scipy.stats.{self._name}.logpdf", options)
         return self._logpdf(*map(_same, (x, *args)), **{key: _same(value) for key, value in options.items()})
 
     def pdf(self, x: Any, *args: Any, **options: Any) -> Any:
