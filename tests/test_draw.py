@@ -16,25 +16,36 @@ SVG = "{http://www.w3.org/2000/svg}"
 def picture(y):
     """Boxes as (kind, name, shape, title, x, y, width, height), and the end points of the edges; frames are checked."""
     root = ET.fromstring(cr.draw(y))
-    boxes = []
+    boxes, around = [], []
     for group in root.iter(f"{SVG}g"):
-        rect, texts = group.find(f"{SVG}rect"), [text.text for text in group.findall(f"{SVG}text")]
-        frame = [float(rect.get(key)) for key in ("x", "y", "width", "height")]
+        if "cr-hidden" in group.get("class"):
+            continue
+        if group.get("class") == "cr-frame":
+            around.append(rectangle(group))
+            continue
+        texts = [text.text for text in group.findall(f"{SVG}text") if text.get("class") != "cr-title"]
         shape = texts[1] if len(texts) > 1 else ""
-        boxes.append((group.get("class").removeprefix("cr-"), texts[0], shape, group.find(f"{SVG}title").text, *frame))
-    for frame in root.iter(f"{SVG}rect"):
-        if frame.get("class") == "cr-frame":  # around some boxes, and no other box is half inside
-            x, y, width, height = (float(frame.get(key)) for key in ("x", "y", "width", "height"))
-            inside = [(x <= u and u + w <= x + width and y <= v and v + h <= y + height) for *_, u, v, w, h in boxes]
-            apart = [(u + w <= x or x + width <= u or v + h <= y or y + height <= v) for *_, u, v, w, h in boxes]
-            assert sum(inside) > 1
-            assert all(a != b for a, b in zip(inside, apart, strict=True))
+        boxes.append(
+            (group.get("class").removeprefix("cr-"), texts[0], shape, group.find(f"{SVG}title").text, *rectangle(group))
+        )
+    for x, y, width, height in around:  # some boxes, and no other box is half inside
+        inside = [(x <= u and u + w <= x + width and y <= v and v + h <= y + height) for *_, u, v, w, h in boxes]
+        apart = [(u + w <= x or x + width <= u or v + h <= y or y + height <= v) for *_, u, v, w, h in boxes]
+        assert sum(inside) > 1
+        assert all(a != b for a, b in zip(inside, apart, strict=True))
     edges = []
     for path in root.iter(f"{SVG}path"):
-        if path.get("class").startswith("cr-edge"):
+        if path.get("class").startswith("cr-edge") and "cr-hidden" not in path.get("class"):
             numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", path.get("d"))]
             edges.append((numbers[:2], numbers[-2:]))
     return boxes, edges
+
+
+def rectangle(group):
+    """Of a group in the SVG: x, y, width, height in the picture."""
+    x, y, width, height = (float(group.find(f"{SVG}rect").get(key)) for key in ("x", "y", "width", "height"))
+    moved = [float(n) for n in re.findall(r"-?\d+\.?\d*", group.get("transform", "0 0"))]
+    return x + moved[0], y + moved[1], width, height
 
 
 def ends(boxes, edges):
@@ -138,7 +149,7 @@ def test_what_repeats_is_folded():
     ]
     (fold,) = (box for box in boxes if box[0] == "fold")
     assert fold[2] == "sin, add"
-    assert "folded: 5,996 operations" in fold[3]
+    assert "together: 5,996 operations" in fold[3]
 
 
 def test_what_does_not_repeat_is_cut_in_the_middle():
@@ -174,7 +185,8 @@ class Block(nn.Module):
 
 def frames(y):
     root = ET.fromstring(cr.draw(y))
-    return [text.text for text in root.iter(f"{SVG}text") if text.get("class") == "cr-title"]
+    groups = [group for group in root.iter(f"{SVG}g") if group.get("class") == "cr-frame"]
+    return [text.text for group in groups for text in group if text.get("class") == "cr-title"]
 
 
 def test_modules_are_frames():
@@ -271,3 +283,28 @@ def test_what_cannot_be_drawn():
     y.backward()
     with pytest.raises(cr.errors.FreedGraphError, match="retain_graph=True"):
         cr.draw(y)
+
+
+def test_what_is_folded_can_be_opened():
+    """Everything that a reader can open is in the document, under one box per group that is closed."""
+    net = nn.Sequential(*(Block(i) for i in range(12)), nn.Linear(4, 2, rng=0))
+    svg = cr.draw(np.mean(net(np.ones((3, 4))) ** 2))
+    root = ET.fromstring(svg)
+    closed = [group for group in root.iter(f"{SVG}g") if group.get("class") == "cr-fold"]
+    assert [group[3].text for group in closed] == ["… ×10"]
+    hidden = [group for group in root.iter(f"{SVG}g") if "cr-hidden" in group.get("class")]
+    titles = [text.text for group in hidden for text in group if text.get("class") == "cr-title"]
+    assert "layers.5: Block" in titles
+    leaves = {group[2].text for group in hidden if "cr-leaf" in group.get("class")}
+    assert leaves == {
+        f"layers.{i}.{m}.{p}" for i in range(1, 11) for m in ("first", "second") for p in ("weight", "bias")
+    }
+    assert "foldable(" in svg
+    assert "foldable(" not in cr.draw(np.sin(Tensor(1.0)))  # nothing to fold
+
+
+def test_a_notebook_shows_the_picture():
+    drawing = cr.draw(np.sin(Tensor(1.0, name="<x>")))
+    frame = ET.fromstring(drawing._repr_html_())
+    assert frame.tag == "iframe"
+    assert frame.get("srcdoc").split() == drawing.split()  # where XML has a space, HTML has the new line

@@ -443,3 +443,103 @@ def test_a_narrow_window(visit):
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     picture(page, "narrow")
+
+
+# -- frames that fold ------------------------------------------------------------------------------------------------
+PLACES = """() => {
+    const shown = [...document.querySelectorAll('.cr-graph g')].filter(g => !g.classList.contains('cr-hidden'));
+    const lines = [...document.querySelectorAll('.cr-edge:not(.cr-hidden)')].map(e => e.getAttribute('d'));
+    const place = g => { const r = g.querySelector('rect').getBBox(), m = g.transform.baseVal.consolidate()?.matrix;
+        return [r.x + (m ? m.e : 0), r.y + (m ? m.f : 0), r.width, r.height]; };
+    return [shown.map(place), lines.map(line => line.match(/-?[0-9.]+/g).map(Number))]; }"""
+
+
+def deep(blocks):
+    class Block(nn.Module):
+        def __init__(self, rng):
+            self.first, self.second = nn.Linear(4, 4, rng=rng), nn.Linear(4, 4, rng=rng)
+
+        def forward(self, x):
+            return x + self.second(np.tanh(self.first(x)))
+
+    net = nn.Sequential(*(Block(i) for i in range(blocks)), nn.Linear(4, 2, rng=0))
+    return nn.cross_entropy(net(np.random.default_rng(0).normal(size=(5, 4))), np.arange(5) % 2)
+
+
+def test_folding_in_the_picture(browser, tmp_path):
+    """By mouse and by key; unfolded again, everything is where draw() had put it."""
+    cr.draw(deep(12), tmp_path / "deep.svg")
+    page = browser.new_page(viewport={"width": 1100, "height": 1200})
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((tmp_path / "deep.svg").as_uri())
+    boxes, lines = page.evaluate(PLACES)
+    block = page.locator("[data-frame][aria-label^='layers.0: Block']")
+    assert block.get_attribute("aria-expanded") == "true"
+    block.locator(".cr-title").click()
+    assert block.get_attribute("aria-expanded") == "false"
+    assert block.get_attribute("aria-label") == "layers.0: Block, Block · 8 operations, 40 parameters"
+    assert page.locator("text.cr-name:visible", has_text="layers.0").all_text_contents() == ["▸ layers.0"]
+    fewer = page.evaluate(PLACES)
+    assert len(fewer[0]) < len(boxes) - 10
+    picture(page, "folded")
+    page.keyboard.press("Tab")
+    block.focus()
+    page.keyboard.press("Enter")
+    assert block.get_attribute("aria-expanded") == "true"
+    again = page.evaluate(PLACES)
+    np.testing.assert_allclose(again[0], boxes, atol=0.11)
+    for before, after in zip(lines, again[1], strict=True):
+        np.testing.assert_allclose(after, before, atol=0.11)
+    repeat = page.locator("[data-frame][aria-label^='… ×10']")
+    repeat.click()
+    assert page.locator("[data-frame][aria-label^='layers.5: Block']").is_visible()
+    inside = page.evaluate(PLACES)[0]
+    assert len(inside) == len(boxes) + 10  # ten blocks, each closed, and the frame around them
+    for name in ("layers.5: Block", "layers.5.first: Linear"):
+        page.locator(f"[data-frame][aria-label^='{name}']").click()
+    assert page.locator("text.cr-name:visible", has_text="layers.5.first.weight").is_visible()
+    picture(page, "unfolded")
+    page.close()
+    assert said == []
+
+
+def test_folding_while_stepping(visit):
+    """A step inside a closed frame is shown at the frame, and its numbers stay."""
+    y = deep(2)
+    page = visit(y)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    numbers = detail(page).partition("Step")[0]
+    frame = page.locator("[data-frame][aria-label^='layers.0: Block']")
+    frame.locator(".cr-title").click()
+    assert "now" in frame.get_attribute("class")
+    assert detail(page).partition("Step")[0] == numbers
+    assert "Folded: layers.0: Block" in page.inner_text("[aria-live=polite]")
+    frame.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#graph .now").get_attribute("data-i") is not None
+    assert "Unfolded: layers.0: Block" in page.inner_text("[aria-live=polite]")
+    last = int(page.get_attribute("#slider", "max"))
+    unfolded = []
+    for step in range(last + 1):
+        page.fill("#slider", str(step))
+        unfolded.append(page.inner_text("#step"))
+    page.click("#fold")
+    assert page.inner_text("#fold") == "unfold all"
+    assert page.locator("[data-frame]:not(.cr-hidden)").count() == 1
+    picture(page, "folded-page")
+    for step in range(last + 1):
+        page.fill("#slider", str(step))
+        assert page.inner_text("#step") == unfolded[step]
+    reached = []
+    page.fill("#slider", "0")
+    page.focus("#graph .now")
+    for _ in range(8):
+        reached.append(page.evaluate("document.activeElement.getAttribute('aria-label')"))
+        page.keyboard.press("ArrowDown")
+    assert reached[0].startswith("Sequential")
+    assert len(set(reached)) == 5  # the network, and four operations behind it
+    page.click("#fold")
+    assert page.inner_text("#fold") == "fold all"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,27 @@ from .layout import Box
 from .naming import Names, variables_of
 from .picture import COLOURS, EDGE, FAINT, HEIGHT, INK, PAPER, Picture, Shown, shape_of, value_line
 
-__all__ = ["draw", "graph_of"]
+__all__ = ["Drawing", "draw", "graph_of"]
 
 MOST = 48  # boxes for operations
+INSIDE = 500  # the same with all that a reader can open
 COMPUTED = 20_000  # nodes of the largest graph whose values are computed again if they were not kept
 DPI = 144
+TALLEST = 700  # points in a notebook; what is below is scrolled to
 
 
-def draw(y: Tensor, path: str | Path | None = None) -> str:
+class Drawing(str):
+    """The SVG document; a notebook shows the picture."""
+
+    __slots__ = ("height",)
+    height: int
+
+    def _repr_html_(self) -> str:
+        style = f"width:100%;height:{min(self.height + 24, TALLEST)}px;border:0"
+        return f'<iframe title="computation graph" style="{style}" srcdoc="{escape(self)}"></iframe>'
+
+
+def draw(y: Tensor, path: str | Path | None = None) -> Drawing:
     """Draw the graph of a result: what it was computed from, and how.
 
     Parameters
@@ -33,8 +47,9 @@ def draw(y: Tensor, path: str | Path | None = None) -> str:
 
     Returns
     -------
-    str
-        An SVG document, readable on light and dark pages; pointing at a box shows its details.
+    Drawing
+        A string, the SVG document, readable on light and dark pages: pointing at a box shows its details, and in a
+        browser a click or the Enter key folds and unfolds modules.  A notebook shows the picture.
 
     Raises
     ------
@@ -52,7 +67,8 @@ def draw(y: Tensor, path: str | Path | None = None) -> str:
     A box has the name, shape, dtype and value of what was computed, and a leaf, after a backward pass, its gradient.
     Calls of modules are frames.  Of a graph with more than 48 operations, what repeats is shown once, modules are
     folded into one box each, and if that does not suffice, the middle is left out; every such box says what it stands
-    for.  Names are found as by `explain`.  Cost: linear in the number of nodes.
+    for, and opens if all that can be opened has at most 500 operations.  Names are found as by `explain`.  Cost: linear
+    in the number of nodes.
 
     Examples
     --------
@@ -81,8 +97,9 @@ def draw(y: Tensor, path: str | Path | None = None) -> str:
             lines.append(f"grad {value_line(node.grad)}")
         return lines
 
-    picture = Picture(y.node, nodes, frontier, write, MOST, numbers=True)
-    svg = picture.svg(f"Computation graph of {names.head.text}")
+    picture = Picture(y.node, nodes, frontier, write, True, MOST, INSIDE)
+    svg = Drawing(picture.svg(f"Computation graph of {names.head.text}"))
+    svg.height = round(picture.page.height)
     if path is not None and Path(path).suffix.lower() == ".png":
         _png(picture, Path(path))
     elif path is not None:
@@ -133,9 +150,11 @@ def _png(picture: Picture, path: Path) -> None:
         )
         axes.add_patch(frame)
 
-    for frame in picture.frames:
-        rounded(frame, 9, fill=False, edgecolor=COLOURS["fold"][1], linestyle=":", linewidth=1)
-        axes.text(frame.x - frame.width / 2 + 9, frame.y + 11, frame.lines[0], fontsize=8, color=FAINT[0], va="center")
+    shown = [box for box in (*picture.frames, *picture.boxes) if box.shown is box]
+    for frame in shown:
+        if frame.kind == "frame" and not frame.closed:
+            rounded(frame, 9, fill=False, edgecolor=COLOURS["fold"][1], linestyle=":", linewidth=1)
+            axes.text(frame.x - frame.width / 2 + 9, frame.y + 11, frame.title, fontsize=8, color=FAINT[0], va="center")
     for edge, points in picture.paths():
         arrow = patches.FancyArrowPatch(
             path=Curve(points, [Curve.MOVETO, *[Curve.CURVE4] * (len(points) - 1)]),
@@ -145,10 +164,13 @@ def _png(picture: Picture, path: Path) -> None:
             alpha=0.35 if edge.far else 1,
         )
         axes.add_patch(arrow)
-    for box in picture.boxes:
-        fill, line = COLOURS[box.kind][:2]
-        dashes = "--" if box.kind == "fold" else "-"
-        radius = min(20, box.height / 2) if box.kind in ("leaf", "constant") else 7
+    for box in shown:
+        if box.kind == "frame" and not box.closed:
+            continue
+        kind = "fold" if box.closed else box.kind
+        fill, line = COLOURS[kind][:2]
+        dashes = "--" if kind == "fold" else "-"
+        radius = min(20, box.height / 2) if kind in ("leaf", "constant") else 7
         rounded(box, radius, facecolor=fill, edgecolor=line, linestyle=dashes, linewidth=1)
         top = box.y + (box.height - HEIGHT * (len(box.lines) - 1)) / 2
         for i, text in enumerate(box.lines):

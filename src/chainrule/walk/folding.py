@@ -28,12 +28,13 @@ class Group:
     times : of a repeat: how often
     parts : operations and groups, in order
     is_open : whether its parts are shown
+    opens : whether they are in the picture, so that a reader can open it
     """
 
     def __init__(self, kind: str, title: str = "", parts: Sequence[Node | Group] = (), times: int = 1) -> None:
         self.kind, self.title, self.times = kind, title, times
         self.parts: list[Node | Group] = list(parts)
-        self.is_open = False
+        self.is_open = self.opens = False
 
 
 def operations(part: Node | Group) -> Iterator[Node]:
@@ -47,26 +48,36 @@ def operations(part: Node | Group) -> Iterator[Node]:
             yield part
 
 
-def folded(nodes: Sequence[Node], most: int) -> Group:
+def folded(nodes: Sequence[Node], most: int, all_in: int) -> Group:
     """Group these nodes, and open groups while they give at most `most` boxes for operations.
 
     If everything fits, everything is open.  Else what repeats stays folded, and modules are opened from the outside.
+    Of the others, those that give at most `all_in` boxes can be opened by a reader.
     """
     made = [node for node in nodes if node.rule is not None]
     root = _modules(made)
     if len(made) > most:
         _fold(root, most)
-    root.is_open = True
+    root.is_open = root.opens = True
+    for group in _fitting(root, most, {"module"}):
+        group.is_open = group.opens = True
+    for group in _fitting(root, all_in, {"module", "repeat", "more"}):
+        group.opens = True
+    return root
+
+
+def _fitting(root: Group, most: int, kinds: set[str]) -> Iterator[Group]:
+    """Groups that can be open together: a level at a time, the small ones first."""
     shown = len(root.parts)
     level = [root]
-    while level:  # a level at a time, the small ones first
-        inner = [part for group in level for part in group.parts if isinstance(part, Group) and part.kind == "module"]
+    while level:
+        inner = [part for group in level for part in group.parts if isinstance(part, Group) and part.kind in kinds]
+        level = []
         for group in sorted(inner, key=lambda group: len(group.parts)):
             if shown - 1 + len(group.parts) <= most:
-                group.is_open = True
                 shown += len(group.parts) - 1
-        level = [group for group in inner if group.is_open]
-    return root
+                level.append(group)
+                yield group
 
 
 def _modules(nodes: Sequence[Node]) -> Group:

@@ -2,7 +2,8 @@
 
 A box's layer is its longest way to the end; edges that pass layers get a place in each of them; the order in a layer
 keeps crossings few, and the positions keep the longest chain straight, with leaves beside it.  A frame is laid out by
-itself first, with *ports* where edges come in and go out, and is then one large box among others.
+itself first, with *ports* where edges come in and go out, and is then one large box among others.  Whether a frame is
+open or closed changes places only, not layers and orders: picture.js finds the places again when a reader folds one.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ class Box:
     Attributes
     ----------
     order : creation number; what a box is made of has a smaller one
-    inner : of a frame: what it holds
+    inner, layers : of a frame: what it holds, and that in layers
+    closed : of a frame: it is drawn as a box
     port : of a point on the border of its frame: "in" or "out"
     x, y : the middle of the upper side: in its frame, and in the picture when `arrange` is done
-    up, down : neighbours, and how far right of each this box would like to be
+    up, down : neighbours: the box, and the points on it and on this one that should be one above the other
     above, below : room left in its layer, which edges cross straight down
     depth : length of the longest chain above it; long chains are kept straight
     """
@@ -38,11 +40,13 @@ class Box:
     def __init__(self, order: float, frame: Box | None = None, width: float = 14.0, height: float = 0.0) -> None:
         self.order, self.width, self.height, self.frame = order, width, height, frame
         self.inner: list[Box] = []
+        self.layers: list[list[Box]] = []
+        self.closed = False
         self.port = ""
         self.x = self.y = self.above = self.below = 0.0
         self.depth = 0
-        self.up: list[tuple[Box, float]] = []
-        self.down: list[tuple[Box, float]] = []
+        self.up: list[tuple[Box, Box, Box]] = []
+        self.down: list[tuple[Box, Box, Box]] = []
         if frame is not None:
             frame.inner.append(self)
 
@@ -54,6 +58,11 @@ class Box:
             found.append(frame)
             frame = frame.frame
         return found[::-1]
+
+    @property
+    def shown(self) -> Box:
+        """What stands for it in the picture: the outermost closed frame around it, or itself."""
+        return next((frame for frame in self.frames if frame.closed), self)
 
 
 class Edge:
@@ -127,8 +136,15 @@ def _lay_out(frame: Box, segments: dict[Any, list[_Segment]], side: float, top: 
     for box in frame.inner:
         if box.inner:
             _lay_out(box, segments, PADDING, TITLE)
-    layers = _layers(frame, segments.get(frame, []))
-    _order(layers)
+    frame.layers = _layers(frame, segments.get(frame, []))
+    _order(frame.layers)
+    if not frame.closed:
+        _place(frame, side, top)
+
+
+def _place(frame: Box, side: float, top: float) -> None:
+    """Say where everything stands in a frame, and how large that is; picture.js does the same."""
+    layers = frame.layers
     for _ in range(6):
         for layer in reversed(layers):
             _settle(layer, down_only=True)
@@ -142,7 +158,9 @@ def _lay_out(frame: Box, segments: dict[Any, list[_Segment]], side: float, top: 
     y = top
     for number, layer in enumerate(layers):
         if number:  # edges that go far to the side need room to be told apart
-            y += BETWEEN + min(80.0, 0.05 * max((abs(box.x - n.x - d) for box in layer for n, d in box.up), default=0))
+            y += BETWEEN + min(
+                80.0, 0.05 * max((abs(box.x - _wish(box, *each)) for box in layer for each in box.up), default=0)
+            )
         height = max(box.height for box in layer)
         for box in layer:
             passes = box.order != box.order
@@ -175,33 +193,38 @@ def _layers(frame: Box, segments: list[_Segment]) -> list[list[Box]]:
             upper = segment.upper
             box.depth = max(box.depth, upper.depth + 1)
             segment.far = number[box] - number[upper] > FAR
-            start = 0.0 if last > FAR else _offset(segment.start, upper)  # a long column of frames would drift aside
+            start = upper if last > FAR else segment.start  # a long column of frames would drift aside
             for layer in range(number[upper] + 1, number[box]) if not segment.far else ():
                 between = Box(nan, frame)
                 between.depth = segment.upper.depth
                 layers[layer].append(between)
                 segment.via.append(between)
-                _join(upper, between, start)
-                upper, start = between, 0.0
+                _join(upper, start, between, between)
+                upper = start = between
             if not segment.far:
-                _join(upper, box, 0.0 if last > FAR else start - _offset(segment.stop, box))
+                _join(upper, start, box, box if last > FAR else segment.stop)
     return layers
 
 
+def _join(upper: Box, start: Box, lower: Box, stop: Box) -> None:
+    lower.up.append((upper, start, stop))
+    upper.down.append((lower, stop, start))
+
+
+def _wish(box: Box, other: Box, at: Box, own: Box) -> float:
+    """Where a box should be so that a point on it is straight above or below a point on a neighbour."""
+    return other.x + _offset(at, other) - _offset(own, box)
+
+
 def _offset(point: Box, box: Box) -> float:
-    """How far right of the middle of a box the point lies where an edge meets it."""
-    return 0.0 if point is box else point.x - box.width / 2
-
-
-def _join(upper: Box, lower: Box, shift: float) -> None:
-    lower.up.append((upper, shift))
-    upper.down.append((lower, -shift))
+    """How far right of the middle of a box a point on its border lies."""
+    return 0.0 if point is box or box.closed else point.x - box.width / 2
 
 
 def _order(layers: list[list[Box]]) -> None:
     """Order each layer: as the operands are written, then by the mean of the neighbours, while that helps."""
     for lower, upper in zip(layers[:0:-1], layers[-2::-1], strict=True):
-        written = dict.fromkeys([*(operand for box in lower for operand, _ in box.up), *upper])
+        written = dict.fromkeys([*(operand for box in lower for operand, *_ in box.up), *upper])
         place = {box: i for i, box in enumerate(written)}
         upper.sort(key=place.__getitem__)
     best, fewest = [list(layer) for layer in layers], _crossings(layers)
@@ -213,7 +236,7 @@ def _order(layers: list[list[Box]]) -> None:
             at = {box: i for i, box in enumerate(fixed)}
             wish = {}
             for i, box in enumerate(moving):
-                near = [at[other] for other, _ in (box.up if down else box.down)]
+                near = [at[other] for other, *_ in (box.up if down else box.down)]
                 wish[box] = sum(near) / len(near) if near else i
             moving.sort(key=wish.__getitem__)
         if (crossings := _crossings(layers)) < fewest:
@@ -227,7 +250,7 @@ def _crossings(layers: list[list[Box]]) -> int:
         at = {box: i for i, box in enumerate(upper)}
         before: list[int] = []
         for box in lower:
-            for end in sorted(at[other] for other, _ in box.up):
+            for end in sorted(at[other] for other, *_ in box.up):
                 total += len(before) - bisect_right(before, end)
                 insort(before, end)
     return total
@@ -241,7 +264,7 @@ def _settle(layer: list[Box], down_only: bool) -> None:
         if i:
             offset += (layer[i - 1].width + box.width) / 2 + GAP
         near = box.down if down_only else box.up + box.down
-        pull = [(other.x + shift, (1 + min(other.depth, box.depth)) ** 2) for other, shift in near]
+        pull = [(_wish(box, *each), (1 + min(each[0].depth, box.depth)) ** 2) for each in near]
         weight = sum(w for _, w in pull)
         wish = sum(x * w for x, w in pull) / weight if pull else box.x
         pools.append([wish - offset, (1 + box.depth) ** 2, [(box, offset)]])
@@ -257,15 +280,14 @@ def _settle(layer: list[Box], down_only: bool) -> None:
 
 
 # -- edges ---------------------------------------------------------------------------------------------------------
-def curve(edge: Edge, end: float) -> list[tuple[float, float]]:
+def curve(source: Box, via: Sequence[Box], target: Box, end: float) -> list[tuple[float, float]]:
     """The points of the Bézier curves of an edge that arrives `end` right of the middle of its target.
 
     The first point, and then three for each piece: smooth, and vertical at both ends.
     """
-    source, target = edge.source, edge.target
     bottom = source.y + source.height
     points = [(source.x, bottom), (source.x, bottom + source.below)]
-    for box in edge.via:
+    for box in via:
         points += [(box.x, box.y - box.above), (box.x, box.y + box.height + box.below)]
     points += [(target.x + end, target.y - target.above), (target.x + end, target.y)]
     points = list(dict.fromkeys(points))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,20 @@ from .derivation import brief
 from .folding import Group, folded, operations
 from .layout import Box, Edge, arrange, curve
 
-__all__ = ["COLOURS", "Picture", "Shown", "briefly", "described", "dtype_of", "kind_of", "shape_of", "value_line"]
+__all__ = [
+    "COLOURS",
+    "SCRIPT",
+    "Picture",
+    "Shown",
+    "briefly",
+    "described",
+    "dtype_of",
+    "kind_of",
+    "shape_of",
+    "value_line",
+]
+
+SCRIPT = Path(__file__).with_name("picture.js")
 
 FAN = 60  # edges that arrive at a box; more are drawn faintly
 LEAVES = 8  # of one operation; more are one box
@@ -38,7 +53,10 @@ STYLE = """
 .cr-box{stroke-width:1.3}
 {light}
 .cr-fold .cr-box{stroke-dasharray:5 3}.cr-result .cr-box{stroke-width:2}
-.cr-frame{fill:none;stroke-width:1.2;stroke-dasharray:2 4}.cr-title{font-size:11px;font-weight:600;text-anchor:start}
+.cr-frame>.cr-box{fill:none;stroke-width:1.2;stroke-dasharray:2 4}.cr-title{font-size:11px;font-weight:600}
+.cr-frame>.cr-name,.cr-frame>.cr-line,.cr-fold>.cr-title,.cr-hidden{display:none}
+.cr-turns .cr-title,.cr-turns.cr-fold{cursor:pointer}
+.cr-turns:focus{outline:none}.cr-graph .cr-turns:focus-visible .cr-box{stroke-width:3.5;stroke-dasharray:none}
 .cr-edge{fill:none;stroke-width:1.3}.cr-far{stroke-opacity:.35}
 .cr-graph text{font-family:ui-sans-serif,system-ui,'Segoe UI',Helvetica,Arial,sans-serif;text-anchor:middle}
 .cr-graph .cr-title{text-anchor:start}
@@ -56,26 +74,28 @@ def _themed(dark: int) -> str:
     ]
     lines += [
         f".cr-edge{{stroke:{EDGE[dark]}}}.cr-head{{fill:{EDGE[dark]}}}",
-        f".cr-frame{{stroke:{COLOURS['fold'][2 * dark + 1]}}}",
+        f".cr-frame>.cr-box{{stroke:{COLOURS['fold'][2 * dark + 1]}}}",
         f".cr-name{{fill:{INK[dark]}}}.cr-line,.cr-title{{fill:{FAINT[dark]}}}",
     ]
     return "\n".join(lines)
 
 
 class Shown(Box):
-    """A box for a node or for a group: open groups are frames.
+    """A box for a node or for a group; a group whose parts are in the picture is a frame, open or closed.
 
     Attributes
     ----------
     kind : "op", "leaf", "constant", "result", "fold" or "frame"
-    lines : what stands in it
+    title : what stands in an open frame
+    lines : what stands in it if it is a box or a closed frame
     details : what it says when it is pointed at
     stands_for : the node, or the operations of the group
+    folded_size : width and height of a frame when it is closed
     """
 
     def __init__(self, order: float, frame: Box | None, kind: str) -> None:
         super().__init__(order, frame)
-        self.kind = kind
+        self.kind, self.title = kind, ""
         self.lines: list[str] = []
         self.details = ""
         self.stands_for: list[Node] = []
@@ -87,6 +107,7 @@ class Shown(Box):
         longest = max(NAME * len(self.lines[0]), LINE * max(map(len, self.lines)))
         self.width = max(64.0, longest + (30 if self.kind in ("leaf", "constant") else 20))
         self.height = max(40.0, 10 + HEIGHT * len(self.lines))
+        self.folded_size = self.width, self.height
 
 
 Writer = Callable[[Node, Any], list[str]]  # what stands in the box of a node: a name, and lines below it
@@ -97,21 +118,30 @@ class Picture:
 
     Attributes
     ----------
-    boxes : of nodes and of groups that are folded, in order
-    frames : around the boxes of a module
+    boxes : of nodes and of groups that cannot be opened, in order
+    frames : around the boxes of a group, the outer ones first; what is in a closed one does not show
     box_of : for each node, the box that stands for it
     """
 
     def __init__(
-        self, root: Node, nodes: Sequence[Node], frontier: Iterable[Node], write: Writer, most: int, numbers: bool
+        self,
+        root: Node,
+        nodes: Sequence[Node],
+        frontier: Iterable[Node],
+        write: Writer,
+        numbers: bool,
+        most: int,
+        all_in: int = 0,
     ) -> None:
         self.root, self.write = root, write
         self.page = Shown(0, None, "page")
         self.boxes: list[Shown] = []
         self.frames: list[Shown] = []
         self.box_of: dict[Node, Shown] = {}
-        self._open(folded(nodes, most), self.page)
-        self._leaves([node for node in (*nodes, *frontier) if node.rule is None], nodes, numbers)
+        self._open(folded(nodes, most, all_in), self.page)
+        known = {node for node in (*nodes, *frontier) if node.rule is None}
+        used = dict.fromkeys(operand for node in nodes for operand in node.operands)  # in this order
+        self._leaves([node for node in (*nodes, *used) if node in known], nodes, numbers)
         self.edges: list[Edge] = []
         seen = set()
         for node in nodes:
@@ -131,16 +161,10 @@ class Picture:
         for part in group.parts:
             if isinstance(part, Node):
                 self._box(part, frame)
-            elif not part.is_open:
-                self._fold(part, frame)
-            elif part.kind == "module":
-                inner = Shown(0, frame, "frame")
-                inner.lines = [part.title]
-                self.frames.append(inner)
-                self._open(part, inner)
-                inner.order = max(box.order for box in inner.inner)
+            elif part.opens:
+                self._frame(part, frame)
             else:
-                self._open(part, frame)
+                self._fold(part, frame)
 
     def _box(self, node: Node, frame: Shown) -> None:
         box = Shown(node.index, frame, kind_of(node, self.root))
@@ -152,19 +176,20 @@ class Picture:
     def _fold(self, group: Group, frame: Shown) -> None:
         nodes = list(operations(group))
         box = Shown(nodes[-1].index, frame, "fold")
-        box.stands_for = nodes
         self.box_of.update(dict.fromkeys(nodes, box))
         self.boxes.append(box)
-        if group.kind == "module":
-            path, _, name = group.title.rpartition(": ")
-            lines = [path or name, f"{name + ' · ' if path else ''}{_several(len(nodes), 'operation')}"]
-        elif group.kind == "repeat":
-            first = group.parts[: len(group.parts) // group.times]
-            period = [p.title.rpartition(": ")[2] if isinstance(p, Group) else p.rule.name for p in first]
-            lines = [f"… ×{group.times:,}", f"{', '.join(period[:4])}{', …' * (len(period) > 4)}"]
-        else:
-            lines = [f"… {len(nodes):,} more", "operations"]
-        box.write(lines, f"{lines[0]}\n{lines[1]}\nfolded: {_several(len(nodes), 'operation')}")
+        box.write(*_summary(group, nodes))
+        box.stands_for = nodes
+
+    def _frame(self, group: Group, frame: Shown) -> None:
+        inner = Shown(0, frame, "frame")
+        inner.closed = not group.is_open
+        self.frames.append(inner)
+        self._open(group, inner)
+        inner.order = max(box.order for box in inner.inner)
+        inner.stands_for = list(operations(group))
+        inner.write(*_summary(group, inner.stands_for))
+        inner.title = group.title or ": ".join(inner.lines[:2])
 
     def _leaves(self, leaves: Sequence[Node], nodes: Sequence[Node], numbers: bool) -> None:
         """Leaves and constants stand in the innermost frame around all that uses them, or in its fold."""
@@ -199,13 +224,14 @@ class Picture:
                 self.box_of.update(dict.fromkeys(rest.stands_for, rest))
                 self.boxes.append(rest)
         for box in self.boxes:
-            if box.kind == "fold":
-                inside = [node for node in box.stands_for if node.rule is None and node.index]
-                if inside and box.order:
-                    size = sum(int(np.prod(node.shape)) for node in inside)
-                    box.write(
-                        [*box.lines, _several(size, "parameter")], f"{box.details}\n{_several(size, 'parameter')}"
-                    )
+            for frame in box.frames[1:]:
+                assert isinstance(frame, Shown)
+                frame.stands_for += [node for node in box.stands_for if node.rule is None]
+        for box in (*self.boxes, *self.frames):
+            inside = [node for node in box.stands_for if node.rule is None and node.index]
+            if inside and box.order:
+                size = sum(int(np.prod(node.shape)) for node in inside)
+                box.write([*box.lines, _several(size, "parameter")], f"{box.details}\n{_several(size, 'parameter')}")
 
     def _leaf(self, leaf: Node, frame: Any) -> None:
         box = Shown(0, frame, kind_of(leaf, self.root))
@@ -221,21 +247,51 @@ class Picture:
 
     # -- lines
     def paths(self) -> Iterator[tuple[Edge, list[tuple[float, float]]]]:
-        """The edges, those of one box side by side along its upper side."""
-        arriving: dict[Box, list[Edge]] = {}
+        """The edges that show, those of one box side by side along its upper side; picture.js draws the same."""
+        arriving: dict[Box, list[tuple[Box, list[Box], Edge]]] = {}
+        seen = set()
         for edge in self.edges:
-            arriving.setdefault(edge.target, []).append(edge)
-        for target, edges in arriving.items():
-            for edge in edges if len(edges) > FAN else ():
-                edge.far = True
-            step = min(18.0, (target.width - 16) / len(edges))
-            edges.sort(key=lambda edge: (edge.via[-1] if edge.via else edge.source).x)
-            for place, edge in enumerate(edges):
-                yield edge, curve(edge, step * (place - (len(edges) - 1) / 2))
+            source, target = edge.source.shown, edge.target.shown
+            if source is not target and (source, target) not in seen:
+                if source.closed or target.closed:
+                    seen.add((source, target))
+                arriving.setdefault(target, []).append((source, [box for box in edge.via if box.shown is box], edge))
+        for target, lines in arriving.items():
+            step = min(18.0, (target.width - 16) / len(lines))
+            lines.sort(key=lambda line: [line[0], *line[1]][-1].x)
+            for place, (source, via, edge) in enumerate(lines):
+                edge.far |= len(lines) > FAN
+                yield edge, curve(source, via, target, step * (place - (len(lines) - 1) / 2))
+
+    def _places(self) -> str:
+        """What picture.js needs to place everything again when a frame is folded."""
+        items: list[Any] = [self.page]
+        for item in items:
+            items += [box for layer in item.layers for box in layer]
+        number = {item: i for i, item in enumerate(items)}
+
+        def numbers(found: Iterable[Any]) -> list[int]:
+            return [number[each] for each in found]
+
+        sizes = [getattr(item, "folded_size", (item.width, item.height)) for item in items]
+        found = {
+            "size": [[round(side, 1) for side in size] for size in sizes],
+            "depth": [item.depth for item in items],
+            "passes": [i for i, item in enumerate(items) if item.order != item.order],
+            "layers": [[numbers(layer) for layer in item.layers] for item in items],
+            "up": [[numbers(each) for each in item.up] for item in items],
+            "edges": [[*numbers((edge.source, edge.target)), numbers(edge.via), int(edge.far)] for edge in self.edges],
+            "boxes": numbers(self.boxes),
+            "frames": numbers(self.frames),
+        }
+        return json.dumps(found, separators=(",", ":"))
 
     # -- SVG
     def svg(self, title: str, interactive: bool = False) -> str:
-        """The picture as an SVG element; an interactive one has numbers by which a script finds boxes and edges."""
+        """The picture as an SVG element; an interactive one has numbers by which a script finds boxes and edges.
+
+        Any with frames says how they fold; one that is not interactive has the script for that too.
+        """
         width, height = self.page.width, self.page.height
         number = {box: i for i, box in enumerate(self.boxes)}
         role = 'role="group" aria-label="the graph"' if interactive else 'role="img" style="max-width:100%;height:auto"'
@@ -252,13 +308,20 @@ class Picture:
             ),
         ]
         parts += map(_svg_frame, self.frames)
-        for edge, points in self.paths():
-            (x, y), *rest = points
-            path = f"M{x:.1f} {y:.1f}C" + " ".join(f"{x:.1f} {y:.1f}" for x, y in rest)
+        lines = dict(self.paths())
+        for edge in self.edges if self.frames else lines:
+            (x, y), *rest = lines.get(edge, [(0, 0)])
+            path = f"M{x:.1f} {y:.1f}C" + " ".join(f"{x:.1f} {y:.1f}" for x, y in rest) if rest else ""
             ends = (number[edge.source], number[edge.target]) if interactive else ()  # type: ignore[index]
             data = f' data-from="{ends[0]}" data-to="{ends[1]}"' if ends else ""
-            parts.append(f'<path class="cr-edge{" cr-far" * edge.far}"{data} marker-end="url(#cr-arrow)" d="{path}"/>')
+            style = f"cr-edge{' cr-far' * edge.far}{' cr-hidden' * (not rest)}"
+            parts.append(f'<path class="{style}"{data} marker-end="url(#cr-arrow)" d="{path}"/>')
         parts += [self._svg_box(box, i if interactive else None) for box, i in number.items()]
+        if self.frames:
+            parts.append(f'<metadata class="cr-places">{self._places()}</metadata>')
+            if not interactive:
+                script = SCRIPT.read_text(encoding="utf-8")
+                parts.append(f"<script><![CDATA[{script}foldable(document.currentScript.closest('svg'));]]></script>")
         return "\n".join([*filter(None, parts), "</svg>\n"])
 
     def _svg_box(self, box: Shown, number: int | None) -> str:
@@ -266,7 +329,7 @@ class Picture:
         data = "" if number is None else f' data-i="{number}" tabindex="-1" role="button"'
         top = box.y + (box.height - HEIGHT * len(box.lines)) / 2 + 11.5
         lines = [
-            f'<g class="cr-{box.kind}"{data}>',
+            f'<g class="cr-{box.kind}{" cr-hidden" * (box.shown is not box)}"{data}>',
             f"<title>{escape(box.details)}</title>" if number is None else "",
             (
                 f'<rect class="cr-box" x="{box.x - box.width / 2:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" '
@@ -280,12 +343,18 @@ class Picture:
 
 
 def _svg_frame(frame: Shown) -> str:
-    left = frame.x - frame.width / 2
-    return (
-        f'<rect class="cr-frame" x="{left:.1f}" y="{frame.y:.1f}" width="{frame.width:.1f}" '
-        f'height="{frame.height:.1f}" rx="9"/>'
-        f'<text class="cr-title" x="{left + 9:.1f}" y="{frame.y + 14:.1f}">{escape(frame.lines[0])}</text>'
-    )
+    left = -frame.width / 2
+    top = (frame.folded_size[1] - HEIGHT * len(frame.lines)) / 2 + 11.5
+    hidden = " cr-hidden" * (frame.shown is not frame)
+    lines = [
+        f'<g class="{"cr-fold" if frame.closed else "cr-frame"}{hidden}" data-frame="" ',
+        f'transform="translate({frame.x:.1f} {frame.y:.1f})"><title>{escape(frame.details)}</title>',
+        f'<rect class="cr-box" x="{left:.1f}" y="0" width="{frame.width:.1f}" height="{frame.height:.1f}" rx="9"/>',
+        f'<text class="cr-title" x="{left + 9:.1f}" y="14">{escape(frame.title)}</text>',
+    ]
+    for i, line in enumerate(frame.lines):
+        lines.append(f'<text class="{"cr-line" if i else "cr-name"}" y="{top + HEIGHT * i:.1f}">{escape(line)}</text>')
+    return "".join([*lines, "</g>"])
 
 
 # -- words ---------------------------------------------------------------------------------------------------------
@@ -315,6 +384,20 @@ def described(node: Node) -> str:
     lines += [f"with {', '.join(given)}"] * bool(given)
     letters = zip("abcd", node.rule.partials, strict=False)
     return "\n".join([*lines, *(f"∂y/∂{letter} = {partial or 'not known'}" for letter, partial in letters)])
+
+
+def _summary(group: Group, nodes: Sequence[Node]) -> tuple[list[str], str]:
+    """What stands in the box of a group, and what it says when it is pointed at."""
+    if group.kind == "module":
+        path, _, name = group.title.rpartition(": ")
+        lines = [path or name, f"{name + ' · ' if path else ''}{_several(len(nodes), 'operation')}"]
+    elif group.kind == "repeat":
+        first = group.parts[: len(group.parts) // group.times]
+        period = [p.title.rpartition(": ")[2] if isinstance(p, Group) else p.rule.name for p in first]
+        lines = [f"… ×{group.times:,}", f"{', '.join(period[:4])}{', …' * (len(period) > 4)}"]
+    else:
+        lines = [f"… {len(nodes):,} more", "operations"]
+    return lines, "\n".join([*lines, f"together: {_several(len(nodes), 'operation')}"])
 
 
 def briefly(value: Any) -> str:

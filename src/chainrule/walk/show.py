@@ -21,7 +21,7 @@ from .derivation import Written, brief, quotient
 from .draw import graph_of
 from .local import Local, Locals, pulled
 from .naming import Names, variables_of
-from .picture import Picture, Shown, briefly, shape_of, value_line
+from .picture import SCRIPT, Picture, Shown, briefly, shape_of, value_line
 from .pull import accumulate, compiled, has_nan, started
 from .shadows import shadows
 
@@ -103,11 +103,12 @@ def page_of(y: Tensor, held: Iterable[tuple[str, Any]], title: str = "", more: s
         room = "\u2007" * (27 if node.shape else 18)  # for its gradient, which comes later
         return [first, shape_of(node), known or "\u2007", room] if node.index else [first, shape_of(node)]
 
-    picture = Picture(y.node, nodes, frontier, write, MOST, numbers=False)
+    picture = Picture(y.node, nodes, frontier, write, numbers=False, most=MOST)
     story = _Story(y, nodes, frontier, names, labels, picture)
     title = title or f"{labels[y.node]} = {names.shown(y.node, 0, top=True)[0]}"
     data = json.dumps(story.data(title), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {"title": escape(title), "svg": picture.svg(title, interactive=True), "more": more, "data": data}
+    parts["script"] = SCRIPT.read_text(encoding="utf-8")
     text = TEMPLATE.read_text(encoding="utf-8")
     head, *pieces = text.split("{{")
     return head + "".join(parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces))
