@@ -8,10 +8,11 @@ from pathlib import Path
 
 from .compiled import PROGRAMS
 from .harness import QUIET, alone, check_agreement, interleaved, measured_here
+from .jacobians import JACOBIANS
 from .report import COMPILED, EAGER, Result, amount, compiled_table, overhead, page, table
 from .rows import ROWS as EAGER_ROWS
 
-ROWS = EAGER_ROWS | PROGRAMS
+ROWS = EAGER_ROWS | PROGRAMS | JACOBIANS
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 

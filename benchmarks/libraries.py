@@ -6,6 +6,7 @@ A library here is a module: what a module holds is taken by `chainrule.jit` as i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -36,6 +37,12 @@ def chainrule_library() -> Any:
         both=cr.value_and_grad,
         grad=cr.grad,
         along=cr.jvp,
+        vmap=cr.vmap,
+        jacobian=cr.jacobian,
+        columns=functools.partial(cr.jacobian, mode="forward"),
+        cross=np.cross,
+        stack=np.stack,
+        concatenate=np.concatenate,
         sigmoid=functional.sigmoid,
         softmax=functional.softmax,
         logsumexp=functional.logsumexp,
@@ -63,6 +70,12 @@ def jax_library() -> Any:
         both=jax.value_and_grad,
         grad=jax.grad,
         along=jax.jvp,
+        vmap=jax.vmap,
+        jacobian=jax.jacrev,
+        columns=jax.jacfwd,
+        cross=jax.numpy.cross,
+        stack=jax.numpy.stack,
+        concatenate=jax.numpy.concatenate,
         sigmoid=jax.nn.sigmoid,
         softmax=jax.nn.softmax,
         logsumexp=jax.nn.logsumexp,
@@ -102,6 +115,12 @@ def torch_library(compiling: bool) -> Any:
         both=by_function,
         grad=torch.func.grad,
         along=torch.func.jvp,
+        vmap=torch.func.vmap,
+        jacobian=torch.func.jacrev,
+        columns=torch.func.jacfwd,
+        cross=lambda a, b: torch.linalg.cross(*torch.broadcast_tensors(a, b)),
+        stack=torch.stack,
+        concatenate=torch.cat,
         sigmoid=torch.sigmoid,
         softmax=lambda x: torch.softmax(x, -1),
         logsumexp=lambda x, axis: torch.logsumexp(x, axis),

@@ -309,8 +309,14 @@ class Recorded:
 
     def push_each(self, tangents: Sequence[Any]) -> list[Any]:
         """`push` of many at once: arrays with one more axis in front, one per input, to as many of each output."""
-        found = together(lambda seeds: flatten(self.push(*self.rebuild(seeds)))[0], tangents)
-        return [settled(x, self.start) for x in found]
+        pairs = zip(tangents, self.tensors, strict=True)
+        changes = [in_front(t, [level.size for level in levels_of(x)]) for t, x in pairs]
+        inside = [y.node if isinstance(y, Tensor) else None for y in self.outputs]
+        with under(self.singular):
+            found = push(inside, self.targets, changes, self.start, directions=True)
+        return [
+            changes_of(change, y, self.start, len(tangents[0])) for y, change in zip(self.outputs, found, strict=True)
+        ]
 
     def at_once(self) -> int:
         """How many directions one walk should take: as many as keep its largest array in the caches."""
@@ -490,6 +496,21 @@ def change_of(change: Any, output: Any, start: int) -> Any:
     if change is None:
         return np.zeros_like(as_array(getattr(output, "data", output)))[()]
     return settled(wrapped(change, levels_of(output)), start)
+
+
+def in_front(t: Any, sizes: Sequence[int]) -> Any:
+    """The same directions for each of many examples: these axes are put after the first one."""
+    examples = np.reshape(t, (len(t), *(1,) * len(sizes), *t.shape[1:]))
+    return np.broadcast_to(examples, (len(t), *sizes, *t.shape[1:])) if sizes else t
+
+
+def changes_of(changes: Any, output: Any, start: int, size: int) -> Any:
+    """The tangents of an output, along an axis in front, from what a walk over `size` directions found at its node."""
+    if changes is None:
+        one = as_array(getattr(output, "data", output))
+        return np.zeros((size, *one.shape), one.dtype)
+    levels = levels_of(output)
+    return settled(wrapped(np.moveaxis(changes, 0, len(levels)) if levels else changes, levels), start)
 
 
 def follow(follower: Follower, tensor: Tensor, tangent: Any) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "in_turn",
     "one_by_one",
     "shape_depends",
+    "with_axes",
 ]
 
 Operands = Sequence[Any]
@@ -121,7 +122,7 @@ def _rank(x: Any, batched: bool) -> int:
     return np.ndim(x) - batched
 
 
-def _with_axes(x: Any, rank: int, core: int = 0) -> Any:
+def with_axes(x: Any, rank: int, core: int = 0) -> Any:
     """Examples with axes of length 1 in front of theirs, so that they have `rank`, the last `core` not counted."""
     missing = rank + core - (x.ndim - 1)
     return np.reshape(x, (x.shape[0], *(1,) * missing, *x.shape[1:])) if missing > 0 else x
@@ -141,7 +142,7 @@ def _aligned(operands: Operands, batched: Flags, cores: Sequence[int] | None = N
     """Operands whose axes, but for the last `cores`, broadcast against each other example by example."""
     cores = cores or (0,) * len(operands)
     rank = max(_rank(x, flag) - core for x, flag, core in zip(operands, batched, cores, strict=True))
-    return [_with_axes(x, rank, core) if flag else x for x, flag, core in zip(operands, batched, cores, strict=True)]
+    return [with_axes(x, rank, core) if flag else x for x, flag, core in zip(operands, batched, cores, strict=True)]
 
 
 def _shifted(axis: Any, rank: int) -> Any:
@@ -216,7 +217,7 @@ def reduction(rule: Rule, operands: Operands, batched: Flags, *rest: Any, **opti
         return one_by_one(rule, operands, batched, axis=axis, keepdims=keepdims, where=where, **options)
     if isinstance(where, Spread):
         (x,) = _all_batched([x, where.values], [batched[0], True])[:1]
-        where = _with_axes(where.values, x.ndim - 1)
+        where = with_axes(where.values, x.ndim - 1)
     shape = x.shape[1:]
     if axis is None:  # in the order in which NumPy adds up one example
         if where is not True:
@@ -323,7 +324,7 @@ def _expand_dims(rule: Rule, x: Any, axis: Any) -> Any:
 @_of_one
 def _broadcast_to(rule: Rule, x: Any, shape: Any) -> Any:
     shape = (shape,) if np.ndim(shape) == 0 else tuple(shape)
-    return apply(rule, [_with_axes(x, len(shape))], (), {"shape": (x.shape[0], *shape)})
+    return apply(rule, [with_axes(x, len(shape))], (), {"shape": (x.shape[0], *shape)})
 
 
 @_of_one
@@ -503,7 +504,7 @@ class Index:
         else:
             for i in numbers:
                 if isinstance(parts[i], Spread):
-                    parts[i] = plain(_with_axes(parts[i].values, rank))
+                    parts[i] = plain(with_axes(parts[i].values, rank))
             if batched:  # the number of the example is one more index, in front
                 in_front = (np.arange(size).reshape(-1, *(1,) * rank),)
                 if first:
@@ -521,7 +522,7 @@ class Index:
     def to_write(self, v: Any, batched: bool) -> Any:
         """Values for all examples, laid out as the index reads them."""
         if batched:
-            v = _with_axes(v, self.rank)
+            v = with_axes(v, self.rank)
             if (extra := v.ndim - 1 - self.rank) > 0 and v.shape[1 : 1 + extra] == (1,) * extra:  # NumPy lets that be
                 v = np.reshape(v, (v.shape[0], *v.shape[1 + extra :]))
         elif self.source:
@@ -574,10 +575,17 @@ def _every_axis(index: Any, rank: int) -> list[Any]:
     return [*parts[:dots], *[slice(None)] * missing, *parts[dots + 1 :]]
 
 
+def _of_each(index: Any) -> tuple[Any, ...]:
+    """A plain index into one example, as one into all of them."""
+    return (slice(None), *(index if type(index) is tuple else (index,)))
+
+
 def _getitem(rule: Rule, operands: Operands, batched: Flags, index: Any) -> Any:
+    (x,) = operands
+    if batched[0] and indexing.is_plain(index):
+        return x[_of_each(index)]
     if _has_flag(index):
         return one_by_one(rule, operands, batched, index=index)
-    (x,) = operands
     size = len(x) if batched[0] else len(next(_spreads(index)).values)
     return Index(index, np.shape(x)[batched[0] :], size, batched[0]).read(x)
 
@@ -588,6 +596,8 @@ def _size(operands: Operands, batched: Flags, *others: Any) -> int:
 
 
 def _place(rule: Rule, operands: Operands, batched: Flags, shape: tuple[int, ...], index: Any) -> Any:
+    if batched[0] and indexing.is_plain(index):
+        return apply(rule, operands, (), {"shape": (len(operands[0]), *shape), "index": _of_each(index)})
     if _has_flag(index):
         return one_by_one(rule, operands, batched, shape=shape, index=index)
     size = _size(operands, batched, index)
@@ -621,7 +631,7 @@ def _put(rule: Rule, operands: Operands, batched: Flags, *, index: Any, steps: A
             example = step.value(example, *rest, **options)
         where = Index(index, example.shape, size)
         positions = plain(where.read(_repeated(example, size)))
-        flat, v = _flat(a), v if not batched[1] else _with_axes(v, where.rank)
+        flat, v = _flat(a), v if not batched[1] else with_axes(v, where.rank)
         places = (np.arange(size).reshape(-1, *(1,) * (positions.ndim - 1)), positions)
         return np.reshape(_by_index(rule, [flat, v], index=places), a.shape)
     where = Index(index, a.shape[1:], size)
@@ -636,7 +646,7 @@ def _put_masked(rule: Rule, a: Any, v: Any, batched: bool, mask: Any) -> Any:
             "its elements are used differs from example to example. Write x = np.where(mask, v, x) with v of x's shape"
         )
     mask = np.reshape(mask, mask.shape + (1,) * (a.ndim - mask.ndim))
-    v = _with_axes(v, a.ndim - 1) if batched else v
+    v = with_axes(v, a.ndim - 1) if batched else v
     return np.where(mask, a + v if "add" in rule.name else v, a)
 
 

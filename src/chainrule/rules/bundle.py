@@ -6,7 +6,7 @@ out by an operation of its own (`take`), whose pull puts its cotangent back into
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..graph import Node
 from .linear import anywhere, plain
 from .registry import custom
 
-__all__ = ["Bundle", "take"]
+__all__ = ["Bundle", "take", "unbundled"]
 
 BUNDLED = np.dtype("O")
 
@@ -49,6 +49,18 @@ class Bundle:
         if ufunc is not np.isnan:
             return NotImplemented
         return np.array([part is not None and bool(anywhere(np.isnan(plain(part)))) for part in self.parts])
+
+
+def unbundled(tangents: Sequence[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    """The arrays among tangents, those in bundles too, and what puts others in their place; None is zero."""
+    parts = [t.parts if isinstance(t, Bundle) else [t] for t in tangents]
+
+    def rebuild(arrays: Sequence[Any]) -> list[Any]:
+        given = iter(arrays)
+        found = [[x if x is None else next(given) for x in several] for several in parts]
+        return [Bundle(xs) if isinstance(t, Bundle) else xs[0] for t, xs in zip(tangents, found, strict=True)]
+
+    return [x for several in parts for x in several if x is not None], rebuild
 
 
 def _take(bundle: Bundle, position: int) -> Any:

@@ -28,6 +28,12 @@ def is_basic(index: Any) -> bool:
     return all(part is None or part is Ellipsis or isinstance(part, slice | int | np.integer) for part in parts)
 
 
+def is_plain(index: Any) -> bool:
+    """Whether an index is basic, and made of Python's numbers and slices: `True` would be basic, too."""
+    parts = index if type(index) is tuple else (index,)
+    return all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts)
+
+
 # -- reading -------------------------------------------------------------------------------------------------------
 def _place(x: Any, shape: tuple[int, ...], index: Any) -> Any:
     """Add `x` at `index` of zeros of `shape`: the transpose of reading by index."""

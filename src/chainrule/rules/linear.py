@@ -161,6 +161,7 @@ sum_rule = custom(
         lambda ct, node: masked(spread(raised(ct, node), node.operands[0].shape), node.params[1].get("where", True)),
     ),
     push=lambda node, tangents: summed(masked(tangents[0], node.params[1].get("where", True)), node),
+    additive=True,
 )
 
 
@@ -267,6 +268,7 @@ concatenate_rule = custom(
     needs=("",),
     pull_all=_joined_pull,
     push=_joined_push,
+    additive=True,
 )
 
 

@@ -75,6 +75,7 @@ class Rule:
     recurrence : of an elementwise rule whose derivative is written with itself: `(times, xs, ys)`, the next coefficient
         of the result's Taylor series, from those of the operands and those of the result so far; None is zero
     variant : `(rule, values, nodes) -> rule`: whose derivative to take for these operands; the value stays this rule's
+    additive : whether it is linear in all operands together: f(x + t, y + u) = f(x, y) + f(t, u)
     batch : how to apply it to many examples at once (see `rules/batching.py`); None: as its kind says, or one by one
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
@@ -109,6 +110,7 @@ class Rule:
     complex_rule: Rule | None = None
     recurrence: Function | None = None
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
+    additive: bool = False
     batch: Function | None = None
     domain: tuple[tuple[float, float], ...] = ()
     source: str = ""
@@ -279,6 +281,7 @@ def custom(
     careful_pulls: tuple[Function | None, ...] = (),
     careful_push: Function | None = None,
     asks: Function | None = None,
+    additive: bool = False,
     batch: Function | None = None,
     source: str = "",
     also: Iterable[Any] = (),
@@ -297,6 +300,7 @@ def custom(
         careful_pulls=careful_pulls,
         careful_push=careful_push,
         asks=asks,
+        additive=additive,
         batch=batch,
         source=source,
     )

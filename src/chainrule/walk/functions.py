@@ -16,11 +16,12 @@ from .. import formula
 from ..errors import NoDerivativeError
 from ..graph import CLOSED, Node
 from ..memory import BIG, empty_like, owns, uniform
+from ..rules.batching import batch_function
 from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, UNKNOWN, Rule, formulas, partial_trees
 from ..tensor import Tensor, record
 
-__all__ = ["is_written_down", "pull_function", "push_function"]
+__all__ = ["additive_push_together", "is_written_down", "linear_push_together", "pull_function", "push_function"]
 
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
@@ -243,6 +244,31 @@ def _linear_push(node: Node, tangents: Sequence[Any]) -> Any:
                 term = node.rule.value(*operands, *rest, **options)
             total = term if total is None else total + term
     return total
+
+
+def linear_push_together(node: Node, tangents: Sequence[Any]) -> Any:
+    """The same for many tangents, along an axis in front: what `vmap` does with the product."""
+    rest, options = node.params or ((), {})
+    total = None
+    for i, t in enumerate(tangents):
+        if t is not None:
+            operands = [operand.value for operand in node.operands]
+            operands[i] = t
+            flags = [j == i for j in range(len(operands))]
+            term = batch_function(node.rule)(node.rule, operands, flags, *rest, **options)
+            total = term if total is None else total + term
+    return total
+
+
+def additive_push_together(node: Node, tangents: Sequence[Any]) -> Any:
+    """The same for a sum or its like: the function itself, of all tangents."""
+    rest, options = node.params or ((), {})
+    size = next(len(t) for t in tangents if t is not None)
+    whole = [
+        np.zeros((size, *operand.shape), node.dtype) if t is None else t
+        for operand, t in zip(node.operands, tangents, strict=True)
+    ]
+    return batch_function(node.rule)(node.rule, whole, [True] * len(whole), *rest, **options)
 
 
 # -- which of them -----------------------------------------------------------------------------------------------

@@ -1,19 +1,24 @@
 """Forward mode (jvp, pushforward): tangents, pushed along with the values.
 
 A `Follower` watches the recorder and pushes each node as it is made, so that forward mode needs no graph: nodes that no
-reverse walk can reach hold no operands.  `push` walks a finished graph instead, once for each direction.  The rules are
-those of reverse mode, printed the other way round.
+reverse walk can reach hold no operands.  `push` walks a finished graph instead.  Both take one direction, or many at
+once, along an axis in front.  The rules are those of reverse mode, printed the other way round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..batch import together
 from ..graph import Node, contexts, next_index, ordered, programs, watchers
 from ..record import Context
+from ..rules.batching import with_axes
+from ..rules.bundle import unbundled
 from ..rules.registry import Rule
 from ..tensor import Tensor, handle
 from . import functions
@@ -27,10 +32,16 @@ Forward = Callable[[Node, Sequence[Any]], Any]
 
 
 class Follower(Context):
-    """One forward-mode call: it knows its own tangents, and nobody else's."""
+    """One forward-mode call: it knows its own tangents, and nobody else's.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    directions : whether each tangent is many of them, along an axis in front
+    """
+
+    def __init__(self, directions: bool = False) -> None:
         self.start = next_index()
+        self.push_one = pushed_together if directions else pushed
         self.asked: list[Node] = []
         self.own: set[Node | None] = set()  # results of writes whose tangent nothing else shares memory with
 
@@ -58,7 +69,7 @@ class Follower(Context):
         contexts.stack = outer  # what computes a tangent is of no concern to this call or those inside it
         try:
             view = self.view(node, nodes, values, outer)
-            tangent = pushed(view, tangents)
+            tangent = self.push_one(view, tangents)
             if tangent is not None:
                 self.set_tangent(node, tangent)
                 if node.rule.asks is not None and node.rule.asks(view, tangents):
@@ -82,7 +93,9 @@ class Follower(Context):
         """Write into the tangent as the program wrote into its memory: a copy once, and O(1) for each element."""
         base = node.operands[0]
         total, t = tangents
-        if isinstance(total, Tensor) or isinstance(t, Tensor) or (programs and not functions.is_written_down(total)):
+        if self.push_one is not pushed or isinstance(total, Tensor) or isinstance(t, Tensor):
+            return False
+        if programs and not functions.is_written_down(total):
             return False
         if base in self.own:
             self.own.remove(base)
@@ -122,25 +135,62 @@ def _own(total: Any, node: Node) -> Any:
     return np.zeros(node.shape, node.dtype) if total is None else np.copy(total, order="C")
 
 
-def pushed(node: Node, tangents: Sequence[Any]) -> Any:
-    """The tangent of a node, of its shape and dtype, from those of its operands, or None where it is zero."""
+def pushed(node: Node, tangents: Sequence[Any], many: tuple[int, ...] = (), checked: bool = True) -> Any:
+    """The tangent of a node, of its shape and dtype, from those of its operands, or None where it is zero.
+
+    Parameters
+    ----------
+    node, tangents : None in these is zero
+    many : axes that the tangent has in front, and so have the others, whose further axes are as many as the node's
+    checked : whether to look for NaN, and multiply carefully where there is any
+    """
     rule = node.rule
     with np.errstate(all="ignore"):  # the function itself warned already
         tangent = (rule.forward or compiled(rule, False))(node, tangents)
-        if tangent is not None and contexts.singular != "nan" and has_nan(tangent):
+        if checked and tangent is not None and contexts.singular != "nan" and has_nan(tangent):
             plainly, tangent = tangent, (rule.careful_forward or compiled(rule, True))(node, tangents)
             if contexts.singular != "zero" and zero_acts(plainly, tangent):
                 report([node])
-    return None if tangent is None else fitting(tangent, node)
+    return None if tangent is None else fitting(tangent, node, many)
 
 
-def fitting(tangent: Any, node: Node) -> Any:
+def pushed_together(node: Node, tangents: Sequence[Any], checked: bool = True) -> Any:
+    """The same for many tangents, along an axis in front: formulas and products on whole arrays, others by `vmap`."""
+    rule = node.rule
+    many = next(t for t in tangents if t is not None).shape[:1]
+    if rule.partials:
+        rank = len(node.shape)
+        return pushed(node, [t if t is None else with_axes(t, rank) for t in tangents], many, checked)
+    if rule.kind == "linear" and rule.push is None:
+        return fitting(functions.linear_push_together(node, tangents), node, many)
+    if rule.additive and "initial" not in (node.params or ((), {}))[1]:  # that is added once, and is no tangent
+        return fitting(functions.additive_push_together(node, tangents), node, many)
+    arrays, rebuild = unbundled(tangents)
+    rebuild_result: Any = None
+
+    def one(arrays: list[Any]) -> list[Any]:
+        nonlocal rebuild_result
+        found, rebuild_result = unbundled([pushed(node, rebuild(arrays), (), checked)])
+        return found
+
+    found = together(one, arrays)
+    return rebuild_result(found)[0]
+
+
+def fitting(tangent: Any, node: Node, many: tuple[int, ...] = ()) -> Any:
     """Bring a tangent to the shape and dtype of its node."""
-    return in_dtype(tangent if tangent.shape == node.shape else np.broadcast_to(tangent, node.shape), node.dtype)
+    shape = (*many, *node.shape)
+    return in_dtype(tangent if tangent.shape == shape else np.broadcast_to(tangent, shape), node.dtype)
 
 
 # -- over a finished graph -----------------------------------------------------------------------------------------
-def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequence[Any], oldest: int) -> list[Any]:
+def push(
+    roots: Sequence[Node | None],
+    targets: Sequence[Node],
+    tangents: Sequence[Any],
+    oldest: int,
+    directions: bool = False,
+) -> list[Any]:
     """Walk from `targets` forward to `roots`.
 
     Parameters
@@ -148,6 +198,7 @@ def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequen
     roots : nodes; None, and what is older than `oldest`, does not depend on the targets
     targets, tangents : nodes, and one array (or Tensor) of the node's shape and dtype for each
     oldest : nodes with a smaller index are outside: constants of this walk
+    directions : whether each tangent is many of them, along an axis in front
 
     Returns
     -------
@@ -159,20 +210,46 @@ def push(roots: Sequence[Node | None], targets: Sequence[Node], tangents: Sequen
     differentiable = bool(varying) or any(isinstance(t, Tensor) and t.node is not None for t in tangents)
     seen = shadows(nodes, frontier, targets, varying) if differentiable else None
     known: dict[Node | None, Any] = dict(zip(targets, tangents, strict=True))
+    if watchers and contexts.debug is not None and not directions:
+        return _walk(nodes, roots, known, seen, contexts.debug.pushed)
+    push_one = pushed_together if directions else pushed
+    results = None
+    if contexts.singular in ("zero", "nan"):  # as in reverse mode: NaN is looked for at the end, and rarely found
+        results = _walk(nodes, roots, known, seen, functools.partial(push_one, checked=False), not directions)
+        if contexts.singular == "nan" or not any(map(has_nan, results)):
+            return results
+    return _walk(nodes, roots, known, seen, push_one, not directions)
+
+
+def _walk(
+    nodes: Sequence[Node],
+    roots: Sequence[Node | None],
+    tangents: Mapping[Node | None, Any],
+    seen: Mapping[Node, Node] | None,
+    push_one: Callable[..., Any],
+    writes: bool = True,
+) -> list[Any]:
+    """Push the tangents of some nodes through all; `writes`: into memory, as the program did, if that is safe."""
+    known = dict(tangents)
     own: set[Node] = set()  # results of writes whose tangent nothing else shares memory with
-    push_one = contexts.debug.pushed if watchers and contexts.debug is not None else pushed
+    readers = Counter(operand for node in nodes for operand in node.operands)
+    readers.update(root for root in roots if root is not None)
     for node in nodes:
-        if node.rule is None or node in known:
+        if node.rule is None or node in tangents:
             continue
         changes = [known.get(operand) for operand in node.operands]
+        for operand in node.operands:
+            readers[operand] -= 1
+            if not readers[operand]:  # nobody will ask for its tangent any more
+                known.pop(operand, None)
         if all(t is None for t in changes):
             continue
-        plainly = seen is None and not any(isinstance(t, Tensor) for t in changes)
+        plainly = writes and seen is None and not any(isinstance(t, Tensor) for t in changes)
         if node.rule.push_in_place is not None and node.shape and plainly:
             base, (total, t) = node.operands[0], changes
             if base in own:
                 own.remove(base)
-                del known[base]
+                known.pop(base, None)
             else:
                 total = _own(total, node)
             node.rule.push_in_place(total, t, node)
