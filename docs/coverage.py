@@ -65,6 +65,7 @@ INTRODUCTIONS = {
     "function is meant as a constant.",
     UNASKED: "They take no part in NumPy's dispatch. What comes of calling them with a Tensor:",
 }
+NONE = "None: every function that takes part in NumPy's dispatch is in one of the lists above."
 
 
 def numpy_functions() -> Iterator[tuple[str, Any, list[str]]]:
@@ -183,7 +184,7 @@ def page() -> str:
     """The text of docs/coverage.md."""
     lines = [HEAD.format(version=f"NumPy {'.'.join(np.__version__.split('.')[:2])}")]
     for title, rows in sections().items():
-        lines += [f"## {title}", "", INTRODUCTIONS[title], ""]
+        lines += [f"## {title}", "", INTRODUCTIONS[title] if rows else NONE, ""]
         if title in (ELEMENTWISE, OTHERS):
             titles = ["function", "derivative", *(["error"] if title == ELEMENTWISE else []), "also called"]
             lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]

@@ -34,6 +34,11 @@ def reference(module: ModuleType) -> str:
     lines = [f"# {module.__name__}", "", (module.__doc__ or "").strip().splitlines()[0], ""]
     for name in sorted(names):
         lines.append(f"::: {module.__name__}.{name}\n")
+        rule = rules.get(name)
+        if rule is not None and any(rule.partials) and module.__name__ == "chainrule.nn":
+            lines.append(
+                f"**Derivative**, from the rule table: `{rule.partials[0]}`, where `a` is `x` and `y` the result.\n"
+            )
         if name == "Tensor":
             lines.append(tensor_methods())
     return "\n".join(lines)
@@ -45,7 +50,7 @@ def tensor_methods() -> str:
     arrays = sorted(names & set(dir(np.ndarray)) - {"item", "tolist", "to_device"})
     functions = sorted((names & rules.keys()) - set(arrays))
     return (
-        "::: chainrule.walk.pull.backward\n    options:\n      heading_level: 3\n\n"
+        "::: chainrule.walk.pull.backward\n    options:\n      heading_level: 3\n      show_root_full_path: false\n\n"
         "### Methods as ndarray has them\n\n"
         f"{listed(arrays)}. They take ndarray's parameters, and are recorded where there is a derivative.\n\n"
         "### Elementwise functions as methods\n\n"

@@ -29,17 +29,52 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 # -- activations ---------------------------------------------------------------------------------------------------
+def _floating(x: Any) -> Any:
+    """What has floating-point numbers as it is, anything else as an array of them."""
+    return x if hasattr(x, "dtype") and x.dtype.kind in "fc" else np.asarray(x, dtype=float)[()]
+
+
 def sigmoid(x: Any) -> Any:
     """The logistic function 1/(1 + exp(-x)), without overflow.
 
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Real or complex, of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape and dtype; float64 for integers.
+
+    Notes
+    -----
+    Cost: an exponential and a few passes over `x`; the derivative reads the result.
+
+    Examples
+    --------
     >>> float(sigmoid(0.0))
     0.5
     """
-    return rules["sigmoid"](x)
+    return rules["sigmoid"](_floating(x))
 
 
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent: ``np.tanh``.
+
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Real or complex, of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape and dtype; float64 for integers.
+
+    Notes
+    -----
+    Cost: one pass over `x`; the derivative reads the result.
 
     Examples
     --------
@@ -52,6 +87,22 @@ def tanh(x: Any) -> Any:
 def relu(x: Any) -> Any:
     """max(x, 0), with derivative 0 at 0.
 
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Of any shape.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape and dtype.
+
+    Notes
+    -----
+    Cost: one pass over `x`; the derivative reads `x`.
+
+    Examples
+    --------
     >>> relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
@@ -64,8 +115,25 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     Parameters
     ----------
     x : array_like or Tensor
+        Real, of any shape.
     approximate : {"none", "tanh"}
         Exact, or by the formula with tanh that GPT-2 was trained with.
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape and dtype; float64 for integers.
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is something else.
+    UnsupportedFunctionError
+        If `x` is complex.
+
+    Notes
+    -----
+    Cost: an error function, about that of ten exponentials; the derivative reads `x`.
 
     Examples
     --------
@@ -84,36 +152,99 @@ def logsumexp(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool 
 
     Parameters
     ----------
-    x : array or Tensor
+    x : array_like or Tensor
+        Real or complex, of any shape.
     axis : int or tuple of int, optional
         All axes by default.
     keepdims : bool, default False
         Leave the axes that are summed over, with length 1.
+
+    Returns
+    -------
+    array or Tensor
+        Without the axes that are summed over; of the dtype of `x`, float64 for integers.
+
+    Raises
+    ------
+    AxisError
+        If `x` has no such axis.
+    ValueError
+        If there is nothing to sum over.
+
+    Notes
+    -----
+    Cost: an exponential and a few passes over `x`.  The derivative in `x` is ``softmax(x)`` over these axes.
 
     Examples
     --------
     >>> float(logsumexp(np.array([1000.0, 1000.0])) - 1000.0).__round__(4)
     0.6931
     """
-    return rules["logsumexp"](x, axis=axis, keepdims=keepdims)
+    return rules["logsumexp"](_floating(x), axis=axis, keepdims=keepdims)
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
     """exp(x), scaled to sum to one along `axis`; without overflow.
 
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Real or complex, of one axis or more.
+    axis : int, default -1
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape and dtype; float64 for integers.
+
+    Raises
+    ------
+    AxisError
+        If `x` has no such axis.
+
+    Notes
+    -----
+    Cost: an exponential and a few passes over `x`.  With the result y, a cotangent c is pulled back to
+    ``y * (c - sum(c * y))``.
+
+    Examples
+    --------
     >>> softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
-    return rules["softmax"](x, axis=axis)
+    return rules["softmax"](_floating(x), axis=axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """log(softmax(x)), accurate also where softmax rounds to 0 or 1.
 
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Real or complex, of one axis or more.
+    axis : int, default -1
+
+    Returns
+    -------
+    array or Tensor
+        Of the same shape and dtype; float64 for integers.
+
+    Raises
+    ------
+    AxisError
+        If `x` has no such axis.
+
+    Notes
+    -----
+    Cost: an exponential and a few passes over `x`.  With the result y, a cotangent c is pulled back to
+    ``c - exp(y) * sum(c)``.
+
+    Examples
+    --------
     >>> log_softmax(np.array([0.0, -1000.0]))
     array([    0., -1000.])
     """
-    return rules["log_softmax"](x, axis=axis)
+    return rules["log_softmax"](_floating(x), axis=axis)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Random = None) -> Any:
@@ -132,6 +263,10 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Random = None) -
     ------
     ValueError
         If `p` is no probability.
+
+    Notes
+    -----
+    Cost: a random number for each element, and one pass.  The derivative is 1/(1 - p) where an element stays, else 0.
 
     Examples
     --------
@@ -171,6 +306,11 @@ def mse_loss(prediction: Any, target: Any, reduction: Reduction = "mean") -> Any
     ValueError
         If the shapes differ: broadcasting (n, 1) against (n,) would average n*n differences.
 
+    Notes
+    -----
+    Cost: three passes.  The derivative in the prediction is ``2 * (prediction - target)``, divided by the number of
+    elements for the mean.
+
     Examples
     --------
     >>> float(mse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
@@ -202,6 +342,10 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: Reduction = "mean")
     ValueError
         If its shape does not fit, or a class is out of range.
 
+    Notes
+    -----
+    Cost: one number read for each target.  The derivative is -1 there, divided by their number for the mean, else 0.
+
     Examples
     --------
     >>> p = np.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
@@ -227,6 +371,11 @@ def cross_entropy(logits: Any, target: Any, reduction: Reduction = "mean") -> An
     ------
     TypeError, ValueError
         As for `nll_loss`.
+
+    Notes
+    -----
+    Cost: that of `log_softmax`.  The derivative in the logits is ``softmax(logits)`` minus 1 at the target class (minus
+    the probabilities), divided by the number of samples for the mean.
 
     Examples
     --------
