@@ -38,6 +38,7 @@ from chainrule.compile.kernels import (
 )
 from chainrule.compile.kernels.entry import work_bytes
 from chainrule.compile.kernels.functions import PREDICATES, TABLE
+from chainrule.scipy.stable import exp_minus_half_square, exp_minus_square
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.25, math.nan, math.inf, -math.inf, 1e-40, -1e-310, 1e30, 3e38, -1.7e308]
 
@@ -225,6 +226,54 @@ def test_reductions_of_special_values(name: str, kind: Any, dtype: str) -> None:
             assert np.all(got == -math.inf)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_any(dtype: str) -> None:
+    """One question about several values: at every place, also beside a pass that comes later."""
+    group = Group(
+        (Input(dtype, "full"), Input(dtype, "column")),
+        (
+            Op("isnan", (0,), "bool"),
+            Op("sum", (0,), dtype, "column"),
+            Op("subtract", (0, 3), dtype),
+            Op("isinf", (4,), "bool"),
+            Op("isnan", (1,), "bool"),
+            Op("any", (2, 5, 6), "bool", "scalar"),
+        ),
+        (Output(7, "scalar"),),
+    )
+    kernel = compile_group(group)
+    for m, n in SIZES:
+        x, c, found = np.ones((m, n), dtype), np.ones(m, dtype), np.empty((), bool)
+        kernel(m, n, x, c, found)
+        assert not found
+        for place in {0, 1, m * n // 2, m * n - 1} & set(range(m * n)):
+            for value in (math.nan, math.inf, 1e3):
+                x.flat[place] = value
+                kernel(m, n, x, c, found)
+                assert bool(found) == (value != 1e3 and (n > 1 or value != math.inf)), (m, n, place, value)
+                x.flat[place] = 1
+        for place in {0, m // 2, m - 1}:
+            c[place] = math.nan
+            kernel(m, n, x, c, found)
+            assert found
+            c[place] = 1
+
+
+def test_counts() -> None:
+    group = Group(
+        (Input("bool", "full"),),
+        (Op("astype", (0,), "i8"), Op("sum", (1,), "i8", "column"), Op("maximum", (2, 1.0), "i8")),
+        (Output(2, "column"), Output(3, "column")),
+    )
+    kernel = compile_group(group)
+    for m, n in SIZES:
+        x = np.random.default_rng(0).random((m, n)) < 0.5
+        counts, some = np.empty((2, m), np.int64)
+        kernel(m, n, x, counts, some)
+        assert np.array_equal(counts, x.sum(1))
+        assert np.array_equal(some, np.maximum(x.sum(1), 1))
+
+
 def test_large_sums_do_not_drift() -> None:
     x = np.full((1, 3_000_000), 0.1, "f4")
     (got,) = run(reduction("sum", "f4", "scalar"), 1, x.size, x)
@@ -359,11 +408,14 @@ def test_drawn_groups_with_reductions(drawn: Any, most: int) -> None:
 
 REFERENCE = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "exp_minus_square": exp_minus_square,
+    "exp_minus_half_square": exp_minus_half_square,
     "erf": scipy.special.erf,
     "erfc": scipy.special.erfc,
     "ndtr": scipy.special.ndtr,
 }
 MPMATH = {"sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)), "erf": mpmath.erf, "erfc": mpmath.erfc, "ndtr": mpmath.ncdf}
+MPMATH |= {"exp_minus_square": lambda x: mpmath.exp(-x * x), "exp_minus_half_square": lambda x: mpmath.exp(-x * x / 2)}
 INEXACT = sorted(set(UNARY) - exact_ops)
 
 

@@ -1,7 +1,8 @@
 """Fusing: elementwise steps, and the reductions that feed on them, become one kernel each.
 
 A group is a box of m rows and n columns (see `kernels/group.py`).  Steps join an open group as they come; a group is
-closed, and runs, when somebody else asks for one of its values.
+closed, and runs, when somebody else asks for one of its values.  Whether there is a NaN in one of them a group finds
+out itself: so such a question forces no value into memory.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..rules.helpers import sigmoid
+from ..rules.registry import rules
 from .kernels import Group, Input, Op, Output, exact_ops, supported
 from .kernels.group import Kind
 from .program import UFUNCS, Program, is_reduction, read
@@ -25,6 +26,9 @@ __all__ = ["Fused", "fused"]
 Shape = tuple[int, ...]
 Rows = tuple[int, int, int] | None
 CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.dtype("i4"): "i4", np.dtype("i8"): "i8"}
+OF_RULES = ("sigmoid", "erf", "erfc", "exp_minus_square", "exp_minus_half_square")
+ANY = {Method("any"), np.any}
+WHOLE = {"add", "subtract", "multiply", "maximum", "minimum"}  # that kernels do with integers, too
 REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf"}
 LOGICAL = {"logical_and", "logical_or", "logical_not", "logical_xor"}
@@ -97,6 +101,7 @@ class _Open:
         self.ops: list[tuple[Any, ...]] = []  # operands: ("input", i), ("op", i), or a number
         self.values: dict[Var, tuple[Any, Kind]] = {}  # of inputs and results: operand and kind
         self.results: list[Var] = []
+        self.asked: list[Guard] = []  # questions about values of the group
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.split, len(self.inputs), len(self.ops), len(self.values), len(self.results)
@@ -181,15 +186,22 @@ class _Open:
         self.ops.append((name, args, dtype, kind))
         return "op", len(self.ops) - 1
 
-    def closed(self, readers: dict[Var, list[Any]]) -> Fused | None:
-        """The group as one step; None if it is too small."""
+    def closed(self, readers: dict[Var, list[Any]]) -> list[Step | Guard] | None:
+        """The group as one step, and the question whether it found a NaN; None if it is too small."""
         if len([op for op in self.ops if op[0] != "astype"]) < SMALL:
             return None
-        mine: set[Any] = set(self.members)
+        mine: set[Any] = {*self.members, *self.asked}
         results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
         first = len(self.inputs)
         if first + 2 * len(results) > 2 * MANY:
             return None
+        found: list[Step | Guard] = []
+        if self.asked:
+            isnan = [self.add("isnan", (self.values[guard.var][0],), "bool") for guard in self.asked]
+            flag = Var.made((), np.dtype(bool), None, scalar=True)
+            self.values[flag] = self.add("any", tuple(isnan), "bool", "scalar"), "scalar"
+            results.append(flag)
+            found.append(Guard(flag, "bool", False, self.asked[0].line))
 
         def number(arg: Any) -> Any:
             return arg if type(arg) is float else arg[1] + (0 if arg[0] == "input" else first)
@@ -202,7 +214,7 @@ class _Open:
         group = Group(tuple(given for _, given in self.inputs), ops, tuple(outputs))
         split = self.split or 0
         box = prod(self.shape[:split]), prod(self.shape[split:])
-        return Fused(self.members, group, box, [var for var, _ in self.inputs], results)
+        return [Fused(self.members, group, box, [var for var, _ in self.inputs], results), *found]
 
 
 class _Grouping:
@@ -210,17 +222,20 @@ class _Grouping:
         self.program, self.readers, self.exact = program, readers, exact
         self.open: list[_Open] = []
         self.of: dict[Var, _Open] = {}
+        self.questions = {step.var: step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"}
+        self.done: set[Step | Guard] = set()  # by groups, before it was their turn
 
     def run(self) -> Iterator[Step | Guard]:
         for step in self.program.steps:
+            if step in self.done:
+                continue
             if isinstance(step, Step) and not step.writes:
                 group = self._home(step)
                 if group is not None:
                     for var in read(step):
                         if var in self.of and self.of[var] is not group:
                             yield from self._close(self.of[var])
-                    group.members.append(step)
-                    self.of[step.results] = group
+                    self._take(group, step)
                     continue
             if isinstance(step, Step) and step.writes:
                 while self.open:
@@ -232,15 +247,36 @@ class _Grouping:
         while self.open:
             yield from self._close(self.open[0])
 
+    def _take(self, group: _Open, step: Step) -> None:
+        group.members.append(step)
+        self.of[step.results] = group
+        guard = self.questions.get(step.results)
+        number, kind = group.values[step.results]
+        if guard is not None and kind in ("full", "column") and number[0] == "op":
+            group.asked.append(guard)
+            self.done.add(guard)
+
     def _close(self, group: _Open) -> Iterator[Step | Guard]:
+        for x in tuple(group.results):
+            for step in self.readers.get(x, ()):
+                if self._is_late_sum(group, step) and self._joins(group, step):
+                    self._take(group, step)
+                    self.done.add(step)
         self.open.remove(group)
         for var in group.results:
             del self.of[var]
-        step = group.closed(self.readers)
-        if step is None:
+        steps = group.closed(self.readers)
+        if steps is None:
             yield from group.members
+            yield from group.asked
         else:
-            yield step
+            yield from steps
+
+    def _is_late_sum(self, group: _Open, step: Any) -> bool:
+        """Whether a step would cost nothing if it were done now, and later a pass over memory."""
+        if not isinstance(step, Step) or step in group.members or _reduction(step) is None:
+            return False
+        return not step.results.root.written
 
     def _home(self, step: Step) -> _Open | None:
         """The group that a step joins; a new one if it may begin one; None if it is no matter for a kernel."""
@@ -273,9 +309,8 @@ class _Grouping:
         y: Var = step.results
         if step.function == Method("reshape"):
             return self._alias(group, step)
-        reduction = _reduction(step)
-        if reduction is not None:
-            return self._reduce(group, step, *reduction)
+        if _reduction(step) is not None:
+            return self._reduce(group, step)
         name = _name(step)
         if name is None or (self.exact and name not in exact_ops):
             return False
@@ -290,9 +325,9 @@ class _Grouping:
             dtype = np.result_type(*(_weak(x) if type(x) is not Var or x.python else x.dtype for x in args))
         elif name in LOGICAL:
             dtype = np.dtype(bool)
-        elif y.dtype.kind != "f" and name not in ("where", "astype"):
+        elif y.dtype.kind != "f" and name not in (WHOLE if y.dtype.kind == "i" else ("where", "astype")):
             return False
-        if dtype not in CODES or dtype.kind == "i":
+        if dtype not in CODES or (dtype.kind == "i" and (name in COMPARING or not all(map(_is_small, args)))):
             return False
         if name == "astype":
             numbers = [group.operand(args[0], None, column)]
@@ -327,12 +362,29 @@ class _Grouping:
         group.results.append(y)
         return True
 
-    def _reduce(self, group: _Open, step: Step, name: str, axes: tuple[int, ...]) -> bool:
+    def _reduce(self, group: _Open, step: Step) -> bool:
+        reduction = _reduction(step)
+        assert reduction is not None
+        name, axes = reduction
         x, y = step.args[0], step.results
-        if self.exact or x.shape != group.shape or y.dtype != x.dtype or prod(x.shape) < 2:
-            return False
         rank = len(x.shape)
-        kind: Kind
+        if name == "any":
+            if x not in group.values:
+                return False
+            number, kind = group.values[x]
+            if kind not in ("full", "column") or number[0] != "op":
+                return False
+            group.values[y] = ("reduced", group.add("any", (number,), "bool", "scalar")[1]), "scalar"
+            group.results.append(y)
+            return True
+        if self.exact or prod(x.shape) < 2:
+            return False
+        if x in group.values and group.values[x][1] == "column" and len(axes) == rank and x.dtype == y.dtype:
+            group.values[y] = ("reduced", group.add(name, (group.values[x][0],), CODES[y.dtype], "scalar")[1]), "scalar"
+            group.results.append(y)
+            return True
+        if x.shape != group.shape:
+            return False
         if len(axes) == rank:
             kind = "scalar"
         elif axes == tuple(range(rank - len(axes), rank)):
@@ -341,11 +393,14 @@ class _Grouping:
             kind, split = "row", len(axes)
         else:
             return False
+        counted = y.dtype != x.dtype
+        if counted and kind != "column":
+            return False
         if kind != "scalar":
             if group.split not in (None, split):
                 return False
             group.split = split
-        number = group.operand(x, None, column=False)
+        number = group.operand(x, y.dtype if counted else None, column=False)
         if number is None or group.values[x][1] != "full":
             return False
         result = group.add(name, (number,), CODES[y.dtype], kind)
@@ -358,11 +413,17 @@ class _Grouping:
 
 def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
     """Which reduction a step is, and over which axes."""
+    if step.function in ANY and len(step.args) == 1 and not step.options:
+        x = step.args[0]
+        return ("any", tuple(range(len(x.shape)))) if type(x) is Var and x.dtype == np.bool else None
     ufunc = step.function.__self__ if is_reduction(step) else None
     if ufunc not in REDUCING or len(step.args) != 1:
         return None
     x = step.args[0]
-    if type(x) is not Var or x.dtype.kind != "f" or x.dtype not in CODES or set(step.options) - {"axis", "keepdims"}:
+    if type(x) is not Var or x.dtype not in CODES or set(step.options) - {"axis", "keepdims"}:
+        return None
+    counts = ufunc is np.add and x.dtype == np.bool and step.results.dtype == np.int64
+    if x.dtype.kind != "f" and not counts:
         return None
     axis = step.options.get("axis", 0)
     axes = tuple(range(len(x.shape))) if axis is None else tuple(sorted(normalize_axis_tuple(axis, len(x.shape))))
@@ -413,6 +474,11 @@ def _is_number(source: Any) -> bool:
     return isinstance(source, np.generic)
 
 
+def _is_small(x: Any) -> bool:
+    """Whether a value is an array, or an integer that a float can hold."""
+    return type(x) is Var or (type(x) is int and abs(x) < 1 << 31)
+
+
 def _is_supported(name: str, args: tuple[Any, ...], dtype: str) -> bool:
     if name == "where":
         return supported(name, ("bool", dtype, dtype))
@@ -425,8 +491,9 @@ def _name(step: Step) -> str | None:
     """The kernel's name of an elementwise step; None if it has none."""
     if step.function is np.where:
         return "where" if len(step.args) == 3 and not step.options else None
-    if step.function is sigmoid:
-        return "sigmoid"
+    for name in OF_RULES:  # some come with SciPy's functions only
+        if name in rules and step.function is rules[name].value and len(step.args) == 1:
+            return name
     if step.function is operator.pow:
         return "power"
     if step.function == Method("astype") and len(step.args) == 2 and not step.options:

@@ -26,6 +26,7 @@ UFUNCS: dict[Any, np.ufunc] = {
 FILLED: dict[Any, int] = {np.ones_like: 1, np.zeros_like: 0}
 IMPURE = {np.empty_like}
 HARMLESS = {np.where, Method("reshape"), Property("T")}
+SIMPLE = {np.any, np.all, np.reshape, Method("any"), Method("all"), Method("reshape"), Method("astype"), Property("T")}
 FEW = 4096  # elements of a constant that is computed beforehand
 
 
@@ -62,7 +63,18 @@ def read(step: Step | Guard) -> Iterator[Var]:
 
 def simplified(program: Program, further: Sequence[Callable[[Program], list[Step | Guard]]] = ()) -> Program:
     """Do all passes, which keep every bit, and further ones."""
-    for change in (named_by_numpy, lowered, folded, shared, broadcast, *further, asked_for_nan, needed, asked_late):
+    for change in (
+        named_by_numpy,
+        lowered,
+        folded,
+        shared,
+        broadcast,
+        *further,
+        asked_for_nan,
+        implied,
+        needed,
+        asked_late,
+    ):
         program.steps = change(program)
     return program
 
@@ -106,6 +118,8 @@ def private(var: Any) -> bool:
 REDUCED: dict[Any, np.ufunc] = {np.sum: np.add, np.max: np.maximum, np.amax: np.maximum, np.min: np.minimum}
 REDUCED |= {Method("sum"): np.add, Method("max"): np.maximum, Method("min"): np.minimum}
 RESHAPING = {np.reshape, np.ravel, np.expand_dims, np.squeeze, Method("ravel"), Method("squeeze"), Method("reshape")}
+RESHAPING |= {rules["reshape"].value}
+PLACE = rules["place"].value
 TURNING = {np.transpose, np.swapaxes, Method("transpose"), Method("swapaxes")}
 
 
@@ -124,7 +138,8 @@ def _lowered(step: Step) -> list[Step | Guard]:
     x, y = step.args[0], step.results
     if x.scalar:
         return [step]
-    if step.function in REDUCED and x.dtype.kind == "f" and set(step.options) <= {"axis", "keepdims"}:
+    summed = x.dtype.kind == "f" or (x.dtype == np.bool and REDUCED.get(step.function) is np.add)
+    if step.function in REDUCED and summed and set(step.options) <= {"axis", "keepdims"}:
         axis = step.args[1] if len(step.args) == 2 else step.options.get("axis")
         if len(step.args) <= 2:
             step.function, step.args = REDUCED[step.function].reduce, (x,)
@@ -138,11 +153,32 @@ def _lowered(step: Step) -> list[Step | Guard]:
             first.results, total.source = total, first
             step.function, step.args, step.options = operator.truediv if y.scalar else np.divide, (total, n), {}
             return [first, step]
-    elif step.function in RESHAPING and x.contiguous and y.contiguous:
+    elif step.function is PLACE and y.dtype.kind == "f" and x.contiguous and _is_all(step.options["index"]):
+        shown = Var.made(y.shape, y.dtype, None, x.root)
+        first = Step(Method("reshape"), (x, y.shape), {}, step.quiet, step.line)
+        first.results, shown.source = shown, first
+        step.function, step.args, step.options = np.positive, (shown,), {}
+        return [first, step]
+    elif (step.function in RESHAPING or _reads_all(step)) and x.contiguous and y.contiguous:
         step.function, step.args, step.options = Method("reshape"), (x, y.shape), {}
     elif step.function in TURNING and len(x.shape) == 2 and not step.options and step.args[1:] in TURNED:
         step.function, step.args = Property("T"), (x,)
     return [step]
+
+
+def _is_all(index: Any) -> bool:
+    """Whether an index leaves out nothing, and changes no order."""
+    parts = index if type(index) is tuple else (index,)
+    return all(
+        part is None
+        or part is Ellipsis
+        or (type(part) is slice and part.start is None and part.stop is None and part.step is None)
+        for part in parts
+    )
+
+
+def _reads_all(step: Step) -> bool:
+    return step.function is operator.getitem and _is_all(step.args[1])
 
 
 TURNED = ((), (None,), ((1, 0),), (0, 1), (1, 0), (-1, -2), (-2, -1))
@@ -207,12 +243,25 @@ def folded(program: Program) -> list[Step | Guard]:
             for one, x in ((a, b), (b, a)):
                 if is_one(one) and type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
                     return x
-        if y.size <= FEW and (inputs := set(read(step))) and inputs <= known.keys() and _repeats(step):
-            value = step.function(*inner(step.args, lambda x: known.get(x, x) if type(x) is Var else x), **step.options)
-            return constant(np.array(value) if isinstance(value, np.ndarray) else value)
+        inputs = set(read(step))
+        if inputs and inputs <= known.keys() and (_repeats(step) or step.function in SIMPLE):
+            few = y.size <= FEW
+            if few or all(_is_uniform(known[x]) for x in inputs):
+                value = step.function(*inner(step.args, lambda x: known.get(x, x)), **step.options)
+                if few or _is_uniform(value):
+                    return constant(np.array(value) if isinstance(value, np.ndarray) else value)
         return None
 
-    return _renamed(program, visit)
+    def holds(step: Step | Guard) -> bool:
+        return isinstance(step, Guard) and step.kind == "bool" and step.var in known
+
+    return [step for step in _renamed(program, visit) if not holds(step)]
+
+
+def _is_uniform(x: Any) -> bool:
+    """Whether all elements of an array are the same bits."""
+    flat = np.reshape(x, -1)
+    return bool(flat.size) and flat.dtype.kind in "fib" and flat.tobytes() == flat[:1].tobytes() * flat.size
 
 
 def _repeats(step: Step) -> bool:
@@ -267,6 +316,33 @@ def asked_for_nan(program: Program) -> list[Step | Guard]:
             if isinstance(isnan, Step) and isnan.function is np.isnan and private(isnan.args[0]):
                 step.kind, step.var = "no NaN", isnan.args[0]
     return program.steps
+
+
+# What gives NaN wherever an operand is NaN.
+PASSING_NAN: set[Any] = {
+    np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.absolute, np.square, np.sqrt, np.cbrt,
+    np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh,
+    np.tanh, np.maximum, np.minimum, np.add.reduce, np.maximum.reduce, np.minimum.reduce, np.broadcast_to,
+    operator.add, operator.sub, operator.mul, operator.truediv, Method("reshape"), Property("T"), Method("astype"),
+}  # fmt: skip
+
+
+def implied(program: Program) -> list[Step | Guard]:
+    """Drop the question whether there is a NaN in a value where it would come through to another one that is asked."""
+    asked = {step.var: step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"}
+    comes_through = set(asked)
+    dropped: set[Step | Guard] = set()
+    for step in reversed(program.steps) if asked else ():
+        if isinstance(step, Guard) or step.function not in PASSING_NAN or step.writes:
+            continue
+        y = step.results
+        if y in comes_through and private(y) and y.size and y.dtype.kind == "f" and "where" not in step.options:
+            for x in read(step):
+                if x.dtype.kind == "f" and private(x):
+                    comes_through.add(x)
+                    if x in asked:
+                        dropped.add(asked[x])
+    return [step for step in program.steps if step not in dropped]
 
 
 def needed(program: Program) -> list[Step | Guard]:

@@ -11,7 +11,7 @@ of the chunks, and with k equal to `parts` combines them; `work` is an array of 
 
 from __future__ import annotations
 
-from .group import Group, Plan, row_reductions, scalar_reductions
+from .group import Group, Plan, operands, row_reductions, scalar_reductions
 
 __all__ = [
     "CHUNK",
@@ -71,7 +71,7 @@ def codes(group: Group) -> bytes:
 def needs_rows(group: Group, plan: Plan) -> bool:
     """Whether the box can be divided only by rows, because what belongs to a row is computed once."""
     return "column" in [*(op.kind for op in group.ops), *(out.kind for out in group.outputs)] or any(
-        plan.kinds[int(op.args[0])] == "column" for op in group.ops if op.kind == "scalar"
+        plan.kinds[arg] == "column" for op in group.ops if op.kind == "scalar" for arg in operands(op)
     )
 
 

@@ -351,6 +351,10 @@ def _erfc(x: Vector) -> Vector:
     return where(x < 0, 2 - y, y)
 
 
+def _bell(x: Vector, factor: float) -> Vector:
+    return _exp_of_minus_square(_below(abs(x), _NOTHING_BEYOND[x.dtype][factor != 1.0]), factor)
+
+
 def _ndtr(x: Vector) -> Vector:
     a = _below(abs(x), _NOTHING_BEYOND[x.dtype][1])
     y = (_slowly(a, math.sqrt(0.5)) * 0.5) * _exp_of_minus_square(a, 0.5)
@@ -475,6 +479,8 @@ TABLE: dict[str, tuple[Formula, tuple[str, ...], float]] = {
     "cosh": (_cosh, _F, 3),
     "tanh": (_tanh, _F, 4),
     "sigmoid": (_sigmoid, _F, 3),
+    "exp_minus_square": (lambda a: _bell(a, 1.0), _F, 3),
+    "exp_minus_half_square": (lambda a: _bell(a, 0.5), _F, 3),
     "erf": (_erf, _F, 3),
     "erfc": (_erfc, _F, 4),
     "ndtr": (_ndtr, _F, 4),
@@ -486,7 +492,13 @@ ULPS = {name: error for name, (_, _, error) in TABLE.items()} | {"power": 4.0}
 Of "logaddexp", whose terms may cancel as they do in NumPy: in units of its larger operand, where that is larger.
 """
 
-exact_ops = frozenset(name for name, error in ULPS.items() if error == _EXACTLY) | {"where", "astype", "max", "min"}
+exact_ops = frozenset(name for name, error in ULPS.items() if error == _EXACTLY) | {
+    "where",
+    "astype",
+    "max",
+    "min",
+    "any",
+}
 """The operations whose results are NumPy's bit for bit."""
 
 PREDICATES = frozenset(
@@ -534,7 +546,9 @@ def supported(name: str, dtypes: tuple[str, ...], exponent: float | None = None)
         return tuple(dtypes) in _CONVERSIONS
     if name == "power":
         return exponent in POWERS and dtypes[0] in _F
-    return name in ("sum", "max", "min") and dtypes[0] in _F
+    if name == "any":
+        return set(dtypes) == {"bool"}
+    return name in ("sum", "max", "min") and (dtypes[0] in _F or (name, *dtypes) == ("sum", "i8"))
 
 
 def apply(name: str, operands: list[Vector], dtype: str, exponent: float | None = None) -> Vector:

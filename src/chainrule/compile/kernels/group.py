@@ -15,7 +15,8 @@ scalar   one element, or a number        elementwise operations of scalars; a re
 
 A reduction is of a full value, or of a column's m elements to a scalar.  A column that one gives may be an operand of
 further operations (softmax is one group: max, subtract, exp, sum, divide); rows and scalars that reductions give are
-results only.
+results only.  "any" tells whether any element of its operands, full truth values and columns, is true: a question about
+values that need no memory for it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "Op",
     "Output",
     "Plan",
+    "operands",
     "plan",
     "row_reductions",
     "scalar_reductions",
@@ -41,7 +43,7 @@ __all__ = [
 
 Kind = Literal["full", "row", "column", "scalar"]
 
-REDUCTIONS = ("sum", "max", "min")
+REDUCTIONS = ("sum", "max", "min", "any")
 _KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
 _DTYPES = ("f4", "f8", "i4", "i8", "bool")
 _COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
@@ -74,7 +76,8 @@ class Op:
     Parameters
     ----------
     name : str
-        Of the NumPy function; further "sigmoid", "erf", "erfc", "ndtr", "astype"; of reductions "sum", "max", "min".
+        Of the NumPy function; further "sigmoid", "erf", "erfc", "ndtr", "exp_minus_square", "exp_minus_half_square",
+        "astype"; of reductions "sum", "max", "min", "any".
     args : tuple of int or float
         An int is the number of a value, a float is a constant.
     dtype : str
@@ -131,8 +134,8 @@ class Plan:
         How many passes must be complete before a value can be computed.
     reduced : frozenset of int
         The values that reductions over axis 0, or over everything, give.
-    reductions : tuple of tuple of int
-        For each pass the reductions of full values that it makes.
+    reductions : tuple of tuple of (int, int)
+        For each pass the reductions of full values that it makes, with their operands.
     stores : tuple of tuple of int
         For each pass the outputs, full ones and rows, that it writes.
     computed : tuple of tuple of int
@@ -148,7 +151,7 @@ class Plan:
     kinds: tuple[Kind, ...]
     levels: tuple[int, ...]
     reduced: frozenset[int]
-    reductions: tuple[tuple[int, ...], ...]
+    reductions: tuple[tuple[tuple[int, int], ...], ...]
     stores: tuple[tuple[int, ...], ...]
     computed: tuple[tuple[int, ...], ...]
     kept: tuple[int, ...]
@@ -159,6 +162,11 @@ class Plan:
 def weight(op: Op) -> int:
     """About how many simple operations one is."""
     return 1 if op.name in _SIMPLE else 10
+
+
+def operands(op: Op) -> list[int]:
+    """The numbers of an operation's operands, which may be constants, too."""
+    return [arg for arg in op.args if isinstance(arg, int)]
 
 
 def row_reductions(group: Group) -> list[int]:
@@ -180,32 +188,44 @@ def plan(group: Group) -> Plan:
         If the description breaks the rules above; the message says which operation or output, and how.
     """
     first = len(group.inputs)
-    for number, given in enumerate(group.inputs):
-        if given.kind not in _KINDS or given.dtype not in _DTYPES:
-            raise ValueError(f"input {number}: unknown kind or dtype {given}")
-        if given.rows is not None and (given.kind not in ("full", "column") or min(given.rows[:2]) < 1):
-            raise ValueError(f"input {number}: only full and column inputs have rows, divided by at least 1: {given}")
+    for number, x in enumerate(group.inputs):
+        if x.kind not in _KINDS or x.dtype not in _DTYPES:
+            raise ValueError(f"input {number}: unknown kind or dtype {x}")
+        if x.rows is not None and (x.kind not in ("full", "column") or min(x.rows[:2]) < 1):
+            raise ValueError(f"input {number}: only full and column inputs have rows, divided by at least 1: {x}")
     kinds: list[Kind] = [given.kind for given in group.inputs]
     levels = [0] * first
     costs = [1] * first
     reduced: set[int] = set()
     for number, op in enumerate(group.ops, first):
-        operands = [arg for arg in op.args if isinstance(arg, int)]
-        if any(not 0 <= arg < number for arg in operands):
+        given = operands(op)
+        if any(not 0 <= arg < number for arg in given):
             raise ValueError(f"value {number}, {op.name}: operands must be earlier values, not {op.args}")
-        if reduced & set(operands):
+        if reduced & set(given):
             raise ValueError(f"value {number}, {op.name}: reductions over axis 0 or everything are results only")
         if op.dtype not in _DTYPES:
             raise ValueError(f"value {number}, {op.name}: unknown dtype {op.dtype!r}")
-        among = {kinds[arg] for arg in operands}
-        level = max([levels[arg] for arg in operands], default=0)
+        among = {kinds[arg] for arg in given}
+        level = max([levels[arg] for arg in given], default=0)
         if (op.name in REDUCTIONS) != (op.kind is not None) or op.kind == "full":
             raise ValueError(f"value {number}: reductions, and only they, have a kind, not full: {op}")
         if op.kind is not None:
-            if len(operands) != 1 or len(op.args) != 1 or "f" not in op.dtype or group.dtype(operands[0]) != op.dtype:
-                raise ValueError(f"value {number}, {op.name}: one operand, f4 or f8, of the dtype of the result")
-            if kinds[operands[0]] != "full" and (kinds[operands[0]], op.kind) != ("column", "scalar"):
-                raise ValueError(f"value {number}, {op.name}: cannot reduce a {kinds[operands[0]]} to a {op.kind}")
+            if not given or len(given) < len(op.args) or any(group.dtype(arg) != op.dtype for arg in given):
+                raise ValueError(f"value {number}, {op.name}: operands must be of the dtype of the result")
+            if op.name == "any":
+                good = op.dtype == "bool" and op.kind == "scalar"
+            else:
+                good = len(given) == 1 and (
+                    op.dtype[0] == "f" or (op.name, op.dtype, op.kind) == ("sum", "i8", "column")
+                )
+            if not good:
+                raise ValueError(
+                    f"value {number}, {op.name}: one operand, f4 or f8 (i8 in a sum to a column); truth values in any, "
+                    "which is a scalar"
+                )
+            for arg in given:
+                if kinds[arg] != "full" and (kinds[arg], op.kind) != ("column", "scalar"):
+                    raise ValueError(f"value {number}, {op.name}: cannot reduce a {kinds[arg]} to a {op.kind}")
             kinds.append(op.kind)
             levels.append(level + (op.kind == "column"))
             costs.append(0)
@@ -215,7 +235,7 @@ def plan(group: Group) -> Plan:
         wide, tall = bool(among & {"full", "row"}), bool(among & {"full", "column"})
         kinds.append(("full" if tall else "row") if wide else "column" if tall else "scalar")
         levels.append(level)
-        costs.append(sum(costs[arg] for arg in operands) + weight(op))
+        costs.append(sum(costs[arg] for arg in given) + weight(op))
     for number, out in enumerate(group.outputs):
         kind = kinds[out.value] if 0 <= out.value < len(kinds) else None
         if (
@@ -235,11 +255,12 @@ def _passes(
 ) -> Plan:
     first = len(group.inputs)
     count = max(levels, default=0) + 1
-    reductions: list[list[int]] = [[] for _ in range(count)]
+    reductions: list[list[tuple[int, int]]] = [[] for _ in range(count)]
     stores: list[list[int]] = [[] for _ in range(count)]
     for number, op in enumerate(group.ops, first):
-        if op.kind is not None and kinds[int(op.args[0])] == "full":
-            reductions[levels[number] - (op.kind == "column")].append(number)
+        for arg in operands(op) if op.kind is not None else ():
+            if kinds[arg] == "full":
+                reductions[levels[arg]].append((number, arg))
     for number, out in enumerate(group.outputs):
         if out.kind == "full" or (out.kind == "row" and out.value not in reduced):
             stores[levels[out.value]].append(number)
@@ -251,7 +272,7 @@ def _passes(
     computed = []
     for number, (made, written) in enumerate(zip(reductions, stores, strict=True)):
         wanted: set[int] = set()
-        stack = [int(group.ops[n - first].args[0]) for n in made] + [group.outputs[n].value for n in written]
+        stack = [arg for _, arg in made] + [group.outputs[n].value for n in written]
         while stack:
             value = stack.pop()
             if value < first:
@@ -262,7 +283,7 @@ def _passes(
                         kept.append(value)
                     continue
                 wanted.add(value)
-                stack += [arg for arg in group.ops[value - first].args if isinstance(arg, int)]
+                stack += operands(group.ops[value - first])
         done |= wanted
         computed.append(tuple(sorted(wanted)))
     work = sum(weight(group.ops[n - first]) * _WIDTH.get(group.dtype(n), 1) for p in computed for n in p)

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import functions
 from .entry import CHUNKS, SLOTS
-from .group import Group, Plan, row_reductions, scalar_reductions, weight
+from .group import Group, Plan, operands, row_reductions, scalar_reductions, weight
 from .vector import BYTES, SCALAR, Vector, Writer, where
 
 __all__ = ["module"]
@@ -26,8 +26,8 @@ __all__ = ["module"]
 _SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _PART = 800  # simple operations that are one function
 _BLOCK = 16  # vectors whose sum is not compensated
-_IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf}
-_PAIR = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minimum}
+_IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf, "any": 0.0}
+_PAIR = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minimum, "any": Vector.__or__}
 
 
 class _Function(Writer):
@@ -96,8 +96,8 @@ class _Function(Writer):
         if op.name == "power":
             args, exponent = op.args[:1], float(op.args[1])
         dtype = next((self.group.dtype(a) for a in args[op.name == "where" :] if isinstance(a, int)), op.dtype)
-        operands = [self.values[a] if isinstance(a, int) else self.constant(dtype, a) for a in args]
-        self.values[number] = functions.apply(op.name, operands, op.dtype, exponent)
+        given = [self.values[a] if isinstance(a, int) else self.constant(dtype, a) for a in args]
+        self.values[number] = functions.apply(op.name, given, op.dtype, exponent)
 
     def _load_one(self, address: str, dtype: str) -> Vector:
         element = "i8" if dtype == "bool" else SCALAR[dtype]
@@ -244,8 +244,8 @@ class _Part(_Function):
     def text(self, name: str, numbers: list[int], slots: dict[int, int]) -> str:
         """The whole function."""
         for number in numbers:
-            for arg in self.group.ops[number - self.first].args:
-                if isinstance(arg, int) and arg not in self.values:
+            for arg in operands(self.group.ops[number - self.first]):
+                if arg not in self.values:
                     self.values[arg] = self._get("%memory", slots[arg], self.group.dtype(arg))
             self.apply(number)
             if number in slots:
@@ -265,7 +265,7 @@ class _Box(_Function):
         self.extremes: dict[int, _Variable] = {}
         for number, op in enumerate(group.ops, self.first):
             if op.kind in ("column", "scalar"):
-                if op.name == "sum":
+                if op.name == "sum" and op.dtype[0] == "f":
                     self.sums[number] = _Sum(self, op.dtype)
                 else:
                     self.extremes[number] = _Variable(self, op.dtype, _IDENTITY[op.name])
@@ -336,9 +336,8 @@ class _Box(_Function):
         part_of = {number: k for k, part in enumerate(parts) for number in part}
         last = dict.fromkeys(self._read_elsewhere(set(numbers)), len(parts))  # in which part it is read last
         for number, k in part_of.items():
-            for arg in self.group.ops[number - self.first].args:
-                if isinstance(arg, int):
-                    last[arg] = max(last.get(arg, 0), k)
+            for arg in operands(self.group.ops[number - self.first]):
+                last[arg] = max(last.get(arg, 0), k)
         slots: dict[int, int] = {}
         free: list[int] = []
         size = 0
@@ -376,7 +375,7 @@ class _Box(_Function):
         found = {out.value for out in self.group.outputs} | set(self.plan.kept)
         for number, op in enumerate(self.group.ops, self.first):
             if number not in numbers or op.kind is not None:
-                found |= {arg for arg in op.args if isinstance(arg, int)}
+                found |= set(operands(op))
         return found & numbers
 
     def _row(self, r: str) -> None:
@@ -397,9 +396,9 @@ class _Box(_Function):
             if level < len(plan.computed):
                 self._pass(level, start)
         for number in scalar_reductions(group):
-            arg = int(group.ops[number - self.first].args[0])
-            if plan.kinds[arg] == "column":
-                self._column_into_scalar(number, self.values[arg])
+            for arg in operands(group.ops[number - self.first]):
+                if plan.kinds[arg] == "column":
+                    self._column_into_scalar(number, self.values[arg])
         for number, out in enumerate(group.outputs):
             if out.kind == "column":
                 address = self._address(self._slot(self.first + number), group.dtype(out.value), r)
@@ -426,7 +425,7 @@ class _Box(_Function):
 
     def _pass(self, level: int, start: str) -> None:
         """All columns of a row, computing what one pass computes."""
-        numbers = self.plan.reductions[level]
+        numbers = list(dict.fromkeys(n for n, _ in self.plan.reductions[level]))
         columns = [n for n in numbers if self.group.ops[n - self.first].kind == "column"]
         sums = [self.sums[n] for n in numbers if n in self.sums]
         for n in columns:
@@ -467,8 +466,8 @@ class _Box(_Function):
         group, plan = self.group, self.plan
         at = self.value(f"add i64 {start}, {j}")
         computed = set(plan.computed[level])
-        needed = {a for n in computed for a in group.ops[n - self.first].args if isinstance(a, int)}
-        needed |= {int(group.ops[n - self.first].args[0]) for n in plan.reductions[level]}
+        needed = {a for n in computed for a in operands(group.ops[n - self.first])}
+        needed |= {arg for _, arg in plan.reductions[level]}
         needed |= {group.outputs[o].value for o in plan.stores[level]}
         for number in sorted(needed):
             dtype = group.dtype(number)
@@ -487,8 +486,8 @@ class _Box(_Function):
             self._store(self.values[out.value], address)
         for number in sorted(computed & set(plan.kept)):
             self._store(self.values[number], self._kept(number, at, j))
-        for number in plan.reductions[level]:
-            self._reduce(number, j)
+        for number, arg in plan.reductions[level]:
+            self._reduce(number, self.values[arg], j)
         self.values = outer
 
     def _kept(self, number: int, at: str, j: str) -> str:
@@ -499,10 +498,9 @@ class _Box(_Function):
                 return self._address(self._slot(self.first + o), dtype, at)
         return self._address(self._slot(self._places()[2] + self.plan.kept.index(number)), dtype, j)
 
-    def _reduce(self, number: int, j: str) -> None:
+    def _reduce(self, number: int, value: Vector, j: str) -> None:
         """A vector into a reduction."""
         op = self.group.ops[number - self.first]
-        value = self.values[int(op.args[0])]
         if op.kind == "row":
             base = self._slot(self._places()[0] + row_reductions(self.group).index(number))
             address = self._address(base, op.dtype, j)
@@ -514,7 +512,7 @@ class _Box(_Function):
             return
         if self.mask is not None:
             value = where(Vector(self, "bool", self.mask), value, _IDENTITY[op.name])
-        if op.name == "sum":
+        if number in self.sums:
             block = self.sums[number].block
             block.set(block.get() + value)
         else:
@@ -532,7 +530,7 @@ class _Finish(_Function):
             high, low = _Variable(self, "f8", _IDENTITY[op.name]), _Variable(self, "f8", 0.0)
             high.clear()
             low.clear()
-            self.loop("0", "%chunks", 1, partial(self._scalar, index, op.name, high, low))
+            self.loop("0", "%chunks", 1, partial(self._scalar, index, op.name.replace("any", "max"), high, low))
             total = high.get() if op.name != "sum" else _rounded(high.get(), low.get(), "f8")
             for o, out in enumerate(group.outputs):
                 if out.value == number:
@@ -582,18 +580,18 @@ def _together(group: Group, numbers: list[int]) -> list[int]:
     """Bring together what is computed of the same operands, such as sine and cosine: it has much in common."""
     like: dict[Any, list[int]] = {}
     for number in numbers:
-        like.setdefault(_operands(group, number), []).append(number)
+        like.setdefault(_computed_of(group, number), []).append(number)
     seen: set[Any] = set()
     ordered = []
     for number in numbers:
-        operands = _operands(group, number)
-        if operands not in seen:
-            ordered += like[operands]
-        seen.add(operands)
+        key = _computed_of(group, number)
+        if key not in seen:
+            ordered += like[key]
+        seen.add(key)
     return ordered
 
 
-def _operands(group: Group, number: int) -> Any:
+def _computed_of(group: Group, number: int) -> Any:
     op = group.ops[number - len(group.inputs)]
     return op.args if weight(op) > 1 else number
 
