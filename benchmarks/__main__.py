@@ -4,31 +4,55 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 from .compiled import PROGRAMS
-from .harness import QUIET, alone, check_agreement, interleaved, measured_here
+from .harness import QUIET, ROOT, elsewhere, measured_alone
 from .jacobians import JACOBIANS
-from .report import COMPILED, EAGER, Result, amount, compiled_table, overhead, page, table
+from .measure import measured
+from .report import COMPILED, EAGER, Result, amount, page, tables
 from .rows import ROWS as EAGER_ROWS
+from .scaling import CURVES, curves, measured_at, plotted
 
 ROWS = EAGER_ROWS | PROGRAMS | JACOBIANS
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
+KEPT = ROOT / "out" / "benchmarks.json"  # what was measured, so that the page can be written again
+PATIENCE = 300.0  # seconds for a row
 
 
 def run(name: str, rounds: int, quick: bool) -> Result:
-    """Check and time one row."""
+    """Measure one row in a process of its own, and its contestants alone where memory decides."""
     row = ROWS[name]()
-    steps = row.steps(without=("torch.compile",) if quick else ())
-    like = "NumPy" if "NumPy" in steps else "chainrule"
-    for _ in range(4):  # after the third call, jit runs on kernels
-        check_agreement({contestant: step() for contestant, step in steps.items()}, like, row.tolerance)
-    result = Result(row, interleaved(steps, rounds))
+    flags = ["--rounds", str(rounds), *(["--quick"] if quick else [])]
+    try:
+        found = elsewhere(["--row", name, *flags], PATIENCE)
+    except RuntimeError as error:
+        return Result(row.name, row.title, str(row.dtype), failed={"the whole row": str(error)})
+    result = Result(row.name, row.title, str(row.dtype), operations=row.operations, lean=row.lean, **found)
+    result.bars = [[*who, limit] for who, limit in row.bars.items()]
     if row.large and not quick:
-        contestants = list(steps)
-        steps.clear()  # their buffers, too
-        result.alone = {contestant: alone(name, contestant, rounds) for contestant in contestants}
+        for contestant in row.makers():
+            if contestant in result.seconds:
+                try:
+                    result.alone[contestant] = elsewhere(["--alone", name, contestant, *flags], PATIENCE)
+                except RuntimeError as error:
+                    result.failed[f"{contestant}, alone"] = str(error)
     return result
+
+
+def told(result: Result) -> str:
+    """One line for who is watching."""
+    found = result.seconds
+    ratios = [
+        f"{ours} {amount(found[ours])}: "
+        + ", ".join(f"{found[ours] / found[n]:.2f}× {n}" for n in others if n in found)
+        for ours, *others in (EAGER, COMPILED)
+        if ours in found
+    ]
+    busy = f"(others used {result.disturbance:.0%} of the processor)" if result.disturbance > QUIET else ""
+    failed = [f"{name}: {why}" for name, why in result.failed.items()]
+    return "  ".join([f"{result.name:32}", *ratios, busy, *failed])
 
 
 def main() -> None:
@@ -40,35 +64,57 @@ def main() -> None:
         "--quick", action="store_true", help="fewer rounds, no row of 1e7 elements, no torch.compile, nothing alone"
     )
     parser.add_argument("--rounds", type=int, default=0, help="how many rounds (7; 3 if quick)")
+    parser.add_argument("--page", action="store_true", help="write the page again, of what was measured last")
+    parser.add_argument("--row", metavar="ROW", help="measure one row, print JSON")
     parser.add_argument("--alone", nargs=2, metavar=("ROW", "CONTESTANT"), help="time one, print JSON")
+    parser.add_argument("--curve", nargs=2, metavar=("CURVE", "CONTESTANT"), help="time and memory by size, print JSON")
     arguments = parser.parse_args()
     rounds = arguments.rounds or (3 if arguments.quick else 7)
-    if arguments.alone:
+    if arguments.row:
+        without = ("torch.compile",) if arguments.quick else ()
+        print(json.dumps(measured(ROWS[arguments.row](), rounds, without)))
+    elif arguments.alone:
         name, contestant = arguments.alone
-        print(json.dumps(measured_here(ROWS[name]().steps([contestant])[contestant], rounds)))
-        return
-    wanted = arguments.only.split(",") if arguments.only else [""]
-    names = [name for name in ROWS if any(part in name for part in wanted)]
-    if arguments.quick:
-        names = [name for name in names if "1e7" not in name]
-    if not names:
-        parser.error(f"no row matches {arguments.only!r}; there are: {', '.join(ROWS)}")
+        print(json.dumps(measured_alone(ROWS[name]().makers()[contestant](), rounds)))
+    elif arguments.curve:
+        print(json.dumps(measured_at(*arguments.curve)))
+    elif arguments.page:
+        kept = json.loads(KEPT.read_text(encoding="utf-8"))
+        write([Result(**result) for result in kept["results"]], kept["curves"])
+    else:
+        wanted = arguments.only.split(",") if arguments.only else [""]
+        names = [name for name in (*ROWS, *CURVES) if any(part in name for part in wanted)]
+        if arguments.quick:
+            names = [name for name in names if "1e7" not in name]
+        if not names:
+            parser.error(f"no row matches {arguments.only!r}; there are: {', '.join((*ROWS, *CURVES))}")
+        everything(names, rounds, arguments.quick, keep=not arguments.only and not arguments.quick)
+
+
+def everything(names: list[str], rounds: int, quick: bool, keep: bool) -> None:
+    """Measure, print, and write the page."""
+    start = time.monotonic()
     results = []
     for name in names:
-        results.append(run(name, rounds, arguments.quick))
-        found, disturbance = results[-1].together
-        ratios = [
-            f"{ours} {amount(found[ours])}: "
-            + ", ".join(f"{found[ours] / found[n]:.2f}× {n}" for n in others if n in found)
-            for ours, *others in (EAGER, COMPILED)
-            if ours in found
-        ]
-        busy = f"(others used {disturbance:.0%} of the processor)" if disturbance > QUIET else ""
-        print(f"{name:32}", *ratios, busy, sep="  ", flush=True)
-    print("", *table(results), "", *compiled_table(results), "", *overhead(results), sep="\n")
-    if not arguments.only and not arguments.quick:
-        PAGE.write_text(page(results), encoding="utf-8")
-        print(f"\nwrote {PAGE}")
+        if name in ROWS:
+            results.append(run(name, rounds, quick))
+            print(told(results[-1]), flush=True)
+    print("", *tables(results), sep="\n")
+    measured_curves = curves([name for name in names if name in CURVES])
+    if keep:
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(
+            json.dumps({"results": [vars(r) for r in results], "curves": measured_curves}), encoding="utf-8"
+        )
+        write(results, measured_curves)
+    print(f"\ntook {(time.monotonic() - start) / 60:.1f} minutes")
+
+
+def write(results: list[Result], found: dict[str, dict[str, list[list[float]]]]) -> None:
+    """Write the page and its plots."""
+    pictures: list[Path] = plotted(found, PAGE.parent)
+    PAGE.write_text(page(results, pictures), encoding="utf-8")
+    print(f"\nwrote {PAGE} and {len(pictures)} pictures")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+
+from chainrule import memory
 
 try:
     import resource
@@ -27,6 +33,7 @@ except ImportError:  # not on Windows: page faults are then not counted
 Step = Callable[[], Any]
 CLOCK = time.perf_counter
 QUIET = 0.1  # share of the processor that others may use in a round that counts
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def repetitions(step: Step, at_least: float) -> int:
@@ -51,10 +58,13 @@ class Times(NamedTuple):
     disturbance: float
 
 
-def interleaved(steps: Mapping[str, Step], rounds: int = 7, at_least: float = 0.02) -> Times:
+def interleaved(
+    steps: Mapping[str, Step], rounds: int = 7, at_least: float = 0.02, patience: float = float("inf")
+) -> Times:
     """Time each step in turn; who begins changes from round to round.
 
-    Rounds in which other programs were busy are repeated, up to three times as many, and the quietest count.
+    Rounds in which other programs were busy are repeated, up to three times as many, and the quietest count.  No round
+    begins after `patience` seconds, but for the first.
     """
     for step in steps.values():  # what is compiled or allocated on first use is not measured
         step()
@@ -63,7 +73,8 @@ def interleaved(steps: Mapping[str, Step], rounds: int = 7, at_least: float = 0.
     seen: list[tuple[float, dict[str, float]]] = []
     order = list(steps)
     gc.collect()
-    while len(seen) < 3 * rounds and sum(share <= QUIET for share, _ in seen) < rounds:
+    end = CLOCK() + patience
+    while len(seen) < 3 * rounds and sum(share <= QUIET for share, _ in seen) < rounds and (not seen or CLOCK() < end):
         with Neighbours() as neighbours:
             found = {name: timed(steps[name], times[name]) for name in order}
         seen.append((neighbours.share, found))
@@ -73,17 +84,55 @@ def interleaved(steps: Mapping[str, Step], rounds: int = 7, at_least: float = 0.
     return Times(seconds, statistics.mean(share for share, _ in quietest))
 
 
-def alone(row: str, contestant: str, rounds: int) -> dict[str, float]:
-    """Measure one contestant of one row in a fresh process: median seconds and page faults per call."""
-    command = [sys.executable, "-m", "benchmarks", "--alone", row, contestant, "--rounds", str(rounds)]
-    root = Path(__file__).resolve().parent.parent
-    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout
-    result: dict[str, float] = json.loads(output.splitlines()[-1])
-    return result
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer (where the system has alarms)."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"not ready after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
-def measured_here(step: Step, rounds: int) -> dict[str, float]:
-    """What `alone` reports, measured in this process."""
+def elsewhere(arguments: Sequence[str], patience: float, **environment: str) -> Any:
+    """What `python -m benchmarks` with these arguments prints on its last line, as JSON, in a process of its own.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails or takes too long.
+    """
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=patience,
+            env=os.environ | environment,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"not done after {patience:.0f} s") from None
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        raise RuntimeError(f"ended with status {done.returncode}: {last[:200]}")
+    return json.loads(lines[-1])
+
+
+def measured_alone(step: Step, rounds: int) -> dict[str, float]:
+    """Median seconds and page faults per call, of a process that does nothing else."""
     times = interleaved({"": step}, rounds, at_least=0)
     before = faults()
     for _ in range(rounds):
@@ -93,6 +142,22 @@ def measured_here(step: Step, rounds: int) -> dict[str, float]:
         "disturbance": times.disturbance,
         "faults": (faults() - before) / rounds,
     }
+
+
+def traced_peak(make: Callable[[], Step]) -> int:
+    """How many bytes a step of NumPy's or ours holds at most, beyond what it was given; the result among them."""
+    for _ in range(2):  # what is made on first use stays
+        make()()
+    step = make()
+    gc.collect()
+    memory.drop()
+    tracemalloc.start()
+    try:
+        result = step()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        del result
 
 
 def faults() -> int:

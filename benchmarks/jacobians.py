@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 
 from .compiled import Program, normal
+from .rows import Row
+
+BARS = Row.bars | {("chainrule", "NumPy"): 10.0, ("chainrule.jit", "NumPy"): 10.0}
+
 
 # -- a camera for each observation -------------------------------------------------------------------------------------
 # Eleven numbers of a camera (rotation, centre, focal length, middle of the picture, distortion), three of a point and a
@@ -99,7 +103,9 @@ def observations(n: int) -> list[np.ndarray]:
 
 def cameras(n: int = 30_000) -> Program:
     title = f"Jacobians of {n:,} observations, 2×15 each"
-    return Program("cameras", title, "float64", observations(n), blocks, blocks_by_hand, whole=True)
+    row = Program("cameras", title, "float64", observations(n), blocks, blocks_by_hand, whole=True)
+    row.bars = BARS
+    return row
 
 
 # -- a hand ------------------------------------------------------------------------------------------------------------
@@ -219,7 +225,9 @@ def hand(n: int = 500) -> Program:
     weights /= weights.sum(1, keepdims=True)
     arguments = theta, rests, weights, skin, seen
     title = f"Jacobian of a hand, {2 * n:,}×26, from directions"
-    return Program("hand", title, "float64", arguments, columns, columns_by_hand, whole=True)
+    row = Program("hand", title, "float64", arguments, columns, columns_by_hand, whole=True)
+    row.bars = BARS
+    return row
 
 
 JACOBIANS = {"cameras-float64": cameras, "hand-float64": hand}

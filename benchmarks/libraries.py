@@ -39,7 +39,7 @@ def chainrule_library() -> Any:
         along=cr.jvp,
         vmap=cr.vmap,
         jacobian=cr.jacobian,
-        columns=functools.partial(cr.jacobian, mode="forward"),
+        columns=functools.partial(cr.jacobian, mode="fwd"),
         cross=np.cross,
         stack=np.stack,
         concatenate=np.concatenate,

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .harness import QUIET, Times
-from .rows import Row
+from .harness import QUIET
 
 # Who is compared with whom: the first one's time is divided by the others'.
 EAGER = ("chainrule", "PyTorch", "autograd", "NumPy", "jax.jit")
@@ -33,11 +32,33 @@ SETTINGS = (
 
 @dataclass
 class Result:
-    """The times of one row, in seconds per call."""
+    """What was measured of one row: seconds per call, bytes, and who failed.
 
-    row: Row
-    together: Times
+    Attributes
+    ----------
+    seconds : of each contestant, and of the function without its gradient, in turns in one process
+    disturbance : how much of the processor others used
+    failed : who could not take part, and why
+    peaks : bytes that a step holds at most
+    bars : who is held to how many times whose time
+    alone : seconds, page faults and disturbance of each contestant in a process of its own
+    """
+
+    name: str
+    title: str
+    dtype: str
+    operations: int = 0
+    lean: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    disturbance: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+    bars: list[list[Any]] = field(default_factory=list)
     alone: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def fair(self, name: str) -> float | None:
+        """The time that counts: alone, where that was measured."""
+        return self.alone[name]["seconds"] if name in self.alone else self.seconds.get(name)
 
 
 def amount(seconds: float) -> str:
@@ -55,9 +76,17 @@ def cells(times: Mapping[str, float], contestants: Sequence[str]) -> list[str]:
     return [amount(ours), *others]
 
 
-def line(row: Row, times: Mapping[str, float], disturbance: float, contestants: Sequence[str] = EAGER) -> str:
-    title = f"{row.title} †" if disturbance > QUIET else row.title
-    return "| " + " | ".join([title, str(row.dtype), *cells(times, contestants)]) + " |"
+def amount_of_memory(count: float) -> str:
+    """Bytes in a readable unit, with three digits."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def line(result: Result, times: Mapping[str, float], disturbance: float, contestants: Sequence[str] = EAGER) -> str:
+    title = f"{result.title} †" if disturbance > QUIET else result.title
+    return "| " + " | ".join([title, result.dtype, *cells(times, contestants)]) + " |"
 
 
 def heading(contestants: Sequence[str]) -> list[str]:
@@ -69,22 +98,26 @@ def compiled_table(results: Sequence[Result]) -> list[str]:
     lines: list[str] = []
     for ours, what in (("chainrule.jit", "With kernels"), (ON_NUMPY, "On NumPy alone, without llvmlite")):
         contestants = (ours, *COMPILED[1:])
-        found = [result for result in results if ours in result.together.seconds]
+        found = [result for result in results if ours in result.seconds]
         if not found:
             continue
         lines += ["", f"{what}:", "", *heading(contestants)]
-        lines += [line(result.row, *result.together, contestants) for result in found]
+        lines += [line(result, result.seconds, result.disturbance, contestants) for result in found]
         lines += ["| **geometric mean of the ratios** | | | " + " | ".join(means(found, contestants)) + " |"]
     return lines[1:]
+
+
+def geometric_mean(ratios: Sequence[float]) -> float:
+    return float(np.exp(np.mean(np.log(ratios))))
 
 
 def means(results: Sequence[Result], contestants: Sequence[str]) -> list[str]:
     """The geometric mean of the ratios to each contestant."""
     texts = []
     for name in contestants[1:]:
-        times = [result.together.seconds for result in results if name in result.together.seconds]
+        times = [result.seconds for result in results if name in result.seconds]
         ratios = [seconds[contestants[0]] / seconds[name] for seconds in times]
-        texts.append(f"{np.exp(np.mean(np.log(ratios))):.2f}" if ratios else "")
+        texts.append(f"{geometric_mean(ratios):.2f}" if ratios else "")
     return texts
 
 
@@ -92,18 +125,18 @@ def table(results: Sequence[Result]) -> list[str]:
     """The interleaved times, then those measured alone."""
     everyone = ("chainrule", *EAGER[1:], *COMPILED[:1], "torch.compile")
     head = heading(everyone)
-    lines = [*heading(EAGER), *(line(result.row, *result.together) for result in results)]
-    large = [result for result in results if result.alone]
+    lines = [*heading(EAGER), *(line(r, r.seconds, r.disturbance) for r in results if "chainrule" in r.seconds)]
+    large = [result for result in results if "chainrule" in result.alone]
     if large:
         lines += ["", "Each contestant alone in a process of its own:", "", *head]
         for result in large:
             seconds = {name: found["seconds"] for name, found in result.alone.items()}
             disturbance = max(found["disturbance"] for found in result.alone.values())
-            lines.append(line(result.row, seconds, disturbance, everyone))
+            lines.append(line(result, seconds, disturbance, everyone))
         lines += ["", "Page faults per call in these processes:", "", *head]
         for result in large:
             counts = [f"{result.alone[n]['faults']:.0f}" if n in result.alone else "" for n in everyone]
-            lines.append("| " + " | ".join([result.row.title, str(result.row.dtype), *counts]) + " |")
+            lines.append("| " + " | ".join([result.title, result.dtype, *counts]) + " |")
     if any("†" in text for text in lines):
         lines += ["", "† Other programs were using the processor: take these times with a grain of salt."]
     return lines
@@ -113,11 +146,9 @@ def overhead(results: Sequence[Result]) -> list[str]:
     """What recording and pulling one operation costs above NumPy's own time for it."""
     lines = []
     for result in results:
-        if result.row.operations:
-            ours, numpys = (
-                result.together.seconds[name] / result.row.operations * 1e9 for name in ("chainrule", "NumPy")
-            )
-            lines.append(f"| {result.row.title} | {ours:.0f} ns | {numpys:.0f} ns | {ours - numpys:.0f} ns |")
+        if result.operations and {"chainrule", "NumPy"} <= result.seconds.keys():
+            ours, numpys = (result.seconds[name] / result.operations * 1e9 for name in ("chainrule", "NumPy"))
+            lines.append(f"| {result.title} | {ours:.0f} ns | {numpys:.0f} ns | {ours - numpys:.0f} ns |")
     if not lines:
         return []
     return [
@@ -127,6 +158,108 @@ def overhead(results: Sequence[Result]) -> list[str]:
         "|---|---:|---:|---:|",
         *lines,
     ]
+
+
+# -- what is held to -----------------------------------------------------------------------------------------------
+MEANS = {("chainrule.jit", "jax.jit"): 0.5, (ON_NUMPY, "jax.jit"): 1.0}  # geometric means over all rows
+LEAN, CHEAP, CHEAP_ON_AVERAGE = 1.1, 4.0, 3.0
+
+
+def judged(ratio: float, limit: float) -> str:
+    return "met" if ratio <= limit else "**missed**"
+
+
+def bar_line(title: str, dtype: str, ours: str, other: str, ratio: float, limit: float) -> str:
+    cells = [title, dtype, f"{ours} ≤ {limit:g}× {other}", f"{ratio:.2f}", judged(ratio, limit)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def bars(results: Sequence[Result]) -> list[str]:
+    """Every row's bars, met or missed."""
+    lines = []
+    for result in results:
+        for ours, other, limit in result.bars:
+            mine, its = result.fair(ours), result.fair(other)
+            if mine is not None and its is not None:
+                ratio = mine / its
+                cells = [
+                    result.title,
+                    result.dtype,
+                    f"{ours} ≤ {limit:g}× {other}",
+                    f"{ratio:.2f}",
+                    judged(ratio, limit),
+                ]
+                lines.append("| " + " | ".join(cells) + " |")
+    for (ours, other), limit in MEANS.items():
+        both = [r.seconds for r in results if {ours, other} <= r.seconds.keys()]
+        if both:
+            ratio = geometric_mean([seconds[ours] / seconds[other] for seconds in both])
+            lines.append(bar_line("geometric mean", "", ours, other, ratio, limit))
+    missed = sum("missed" in text for text in lines)
+    return [
+        f"{len(lines) - missed} of {len(lines)} bars are met. Rows that were measured alone, too, are judged by that.",
+        "",
+        "| | dtype | bar | measured | |",
+        "|---|---|---|---:|---|",
+        *lines,
+    ]
+
+
+def cheapness(results: Sequence[Result]) -> list[str]:
+    """The cost of a gradient over the cost of the function, as NumPy evaluates it, and as it is compiled."""
+    lines, ratios = [], {"eager": [], "jit": []}  # type: dict[str, list[float]]
+    pairs = {"eager": ("function", "chainrule"), "jit": ("jit of the function", "chainrule.jit")}
+    for result in results:
+        cells = []
+        for kind, (plain, gradient) in pairs.items():
+            if {plain, gradient} <= result.seconds.keys():
+                ratio = result.seconds[gradient] / result.seconds[plain]
+                ratios[kind].append(ratio)
+                limit = f"{ratio:.2f}" if ratio <= CHEAP else f"**{ratio:.2f}**"
+                cells += [amount(result.seconds[plain]), amount(result.seconds[gradient]), limit]
+            else:
+                cells += ["", "", ""]
+        if any(cells):
+            lines.append("| " + " | ".join([result.title, result.dtype, *cells]) + " |")
+    average = [f"{geometric_mean(found):.2f}" if found else "" for found in ratios.values()]
+    return [
+        COST.format(everywhere=CHEAP, mean=CHEAP_ON_AVERAGE),
+        "",
+        "| | dtype | function | gradient | ratio | jit: function | gradient | ratio |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+        *lines,
+        f"| **geometric mean** | | | | {average[0]} | | | {average[1]} |",
+    ]
+
+
+def memory_table(results: Sequence[Result]) -> list[str]:
+    """Bytes held at most, beside what is written by hand."""
+    lines = []
+    for result in results:
+        if {"chainrule", "NumPy"} <= result.peaks.keys():
+            ours, by_hand = result.peaks["chainrule"], result.peaks["NumPy"]
+            sizes = [amount_of_memory(ours), amount_of_memory(by_hand), f"{ours / by_hand:.2f}"]
+            verdict = judged(ours / by_hand, LEAN) if result.lean else ""
+            lines.append("| " + " | ".join([result.title, result.dtype, *sizes, verdict]) + " |")
+    return [
+        MEMORY.format(limit=LEAN),
+        "",
+        "| | dtype | chainrule | NumPy, by hand | ratio | |",
+        "|---|---|---:|---:|---:|---|",
+        *lines,
+    ]
+
+
+def failures(results: Sequence[Result]) -> list[str]:
+    """Who could not take part."""
+    lines = [f"- {r.title}, {r.dtype}: {name}: {why}" for r in results for name, why in r.failed.items()]
+    return ["Who could not take part:", "", *lines] if lines else []
+
+
+def tables(results: Sequence[Result]) -> list[str]:
+    """Everything, for the terminal."""
+    parts = [table(results), compiled_table(results), overhead(results), bars(results), cheapness(results)]
+    return [text for part in [*parts, memory_table(results), failures(results)] if part for text in ["", *part]]
 
 
 def version(package: str) -> str:
@@ -160,7 +293,7 @@ def torch_threads() -> str:
     return str(torch.get_num_threads())
 
 
-def page(results: Sequence[Result]) -> str:
+def page(results: Sequence[Result], pictures: Sequence[Path]) -> str:
     """The text of docs/benchmarks.md."""
     settings = [f"`{name}={os.environ[name]}`" for name in SETTINGS if name in os.environ]
     packages = ("numpy", "llvmlite", "torch", "autograd", "jax")
@@ -171,23 +304,19 @@ def page(results: Sequence[Result]) -> str:
         f"- BLAS of NumPy: {blas()}; threads of PyTorch: {torch_threads()}, its default; NumPy's BLAS and JAX: theirs",
         f"- environment variables that change the arithmetic libraries: {', '.join(settings) or 'none set'}",
     ]
-    return "\n".join(
-        [
-            HEAD,
-            *table(results),
-            "",
-            *overhead(results),
-            "",
-            JIT,
-            *compiled_table(results),
-            "",
-            "## Where it was measured",
-            "",
-            *machine,
-            "",
-            NOTES,
-        ]
-    )
+    sections = {
+        "": table(results),
+        "## Compiled": [JIT, *compiled_table(results)],
+        "## Bars": bars(results),
+        "## Overhead of one operation": overhead(results),
+        "## Cost of a gradient": cheapness(results),
+        "## Memory": memory_table(results),
+        "## Time and memory by size": [CURVES, *(f"![{picture.stem}]({picture.name})" for picture in pictures)],
+        "## Where it was measured": machine,
+        "## How to read this": [NOTES, *failures(results)],
+    }
+    text = "\n\n".join("\n".join([*([title, ""] if title else []), *part]) for title, part in sections.items() if part)
+    return f"{HEAD}\n{text}\n"
 
 
 HEAD = """<!-- Written by `make bench` (python -m benchmarks): edit benchmarks/report.py instead. -->
@@ -199,14 +328,29 @@ chainrule's time divided by this contestant's: **below 1, chainrule is faster**.
 values and gradients are compared.
 """
 
-JIT = """## Compiled
-
+JIT = """\
 `chainrule.jit` compiles the same computation, written the same way in every library; ratios are its time divided by the
 others'. Compilation is not in these times, neither ours nor theirs.
 """
 
-NOTES = """## How to read this
+COST = """\
+The time of value and gradient over that of the function alone: of what runs eagerly, over the function in NumPy without
+chainrule; of what is compiled by `jit`, over the function compiled by `jit`. The aim is {everywhere:g} everywhere (what
+is above is bold) and {mean:g} in the geometric mean. What is no gradient of one function is left out.
+"""
 
+MEMORY = """\
+What one step holds at most beyond its arguments, its results among it, as Python's `tracemalloc` counts it. For
+training steps the bar is {limit:g} times what is written by hand. Elsewhere that often keeps less than the program has
+intermediate results.
+"""
+
+CURVES = """\
+A value and its gradient, on logarithmic axes: seconds, and by how much the memory of a process rises during one call
+(of JAX after it has compiled; a quarter of a megabyte and less is not shown). JAX is compiled, all others run eagerly.
+"""
+
+NOTES = """\
 - chainrule runs eagerly: operation by operation, on NumPy. So do PyTorch (`backward()`, not `torch.compile`) and
   HIPS autograd. `jax.jit` compiles the whole computation first; its compilation time, which is not counted here, is
   worth it for what runs many times. "NumPy" is a forward and backward pass written by hand, with temporaries reused.

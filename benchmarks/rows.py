@@ -6,8 +6,8 @@ imports its library itself, so that what is not installed is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from chainrule.nn import functional
 from .libraries import chainrule_library, each, torch_library
 
 Step = Callable[[], Any]
+Bars = Mapping[tuple[str, str], float]
 
 
 def jax_with_doubles() -> Any:
@@ -39,11 +40,16 @@ class Row:
     large : whether to measure each contestant also alone in a process
     slow : whether `--quick` leaves it out
     operations : how many, if the time per operation is of interest
+    bars : what is held to: how many times the other's time, at most, a contestant may take
+    lean : whether a step may take a tenth more memory, at most, than that written by hand
+    argnums : in which arguments `loss` is differentiated
     """
 
     key = title = ""
-    large = slow = False
+    large = slow = lean = False
     operations = 0
+    argnums: Any = 0
+    bars: Bars = MappingProxyType({("chainrule.jit", "jax.jit"): 1.0, ("chainrule.jit", "torch.compile"): 1.0})
 
     def __init__(self, dtype: str = "float64") -> None:
         self.dtype = np.dtype(dtype)
@@ -56,9 +62,9 @@ class Row:
     def tolerance(self) -> float:
         return 1e-3 if self.dtype == np.float32 else 1e-9
 
-    def steps(self, only: Collection[str] = (), without: Collection[str] = ()) -> dict[str, Step]:
-        """The steps of all contestants that are installed."""
-        makers: dict[str, Callable[[], Step]] = {
+    def makers(self) -> dict[str, Callable[[], Step]]:
+        """What makes the step of each contestant; it raises ImportError where there is none."""
+        return {
             "chainrule": self.chainrule,
             "PyTorch": self.torch,
             "autograd": self.autograd,
@@ -68,16 +74,29 @@ class Row:
             "jit, NumPy only": self.jitted_on_numpy,
             "torch.compile": self.torch_compiled,
         }
-        found = {}
-        for name, make in makers.items():
-            if name in (only or makers) and name not in without:
-                with suppress(ImportError):
-                    found[name] = make()
-        return found
+
+    def functions(self) -> dict[str, Callable[[], Step]]:
+        """What makes a step that evaluates the function alone, without its gradient."""
+
+        def plain() -> Step:
+            function, arguments = self.loss(chainrule_library())
+            return lambda: function(*arguments)
+
+        def jitted() -> Step:
+            function, arguments = self.loss(chainrule_library())
+            compiled = cr.jit(function)
+            return lambda: compiled(*arguments)
+
+        return {"function": plain, "jit of the function": jitted}
+
+    def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        """The function whose gradient is taken, written for a library, and its arguments."""
+        raise ImportError("this is not the gradient of one function")
 
     def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         """The whole computation as a function, written for a library, and its arguments."""
-        raise NotImplementedError
+        function, arguments = self.loss(library)
+        return library.value_and_grad(function, argnums=self.argnums), arguments
 
     def jitted(self) -> Step:
         function, arguments = self.program(chainrule_library())
@@ -100,12 +119,6 @@ class Row:
         function, arguments = self.program(library)
         arguments = [each(x, library.array) for x in arguments]
         compiled = torch.compile(function)
-        try:
-            compiled(*arguments)
-        except Exception as error:
-            text = str(error).strip().partition("\n")[0]
-            print(f"{self.name}: torch.compile raises {type(error).__name__}: {text[:200]}")
-            raise ImportError from error
         return lambda: compiled(*arguments)
 
     def chainrule(self) -> Step:
@@ -128,6 +141,7 @@ class Chain(Row):
     """y = y*x + x, a hundred times: two hundred operations on a scalar or on a small array."""
 
     operations = 200
+    bars = Row.bars | {("chainrule", "PyTorch"): 0.2}
 
     def __init__(self, size: int = 0) -> None:
         super().__init__("float64")
@@ -135,14 +149,21 @@ class Chain(Row):
         self.key = f"chain-{size}" if size else "scalar"
         self.title = f"chain of 200 operations, {f'array of {size}' if size else 'scalar'}"
 
-    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        if size:
+            self.bars = Row.bars
+
+    def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         def chain(x: Any) -> Any:
             y = x
             for _ in range(100):
                 y = y * x + x
             return library.xp.sum(y) if x.shape else y
 
-        return library.grad(chain), [self.x]
+        return chain, [self.x]
+
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        function, arguments = self.loss(library)
+        return library.grad(function), arguments
 
     def chainrule(self) -> Step:
         x = cr.Tensor(self.x)
@@ -226,11 +247,12 @@ class Filling(Row):
         self.slow = size > 10_000
         self.operations = 3 * size
 
-    def steps(self, only: Collection[str] = (), without: Collection[str] = ()) -> dict[str, Step]:
+    def makers(self) -> dict[str, Callable[[], Step]]:
         """Others copy the array at each write, or have no writes: they take part only where it is small."""
-        return super().steps(only or (("chainrule", "NumPy") if self.slow else ()), without)
+        makers = super().makers()
+        return {name: makers[name] for name in ("chainrule", "NumPy")} if self.slow else makers
 
-    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+    def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         def filled(x: Any) -> Any:
             y = library.xp.zeros_like(x)
             y[0] = x[0]
@@ -238,7 +260,11 @@ class Filling(Row):
                 y[i] = 0.5 * y[i - 1] + x[i]
             return library.xp.sum(y)
 
-        return library.grad(filled), [self.x]
+        return filled, [self.x]
+
+    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        function, arguments = self.loss(library)
+        return library.grad(function), arguments
 
     def torch_compiled(self) -> Step:
         raise ImportError("torch.compile takes minutes for a thousand writes")
@@ -301,6 +327,16 @@ class Perceptron(Row):
     def __init__(self, batch: int, inputs: int, hidden: int, outputs: int, dtype: str) -> None:
         super().__init__(dtype)
         self.key = f"mlp-{batch}x{inputs}x{hidden}x{outputs}"
+        self.lean = True
+        if inputs < 100:
+            self.bars = Row.bars | {("chainrule", "PyTorch"): 0.3}
+        else:  # matrix products decide: BLAS against BLAS, so against what is written by hand on the same one
+            self.bars = {
+                ("chainrule", "NumPy"): 1.1,
+                ("chainrule", "PyTorch"): 0.85,
+                ("chainrule.jit", "NumPy"): 1.0,
+                ("chainrule.jit", "torch.compile"): 1.0,
+            }
         self.title = f"MLP {batch}×{inputs}×{hidden}×{outputs}"
         rng = np.random.default_rng(0)
         make = lambda *shape: rng.normal(size=shape).astype(self.dtype)  # noqa: E731 (a local abbreviation)
@@ -313,12 +349,12 @@ class Perceptron(Row):
         )
         self.parameters = tuple(p.astype(self.dtype) for p in self.parameters)
 
-    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+    def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         def loss(parameters: Any, X: Any, Y: Any) -> Any:
             W1, b1, W2, b2 = parameters
             return library.xp.mean((library.xp.tanh(X @ W1 + b1) @ W2 + b2 - Y) ** 2)
 
-        return library.value_and_grad(loss), [self.parameters, *self.data]
+        return loss, [self.parameters, *self.data]
 
     def chainrule(self) -> Step:
         X, Y = self.data
@@ -400,6 +436,8 @@ class Perceptron(Row):
 class Elementwise(Row):
     """sum(sigmoid(tanh(x*x + x))**2)."""
 
+    bars = Row.bars | {("chainrule", "PyTorch"): 0.85}
+
     def __init__(self, size: int, dtype: str) -> None:
         super().__init__(dtype)
         power = len(str(size)) - 1
@@ -408,11 +446,11 @@ class Elementwise(Row):
         self.large, self.slow = size >= 1e6, size >= 1e7
         self.x = np.random.default_rng(0).normal(size=size).astype(self.dtype)
 
-    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+    def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         def loss(x: Any) -> Any:
             return library.xp.sum(library.sigmoid(library.xp.tanh(x * x + x)) ** 2)
 
-        return library.value_and_grad(loss), [self.x]
+        return loss, [self.x]
 
     def chainrule(self) -> Step:
         x, sigmoid = cr.Tensor(self.x), functional.sigmoid
@@ -481,13 +519,15 @@ class Elementwise(Row):
 class LogSumExp(Row):
     """Logarithm of the sum of exponentials of each row, added up."""
 
-    def __init__(self, dtype: str) -> None:
-        super().__init__(dtype)
-        self.key, self.title = "logsumexp", "logsumexp of (1000, 1000), over rows"
-        self.x = np.random.default_rng(0).normal(size=(1000, 1000)).astype(self.dtype)
+    bars = Row.bars | {("chainrule", "PyTorch"): 0.85}
 
-    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
-        return library.value_and_grad(lambda x: library.xp.sum(library.logsumexp(x, axis=-1))), [self.x]
+    def __init__(self, dtype: str, rows: int = 1000) -> None:
+        super().__init__(dtype)
+        self.key, self.title = "logsumexp", f"logsumexp of ({rows}, 1000), over rows"
+        self.x = np.random.default_rng(0).normal(size=(rows, 1000)).astype(self.dtype)
+
+    def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        return lambda x: library.xp.sum(library.logsumexp(x, axis=-1)), [self.x]
 
     def chainrule(self) -> Step:
         x, logsumexp = cr.Tensor(self.x), functional.logsumexp
@@ -543,22 +583,24 @@ class LogSumExp(Row):
 
 
 class Recurrent(Row):
-    """An LSTM cell, 50 steps; the loss is the sum of squares of the last state."""
+    """An LSTM cell, step by step; the loss is the sum of squares of the last state."""
 
-    steps_in_time, batch, hidden = 50, 16, 64
+    batch, hidden = 16, 64
+    bars = Row.bars | {("chainrule", "PyTorch"): 0.65}
+    lean = True
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, steps: int = 50) -> None:
         super().__init__(dtype)
-        self.key, self.title = "lstm", "LSTM cell, 50 steps, batch 16, hidden 64"
+        self.key, self.title = "lstm", f"LSTM cell, {steps} steps, batch 16, hidden 64"
         n = self.hidden
         rng = np.random.default_rng(0)
-        self.inputs = rng.normal(size=(self.steps_in_time, self.batch, n)).astype(self.dtype)
+        self.inputs = rng.normal(size=(steps, self.batch, n)).astype(self.dtype)
         self.parameters = [
             (rng.normal(size=shape) / 8).astype(self.dtype) for shape in ((n, 4 * n), (n, 4 * n), (4 * n,))
         ]
         self.start = np.zeros((self.batch, n), self.dtype)
 
-    def program(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+    def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         n, sigmoid, xp = self.hidden, library.sigmoid, library.xp
 
         def loss(parameters: Any, inputs: Any, start: Any) -> Any:
@@ -571,7 +613,7 @@ class Recurrent(Row):
                 h = sigmoid(o) * xp.tanh(c)
             return xp.sum(h * h)
 
-        return library.value_and_grad(loss), [self.parameters, self.inputs, self.start]
+        return loss, [self.parameters, self.inputs, self.start]
 
     def chainrule(self) -> Step:
         parameters = Wx, Wh, b = [cr.Tensor(p) for p in self.parameters]
@@ -709,7 +751,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     },
     **{
         f"elementwise-1e{power}-{dtype}": lambda power=power, dtype=dtype: Elementwise(10**power, dtype)  # type: ignore[misc]
-        for power in (4, 6, 7)
+        for power in (2, 3, 4, 5, 6, 7)
         for dtype in DTYPES
     },
     **{f"logsumexp-{dtype}": lambda dtype=dtype: LogSumExp(dtype) for dtype in DTYPES},  # type: ignore[misc]

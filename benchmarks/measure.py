@@ -1,0 +1,52 @@
+"""One row, measured: everybody's time, what the function alone takes, memory, and who could not take part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from .harness import Step, check_agreement, interleaved, traced_peak, within
+from .rows import Row
+
+PATIENCE = 90.0  # seconds for a contestant to get ready, and for all rounds of a row
+
+
+def prepared(
+    makers: dict[str, Callable[[], Step]], failed: dict[str, str], check: Callable[[str, Any], None]
+) -> dict[str, Step]:
+    """The steps of those who are installed and compute the right thing; why others do not is put into `failed`."""
+    steps: dict[str, Step] = {}
+    for name, make in makers.items():
+        try:
+            with within(PATIENCE):
+                step = make()
+                for _ in range(4):  # after the third call, jit runs on kernels
+                    check(name, step())
+            steps[name] = step
+        except ImportError:  # not installed, or no such thing
+            continue
+        except Exception as error:  # noqa: BLE001 (what goes wrong in a library is told, and the others go on)
+            failed[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"
+    return steps
+
+
+def measured(row: Row, rounds: int, without: Collection[str] = ()) -> dict[str, Any]:
+    """Check and time all contestants in this process, as numbers and texts that JSON can hold."""
+    failed: dict[str, str] = {}
+    makers = {name: make for name, make in row.makers().items() if name not in without}
+    like: Any = None
+    for name in ("NumPy", "chainrule"):
+        if like is None and name in makers:
+            try:
+                like = makers[name]()()
+            except ImportError:
+                continue
+
+    def check(name: str, result: Any) -> None:
+        check_agreement({name: result, "the reference": like}, "the reference", row.tolerance)
+
+    steps = prepared(makers, failed, check)
+    alone = prepared(row.functions(), failed, lambda name, result: None)
+    times = interleaved(steps | alone, rounds, patience=PATIENCE)
+    peaks = {name: traced_peak(makers[name]) for name in ("chainrule", "NumPy") if name in steps}
+    return {"seconds": times.seconds, "disturbance": times.disturbance, "failed": failed, "peaks": peaks}
