@@ -12,7 +12,7 @@ os.environ["CHAINRULE_CACHE"] = ""  # tests compile, and leave nothing in the us
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Which libraries derivatives are compared with: JAX and autograd only where they are installed."""
     peers = []
-    for name in ("numpy", "scipy", "torch", "jax", "autograd"):
+    for name in ("numpy", "scipy", "torch", "jax", "autograd", "mygrad", "tinygrad", "micrograd"):
         try:
             peers.append(f"{name} {version(name)}")
         except PackageNotFoundError:

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = {"PyTorch": "torch", "JAX": "jax", "autograd": "autograd", "chainrule": "chainrule"}
+LIBRARIES = {"PyTorch": "torch", "JAX": "jax", "chainrule": "chainrule"}
+LIBRARIES |= {"autograd": "autograd", "MyGrad": "mygrad", "tinygrad": "tinygrad", "micrograd": "micrograd"}
 INSTALLED = [name for name, module in LIBRARIES.items() if find_spec(module)]
 BLOCK = re.compile(r'^```py(?:thon)?(?: title="(.*?)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`]+)`(?: → `([^`]+)`)?$")
