@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import MissingExtraError
+from ..rules.registry import special_functions
 from ..tensor import Tensor
 from . import fft, linalg
 from .creation import c_, created, mgrid, ogrid, r_
@@ -33,9 +35,14 @@ globals().update({name: vars(np)[name] for name in (*__all__, *_also) if name in
 
 
 def __getattr__(name: str) -> Any:
-    """NumPy's submodules, which it loads on first use."""
+    """What is loaded on first use: NumPy's submodules, and `special` for SciPy, which looks for an array's there."""
     if name in __all__:
         return getattr(np, name)
+    if name == "special":
+        try:
+            return special_functions()
+        except MissingExtraError as error:
+            raise AttributeError(str(error)) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from math import inf
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -342,6 +342,11 @@ def _on_elements(function: Function) -> Function:
     return run
 
 
+def special_functions() -> ModuleType:
+    """`chainrule.scipy.special`, with its rules: SciPy is optional, so it is loaded when it is first needed."""
+    return import_module("chainrule.scipy.special")
+
+
 def lookup(function: Any) -> Rule | Function:
     """Find what a call of NumPy's `function` with Tensors runs.
 
@@ -352,7 +357,7 @@ def lookup(function: Any) -> Rule | Function:
     """
     found = functions.get(function)
     if found is None and isinstance(function, np.ufunc) and "scipy.special" in sys.modules:
-        import_module("chainrule.scipy.special")  # SciPy is optional: its rules are loaded when one is first needed
+        special_functions()
         found = functions.get(function)
     if found is None:
         module = getattr(function, "__module__", None) or "numpy"

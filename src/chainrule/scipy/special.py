@@ -13,16 +13,16 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-from scipy import special
-from scipy.special import *  # noqa: F403
 
 from ..errors import ConcreteValueError, UnsupportedFunctionError
 from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
 from ..tensor import Tensor, batched_among, plain, tensor_like
 from . import special_table  # noqa: F401 (registers the rows)
+from .unwrapped import special
 
 __all__ = list(special.__all__)
+globals().update({name: getattr(special, name) for name in __all__})
 
 Function = Callable[..., Any]
 

@@ -12,10 +12,9 @@ from functools import partial
 from math import log, pi, sqrt
 from typing import Any
 
-from scipy import special
-
 from ..rules.registry import Rule, functions, row, rules
 from . import stable
+from .unwrapped import special
 
 ROWS: list[Rule] = [
     rule for rule in rules.values() if rule.partials and getattr(rule.value, "__module__", "") == stable.__name__

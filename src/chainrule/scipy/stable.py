@@ -11,9 +11,9 @@ from math import log, pi, sqrt
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from ..rules.registry import linear, row
+from .unwrapped import special
 
 Function = Callable[..., Any]
 HALF_LOG_2PI = 0.5 * log(2 * pi)

@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
 from ..errors import UnsupportedFunctionError
 from ..rules.registry import Rule, custom, row, rules
 from ..tensor import Tensor, batched_among, plain, tensor_like
 from .special_table import MILLS
+from .unwrapped import special
 
 ROWS: list[Rule] = []
 CONTINUOUS = ("pdf", "logpdf", "cdf", "logcdf", "sf", "logsf")
