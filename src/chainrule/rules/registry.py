@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Function = Callable[..., Any]
-LETTERS = ("a", "b", "c", "d")
+LETTERS = ("a", "b", "c", "d", "e")
 EVERYTHING = frozenset("abc")  # of a rule for any number of operands: all of them
 
 

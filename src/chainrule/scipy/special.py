@@ -18,7 +18,7 @@ from ..errors import ConcreteValueError, UnsupportedFunctionError
 from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
 from ..tensor import Tensor, batched_among, plain, tensor_like
-from . import special_table  # noqa: F401 (registers the rows)
+from . import special_distributions, special_table, special_waves  # noqa: F401 (they register the rows)
 from .unwrapped import special
 
 __all__ = list(special.__all__)
@@ -231,16 +231,11 @@ def log_softmax(x: Any, axis: Any = None) -> Any:
 # -- declared ----------------------------------------------------------------------------------------------------------
 INVERSE = "it is an inverse in a parameter in which no derivative is known"
 DECLARED = {
-    INVERSE: "bdtrik bdtrin btdtria btdtrib chdtriv chndtridf chndtrinc chndtrix fdtridfd gdtrib nbdtrik nbdtrin "
-    "ncfdtri ncfdtridfd ncfdtridfn ncfdtrinc nctdtridf nctdtrinc nctdtrit pdtrik stdtridf",
-    "its density is not in SciPy's special functions": "ncfdtr nctdtr kolmogorov kolmogi smirnov smirnovi",
+    INVERSE: "chndtridf ncfdtridfd ncfdtridfn nctdtridf",
     "no derivative in its argument is known": "zetac",
-    "its derivative is a function that SciPy does not have": "besselpoly ellip_harm ellip_harm_2 ellip_normal",
-    "Mathieu functions are not implemented": "mathieu_a mathieu_b mathieu_cem mathieu_sem mathieu_modcem1 "
-    "mathieu_modcem2 mathieu_modsem1 mathieu_modsem2 mathieu_even_coef mathieu_odd_coef",
-    "spheroidal wave functions are not implemented": "obl_ang1 obl_ang1_cv obl_cv obl_cv_seq obl_rad1 obl_rad1_cv "
-    "obl_rad2 obl_rad2_cv pro_ang1 pro_ang1_cv pro_cv pro_cv_seq pro_rad1 pro_rad1_cv pro_rad2 pro_rad2_cv",
-    "it gives real functions as one complex one; use ber, bei, ker, kei, berp, beip, kerp, keip": "kelvin",
+    "its derivative is a function that SciPy does not have": "ellip_harm ellip_harm_2 ellip_normal",
+    "it gives coefficients for a single number": "mathieu_even_coef mathieu_odd_coef obl_cv_seq pro_cv_seq",
+    "its values do not satisfy its equation in SciPy": "obl_rad2 obl_rad2_cv pro_rad2 pro_rad2_cv",
     "it makes a table for a single number; use the ufunc of one order, such as pbdv, jv or lpmv": "lmbda "
     "lqmn lqn pbdn_seq pbdv_seq pbvv_seq riccati_jn riccati_yn lpmn lpn clpmn",
     "it is not implemented; use eval_legendre or lpmv": "legendre_p legendre_p_all assoc_legendre_p "

@@ -20,7 +20,7 @@ ROWS: list[Rule] = [
     rule for rule in rules.values() if rule.partials and getattr(rule.value, "__module__", "") == stable.__name__
 ]
 REAL, POSITIVE, UNIT = (-2.0, 2.0), (0.1, 3.0), (0.05, 0.95)
-ABOVE_ONE, ORDER, WHOLE = (1.1, 3.0), (0.2, 2.6), (3.0, 3.0)
+ABOVE_ONE, ORDER, WHOLE, COUNT = (1.1, 3.0), (0.2, 2.6), (3.0, 3.0), (2.0, 2.0)
 
 
 def known(
@@ -59,6 +59,23 @@ def part(name: str, position: int) -> Callable[..., Any] | None:
     """The function that computes one of several results; None in versions without it."""
     ufunc = getattr(special, name, None)
     return None if ufunc is None else lambda *operands: ufunc(*operands)[position]
+
+
+def solution(
+    name: str, operands: str, curvature: str, domain: tuple[tuple[float, float], ...], unit: str = "1"
+) -> None:
+    """A ufunc that gives a solution of a differential equation of second order, and its slope.
+
+    The equation, solved for the curvature, has the solution as {value} and the slope as y; the slope is per radian
+    (or what else) where the last operand, in which alone a derivative is known, counts in `unit`.
+    """
+    arguments = ", ".join(operands.split())
+    held = [None] * (len(operands.split()) - 1)
+    value, slope = f"{name}_value", f"{name}_slope"
+    curvature = curvature.format(value=f"{value}({arguments})")
+    known(value, operands, *held, f"{unit}*{slope}({arguments})", value=part(name, 0), domain=domain)
+    known(slope, operands, *held, f"{unit}*({curvature})", value=part(name, 1), domain=domain)
+    parts(name, value, slope)
 
 
 # -- error functions and relatives -------------------------------------------------------------------------------------
@@ -228,117 +245,6 @@ known(
     domain=(POSITIVE, POSITIVE),
 )
 known("factorial", "a", "where(a < 0, 0, y*psi(where(a < 0, 0, a) + 1))", domain=(POSITIVE,))
-known("gammainc", "a b", "gammainc_slope(a, b)", "gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
-known("gammaincc", "a b", "-gammainc_slope(a, b)", "-gamma_density(a, b)", domain=(POSITIVE, POSITIVE))
-known(
-    "gammaincinv", "a b", "-gammainc_slope(a, y)/gamma_density(a, y)", "1/gamma_density(a, y)", domain=(POSITIVE, UNIT)
-)
-known(
-    "gammainccinv",
-    "a b",
-    "-gammainc_slope(a, y)/gamma_density(a, y)",
-    "-1/gamma_density(a, y)",
-    domain=(POSITIVE, UNIT),
-)
-BETA_A, BETA_B = "betainc_slope(a, b, {0})", "betainc_slope(b, a, 1 - {0})"
-BETA_C = "beta_density(a, b, {0}, 1 - {0})"
-for _name, _a, _b, _c in (
-    ("betainc", BETA_A, f"-{BETA_B}", BETA_C),
-    ("betaincc", f"-{BETA_A}", BETA_B, f"-{BETA_C}"),
-    ("betaincinv", f"-{BETA_A}/{BETA_C}", f"{BETA_B}/{BETA_C}", f"1/{BETA_C}"),
-    ("betainccinv", f"-{BETA_A}/{BETA_C}", f"{BETA_B}/{BETA_C}", f"-1/{BETA_C}"),
-):
-    _at = "y" if _name.endswith("inv") else "c"
-    known(_name, "a b c", *(each.format(_at) for each in (_a, _b, _c)), domain=(POSITIVE, POSITIVE, UNIT))
-
-# -- distribution functions --------------------------------------------------------------------------------------------
-COUNT = (2.0, 2.0)
-known(
-    "bdtr", "a b c", None, None, "-beta_density(floor(a) + 1, b - floor(a), c, 1 - c)", domain=(COUNT, (5.0, 5.0), UNIT)
-)
-known(
-    "bdtrc", "a b c", None, None, "beta_density(floor(a) + 1, b - floor(a), c, 1 - c)", domain=(COUNT, (5.0, 5.0), UNIT)
-)
-known(
-    "bdtri",
-    "a b c",
-    None,
-    None,
-    "-1/beta_density(floor(a) + 1, b - floor(a), y, 1 - y)",
-    domain=(COUNT, (5.0, 5.0), UNIT),
-)
-known("nbdtr", "a b c", None, None, "beta_density(b, a + 1, c, 1 - c)", domain=(COUNT, WHOLE, UNIT))
-known("nbdtrc", "a b c", None, None, "-beta_density(b, a + 1, c, 1 - c)", domain=(COUNT, WHOLE, UNIT))
-known("nbdtri", "a b c", None, None, "1/beta_density(b, a + 1, y, 1 - y)", domain=(COUNT, WHOLE, UNIT))
-known("pdtr", "a b", None, "-gamma_density(floor(a) + 1, b)", domain=(COUNT, POSITIVE))
-known("pdtrc", "a b", None, "gamma_density(floor(a) + 1, b)", domain=(COUNT, POSITIVE))
-known("pdtri", "a b", None, "-1/gamma_density(a + 1, y)", domain=(COUNT, UNIT))
-known(
-    "chdtr", "a b", "0.5*gammainc_slope(0.5*a, 0.5*b)", "0.5*gamma_density(0.5*a, 0.5*b)", domain=(POSITIVE, POSITIVE)
-)
-known(
-    "chdtrc",
-    "a b",
-    "-0.5*gammainc_slope(0.5*a, 0.5*b)",
-    "-0.5*gamma_density(0.5*a, 0.5*b)",
-    domain=(POSITIVE, POSITIVE),
-)
-known(
-    "chdtri",
-    "a b",
-    "-gammainc_slope(0.5*a, 0.5*y)/gamma_density(0.5*a, 0.5*y)",
-    "-2/gamma_density(0.5*a, 0.5*y)",
-    domain=(POSITIVE, UNIT),
-)
-known(
-    "gdtr",
-    "a b c",
-    "c*gamma_density(b, a*c)",
-    "gammainc_slope(b, a*c)",
-    "a*gamma_density(b, a*c)",
-    domain=(POSITIVE, POSITIVE, POSITIVE),
-)
-known(
-    "gdtrc",
-    "a b c",
-    "-c*gamma_density(b, a*c)",
-    "-gammainc_slope(b, a*c)",
-    "-a*gamma_density(b, a*c)",
-    domain=(POSITIVE, POSITIVE, POSITIVE),
-)
-known("gdtrix", "a b c", "-y/a", None, "1/(a*gamma_density(b, a*y))", domain=(POSITIVE, POSITIVE, UNIT))
-known("gdtria", "a b c", "1/(c*gamma_density(b, c*y))", None, "-y/c", domain=(UNIT, POSITIVE, POSITIVE))
-F_SLOPE = "beta_density(0.5*a, 0.5*b, a*{0}/(a*{0} + b), b/(a*{0} + b))*a*b/(a*{0} + b)/(a*{0} + b)"
-F_A = f"(0.5*betainc_slope(0.5*a, 0.5*b, a*c/(a*c + b)) + c/a*{F_SLOPE.format('c')})"
-F_B = f"(0.5*betainc_slope(0.5*b, 0.5*a, b/(a*c + b)) + c/b*{F_SLOPE.format('c')})"
-known("fdtr", "a b c", F_A, f"-{F_B}", F_SLOPE.format("c"), domain=(POSITIVE, POSITIVE, POSITIVE))
-known("fdtrc", "a b c", f"-{F_A}", F_B, f"-{F_SLOPE.format('c')}", domain=(POSITIVE, POSITIVE, POSITIVE))
-known("fdtri", "a b c", None, None, f"1/({F_SLOPE.format('y')})", domain=(POSITIVE, POSITIVE, UNIT))
-T_A = "-0.25*sign(b)*betainc_slope(0.5*a, 0.5, a/(a + b*b)) - 0.5*b/a*t_density(a, b)"
-known("stdtr", "a b", T_A, "t_density(a, b)", domain=(POSITIVE, REAL))
-known("stdtrit", "a b", None, "1/t_density(a, y)", domain=(POSITIVE, UNIT))
-CHI_DENSITY = (
-    "where(c == 0, 0.5*gamma_density(0.5*({0}), 0.5*a), 0.5*exp_minus_half_square(sqrt(a) - sqrt(c))"
-    "*(a/where(c == 0, 1, c))**(0.25*({0}) - 0.5)*ive(0.5*({0}) - 1, sqrt(a*c)))"
-)
-known(
-    "chndtr",
-    "a b c",
-    CHI_DENSITY.format("b"),
-    None,
-    f"-({CHI_DENSITY.format('b + 2')})",
-    domain=(POSITIVE, POSITIVE, POSITIVE),
-)
-QUANTILE_SLOPE = f"{sqrt(2 * pi)!r}*exp_half_square(ndtri({{0}}))"
-known("nrdtrimn", "a b c", f"-b*{QUANTILE_SLOPE.format('a')}", "-ndtri(a)", "1", domain=(UNIT, POSITIVE, REAL))
-known(
-    "nrdtrisd",
-    "a b c",
-    "-1/ndtri(b)",
-    f"-y/ndtri(b)*{QUANTILE_SLOPE.format('b')}",
-    "1/ndtri(b)",
-    domain=(REAL, (0.6, 0.9), REAL),
-)
 
 # -- Bessel functions and relatives ------------------------------------------------------------------------------------
 known("j0", "a", "-j1(a)")
@@ -451,17 +357,34 @@ known("beip", "a", "ber(a) - where(a == 0, 0.5, y/where(a == 0, 1, a))", domain=
 known("kerp", "a", "-kei(a) - y/a", domain=(POSITIVE,))
 known("keip", "a", "ker(a) - y/a", domain=(POSITIVE,))
 
+# As complex functions, Be = ber + i bei and Ke = ker + i kei, with their derivatives.
+known("kelvin_be", "a", "kelvin_bep(a)", value=part("kelvin", 0), complex_result=True, domain=(POSITIVE,))
+known("kelvin_ke", "a", "kelvin_kep(a)", value=part("kelvin", 1), complex_result=True, domain=(POSITIVE,))
+known(
+    "kelvin_bep",
+    "a",
+    "times_i(kelvin_be(a)) - where(a == 0, times_i(0.5), y/where(a == 0, 1, a))",
+    value=part("kelvin", 2),
+    complex_result=True,
+    domain=(POSITIVE,),
+)
+known(
+    "kelvin_kep", "a", "times_i(kelvin_ke(a)) - y/a", value=part("kelvin", 3), complex_result=True, domain=(POSITIVE,)
+)
+parts("kelvin", "kelvin_be", "kelvin_ke", "kelvin_bep", "kelvin_kep")
+known(
+    "besselpoly",
+    "a b c",
+    "besselpoly(a, b + 1, c - 1) - besselpoly(a, b + 1, c + 1)",
+    None,
+    None,
+    domain=(POSITIVE, ORDER, ORDER),
+)
+
 # -- parabolic cylinder functions and modified Fresnel integrals ---------------------------------------------------
-for _name, _curvature in (
-    ("pbdv", "(0.25*b*b - a - 0.5)"),
-    ("pbvv", "(0.25*b*b - a - 0.5)"),
-    ("pbwa", "(a - 0.25*b*b)"),
-):
-    known(f"{_name}_value", "a b", None, f"{_name}_slope(a, b)", value=part(_name, 0), domain=(ORDER, REAL))
-    known(
-        f"{_name}_slope", "a b", None, f"{_curvature}*{_name}_value(a, b)", value=part(_name, 1), domain=(ORDER, REAL)
-    )
-    parts(_name, f"{_name}_value", f"{_name}_slope")
+solution("pbdv", "a b", "(0.25*b*b - a - 0.5)*{value}", domain=(ORDER, REAL))
+solution("pbvv", "a b", "(0.25*b*b - a - 0.5)*{value}", domain=(ORDER, REAL))
+solution("pbwa", "a b", "(a - 0.25*b*b)*{value}", domain=(ORDER, REAL))
 for _name, _sign in (("modfresnelp", ""), ("modfresnelm", "-")):
     _opposite = "" if _sign else "-"
     known(

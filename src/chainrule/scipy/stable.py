@@ -19,7 +19,7 @@ Function = Callable[..., Any]
 HALF_LOG_2PI = 0.5 * log(2 * pi)
 
 
-def _in_doubles(function: Function) -> Function:
+def in_doubles(function: Function) -> Function:
     """Evaluate quietly in float64 and return the dtype that NumPy would give."""
 
     @wraps(function)
@@ -63,7 +63,7 @@ row("exp_minus_half_square", "a", "-a*y", value=exp_minus_half_square)
 row("exp_half_square", "a", "a*y", value=exp_half_square)
 
 
-@_in_doubles
+@in_doubles
 def erfcx_tail(x: Any) -> Any:
     """1/(sqrt(pi)*erfcx(x)) - x for x >= 2: the continued fraction of erfcx below its first level."""
     x, tail = np.maximum(x, 2.0), np.zeros_like(x)
@@ -75,7 +75,7 @@ def erfcx_tail(x: Any) -> Any:
 row("erfcx_tail", "a", "2*y*(a + y) - 1", value=erfcx_tail, domain=((2.5, 6.0),))
 
 
-@_in_doubles
+@in_doubles
 def _dawson_slope(x: Any) -> Any:
     size, square = np.abs(x), x * x
     # In the middle: exp(-x*x) * (1 - sum of positive terms x^(2k) / ((2k - 1) k!)).
@@ -134,7 +134,7 @@ linear(lambda x: 1j * x, lambda ct, x: -1j * ct, name="times_i")
 
 
 # -- logarithms ------------------------------------------------------------------------------------------------------
-@_in_doubles
+@in_doubles
 def log_ratio(a: Any, b: Any) -> Any:
     """log(a/b), also where the quotient is near 1, overflows or underflows."""
     ratio = a / b
@@ -153,7 +153,7 @@ row("log_ratio", "a b", "1/a", "-1/b", value=log_ratio, domain=((0.1, 3.0), (0.1
 BERNOULLI = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)  # B_2k / 2k
 
 
-@_in_doubles
+@in_doubles
 def psi_gap(a: Any, b: Any) -> Any:
     """psi(a + b) - psi(a): for positive arguments by terms of one sign, so that a small b does not cancel."""
     both = a + b
@@ -204,7 +204,7 @@ def deviance(x: Any, m: Any, difference: Any) -> Any:
     return np.where(near, difference * u + 2 * x * u * series, np.where(x > 0, x * np.log(x / m), 0.0) - difference)
 
 
-@_in_doubles
+@in_doubles
 def gamma_density(a: Any, x: Any) -> Any:
     """x**(a - 1) * exp(-x) / gamma(a): for large a by deviations from the mean, not by terms that cancel."""
     large = np.maximum(a, 16.0)
@@ -224,7 +224,7 @@ row(
 )
 
 
-@_in_doubles
+@in_doubles
 def beta_density(a: Any, b: Any, x: Any, rest: Any) -> Any:
     """x**(a - 1) * rest**(b - 1) / beta(a, b), where rest is 1 - x: given, because it may be known better."""
     k, j = a - 1, b - 1
@@ -255,7 +255,7 @@ row(
 )
 
 
-@_in_doubles
+@in_doubles
 def t_density(v: Any, t: Any) -> Any:
     """The density of Student's t with v degrees of freedom."""
     half = v / 2
@@ -274,7 +274,7 @@ SMALL, LARGE = "where(absolute(a) < 0.5, a, 0)", "where(absolute(a) < 0.5, 0.5, 
 
 
 # -- slopes that cancel where a formula would be written -----------------------------------------------------------
-@_in_doubles
+@in_doubles
 def _exprel_slope(x: Any) -> Any:
     """The derivative of (exp(x) - 1)/x."""
     near = np.abs(x) < 2
@@ -292,7 +292,7 @@ row(
 )
 
 
-@_in_doubles
+@in_doubles
 def _boxcox_curvature(t: Any) -> Any:
     """(log1p(t) - t/(1 + t)) / t**2."""
     near = np.abs(t) < 0.5
@@ -310,12 +310,12 @@ row(
 )
 
 
-@_in_doubles
+@in_doubles
 def _ellipk_slope(m: Any) -> Any:
     return special.elliprd(0, 1, 1 - m) / 6
 
 
-@_in_doubles
+@in_doubles
 def _ellipe_slope(m: Any) -> Any:
     return -special.elliprd(0, 1 - m, 1) / 6
 
@@ -345,7 +345,7 @@ def _incomplete(complete: Function, last: Function) -> Function:
         sine, cosine = np.sin(phi - turns * pi), np.cos(phi - turns * pi)
         return 2 * turns * complete(m) + sine**3 * last(cosine**2, cosine**2 + (1 - m) * sine**2) / 6
 
-    return _in_doubles(slope)
+    return in_doubles(slope)
 
 
 # In m again: from the differential equation, and by two terms of the power series where that cancels.
@@ -371,7 +371,7 @@ row(
 )
 
 
-@_in_doubles
+@in_doubles
 def kve_rate(v: Any, x: Any) -> Any:
     """The logarithmic derivative of exp(x)*K_v(x) for x >= 2: Steed's continued fraction (DLMF 10.33(ii))."""
     x, fraction = np.maximum(x, 2.0), np.zeros(np.broadcast_shapes(v.shape, x.shape))
@@ -383,7 +383,7 @@ def kve_rate(v: Any, x: Any) -> Any:
 row("kve_rate", "a b", None, "a*a/(b*b) + (1 - y)/b + 2*y - y*y", value=kve_rate, domain=((0.2, 2.6), (2.5, 6.0)))
 
 
-@_in_doubles
+@in_doubles
 def exp_difference(a: Any, b: Any) -> Any:
     """exp(a - b), a quotient of which the logarithms are given; of two that are 0 it is 0."""
     return np.where(a == -np.inf, 0.0, np.exp(a - b))
@@ -401,7 +401,7 @@ DISTANCES = np.exp(0.5 * pi * np.sinh(_TAU))
 WEIGHTS = STEP * 0.5 * pi * np.cosh(_TAU) * DISTANCES
 
 
-@_in_doubles
+@in_doubles
 def gammainc_slope(a: Any, x: Any) -> Any:
     """The derivative of gammainc(a, x) in a."""
     a, x = a[..., np.newaxis], x[..., np.newaxis]
@@ -424,7 +424,7 @@ def _gammainc_slope_near_zero(a: Any, x: Any) -> Any:
     return gamma_density(a + 1, x) * np.exp(x) * total
 
 
-@_in_doubles
+@in_doubles
 def betainc_slope(a: Any, b: Any, x: Any) -> Any:
     """The derivative of betainc(a, b, x) in a."""
     a, b, x = a[..., np.newaxis], b[..., np.newaxis], x[..., np.newaxis]

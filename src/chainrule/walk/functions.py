@@ -55,7 +55,7 @@ def _compiled(name: str, lines: list[str], **namespace: Any) -> Callable[..., An
 
 def _unknown(rule: Rule) -> Callable[[str], NoDerivativeError]:
     def error(letter: str) -> NoDerivativeError:
-        position = ("first", "second", "third", "fourth")[LETTERS.index(letter)]
+        position = ("first", "second", "third", "fourth", "fifth")[LETTERS.index(letter)]
         return NoDerivativeError(
             f"{rule.name} was to be differentiated in its {position} operand, in which no derivative is known. "
             "Pass it as a constant: t.data, or t.detach()."
