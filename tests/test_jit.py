@@ -413,6 +413,159 @@ def test_too_many_ways_run_without_jit() -> None:
             assert_same(jitted(normal(2), float(i)), normal(2) * i)
 
 
+def newton(x: Any, a: Any) -> Any:
+    turns = 0
+    while abs(x * x - a) > 1e-9:
+        x = 0.98 * x + 0.02 * a / x
+        turns += 1
+    return x, turns
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_loop_has_one_program_and_an_end_for_each_number_of_turns(exact: bool) -> None:
+    starts = [(np.float64(3.0), np.float64(9 + gap)) for gap in 10.0 ** np.arange(-8.9, 2, 0.9)]
+    turns = {newton(*args)[1] for args in starts}
+    assert len(turns) > 10
+    assert max(turns) > 400
+    assert min(turns) < 10
+    jitted = cr.jit(newton, exact=exact)
+    for _ in range(4):
+        for args in starts:
+            assert_same(jitted(*args), newton(*args), exact)
+    assert not jitted.given_up
+    assert len(jitted.variants) == len(turns)
+    assert sum(variant.parent is None for variant in jitted.variants) == 1
+    longest = len(max((variant.path() for variant in jitted.variants), key=len))
+    assert sum(len(variant.steps) for variant in jitted.variants) < 1.2 * longest  # the prefix is there once
+    assert not any(variant.disagreed for variant in jitted.variants)
+
+
+def test_what_a_branch_has_in_common_with_its_program_is_done_once() -> None:
+    calls: list[Any] = []
+
+    @cr.primitive
+    def counted_of_jit(x: Any) -> Any:
+        calls.append(x)
+        return x * 2
+
+    def f(x: Any) -> Any:
+        y = counted_of_jit(x)
+        if y[0] > 0:
+            return y + 1
+        return np.sum(y) * x
+
+    jitted = cr.jit(f)
+    args = normal(3), -normal(3)
+    for _ in range(4):
+        for x in args:
+            assert_same(jitted(x), f(x))
+    for x in args:
+        calls.clear()
+        assert_same(jitted(x), x * 2 + 1 if x[0] > 0 else np.sum(x * 2) * x)
+        assert len(calls) == 1
+    source = jitted.source(args[1])
+    assert sum("counted_of_jit(" in line for line in source.splitlines() if "#" not in line) == 1
+    assert source.count("def program(") == 2  # the second way begins where the first one decides
+
+
+def swing(x: Any, v: Any) -> Any:
+    """Euler steps of 2-vectors with an inner gradient, until it is slow."""
+    force = cr.grad(lambda x: np.sum(x**4) / 4 + np.sum(x * x) / 2)
+    for _ in range(60):
+        v = v - 0.15 * force(x) - 0.3 * v
+        x = x + 0.15 * v
+        if np.sum(x * x) + np.sum(v * v) < 0.05:
+            break
+    return np.sum(x * v)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("order", [0, 1])
+def test_loops_with_derivatives_inside_and_around(order: int, exact: bool) -> None:
+    f = cr.value_and_grad(swing, argnums=(0, 1)) if order else swing
+    jitted = cr.jit(f, exact=exact)
+    for seed in (0, 1, 2) * 4:
+        args = normal(2, seed=seed) * 0.6, normal(2, seed=seed + 9) * 0.3
+        assert_same(jitted(*args), f(*args), exact)
+    assert not jitted.given_up
+    assert sum(variant.parent is None for variant in jitted.variants) == 1
+
+
+def test_a_branch_that_asks_for_more_than_its_program_kept() -> None:
+    """What is nowhere in the first way, or has been overwritten when the second one begins, is kept from then on."""
+
+    def f(x: Any, limit: Any) -> Any:
+        unused, once = np.exp(x), np.sin(x)
+        y = np.tanh(x) * 2 + once
+        for turn in range(6):
+            y = np.cos(y) * 1.1
+            if np.sum(y) > limit[turn]:
+                return unused * once + y[turn % 2], np.zeros_like(x) + turn
+        return y
+
+    calls = [(normal(3), np.array([9.0] * k + [-9.0] * (6 - k))) for k in (6, 2, 4, 0, 5, 1, 3)]
+    for exact in (True, False):
+        jitted = check(f, *calls, variants=7, exactly=exact)
+        assert sum(variant.parent is None for variant in jitted.variants) == 1
+
+
+def test_a_branch_that_writes_to_what_its_program_read() -> None:
+    def f(x: Any, y: Any, rng: Any) -> Any:
+        a, b = x * 1.0, x * 1.0  # equal, and two arrays
+        c, d = np.zeros_like(x), x * 1
+        if np.sum(y) > 0:
+            return a + b
+        noise = rng.random() if y[0] < -1 else 1.0
+        a += 1
+        c[1] = 5.0
+        if y[1] < 0:
+            x *= 2
+        return a, b, c, d + x, noise
+
+    for exact in (True, False):
+        jitted = cr.jit(f, exact=exact)
+        ours, theirs = np.random.default_rng(0), np.random.default_rng(0)
+        ys = np.array([1.0, 1.0]), np.array([-0.5, 0.1]), np.array([-2.0, 0.1]), np.array([-2.0, -0.1]), -np.ones(2) / 2
+        for y in ys * 4:
+            mine, yours = normal(2), normal(2)
+            assert_same(jitted(mine, y, ours), f(yours, y, theirs), exact)
+            assert_same(mine, yours, exact)
+            assert ours.bit_generator.state == theirs.bit_generator.state
+        assert len(jitted.variants) == 5
+        assert not jitted.given_up
+
+
+def test_decisions_that_never_repeat_are_given_up() -> None:
+    def f(x: Any) -> Any:
+        total = 0 * x[0]
+        for i in range(len(x)):
+            total = total + (x[i] if x[i] > 0 else np.sin(x[i]))
+        return total
+
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning, match="8 variants are not enough for the ways it takes by `bool` of a value"):
+        for seed in range(100):
+            assert_same(jitted(normal(12, seed=seed)), f(normal(12, seed=seed)))
+    assert len(jitted.variants) < 60
+    for seed in range(100):
+        assert_same(jitted(normal(12, seed=seed)), f(normal(12, seed=seed)), False)
+
+
+def test_long_chains_of_branches_become_one_program() -> None:
+    def f(x: Any) -> Any:
+        while x > 1:
+            x = x * 0.5
+        return x
+
+    jitted = cr.jit(f)
+    for _ in range(3):
+        for power in range(80):
+            assert_same(jitted(np.float64(2.0) ** power), f(np.float64(2.0) ** power))
+            assert max(variant.depth for variant in jitted.variants) <= 64
+    assert sum(variant.parent is None for variant in jitted.variants) == 1
+    assert not jitted.given_up
+
+
 def test_control_flow_that_depends_on_values() -> None:
     root = cr.grad(lambda x: cr.while_loop(lambda y: abs(y * y - x) > 1e-9, lambda y: (y + x / y) / 2, 1.0))
     check(root, (np.float64(2.0),), (np.float64(50.0),), variants=2)

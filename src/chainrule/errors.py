@@ -5,6 +5,7 @@ Each class also derives from the builtin a caller would catch; its docstring say
 
 from __future__ import annotations
 
+import functools
 import linecache
 import sys
 from types import FrameType
@@ -449,6 +450,7 @@ def user_line() -> str:
     return f'File "{file}", line {line}' + (f", `{source}`: " if source else ": ")
 
 
+@functools.cache
 def is_ours(module: str | None) -> bool:
     """Whether a module belongs to what runs between the user's program and the recorder."""
     return module is None or module.partition(".")[0] in ("chainrule", "numpy", "contextlib", "functools")

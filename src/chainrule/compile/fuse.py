@@ -201,7 +201,7 @@ class _Open:
             flag = Var.made((), np.dtype(bool), None, scalar=True)
             self.values[flag] = self.add("any", tuple(isnan), "bool", "scalar"), "scalar"
             results.append(flag)
-            found.append(Guard(flag, "bool", False, self.asked[0].line))
+            found.append(Guard.of_all(self.asked, flag))
 
         def number(arg: Any) -> Any:
             return arg if type(arg) is float else arg[1] + (0 if arg[0] == "input" else first)
@@ -252,7 +252,7 @@ class _Grouping:
         self.of[step.results] = group
         guard = self.questions.get(step.results)
         number, kind = group.values[step.results]
-        if guard is not None and kind in ("full", "column") and number[0] == "op":
+        if guard is not None and not guard.branches and kind in ("full", "column") and number[0] == "op":
             group.asked.append(guard)
             self.done.add(guard)
 

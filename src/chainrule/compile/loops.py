@@ -70,7 +70,7 @@ def assembled(program: Program) -> Steps:
 
 def _tile(shape: tuple[int, ...], indices: Sequence[Any]) -> bool:
     """Whether parts cover every place once."""
-    if any(next(operands((index,)), None) is not None for index in indices):
+    if operands(*indices):
         return False
     times = np.zeros(shape, np.int8)
     for index in indices:
@@ -207,7 +207,7 @@ def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], near: S
         shape = args[0].shape[::-1]
     else:
         shape = np.reshape(empty(args[0]), args[1]).shape
-    source = next(operands(args))
+    source = operands(*args)[0]
     views = function == Property("T") or function == Method("reshape")
     step.results = Var.made(shape, source.dtype, step, source.root if views else None)
     step.results.contiguous = function != Property("T")

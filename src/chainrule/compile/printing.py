@@ -12,6 +12,7 @@ import linecache
 import operator
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import count
 from typing import Any
 
@@ -33,7 +34,7 @@ INFIX: dict[Any, str] = {
 COMPARED: dict[Any, str] = {np.greater: ">", np.greater_equal: ">=", np.less: "<", np.less_equal: "<="}
 NUMBERED = re.compile(r"[vb]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
-RESERVED += ["buffers", "new_buffers", "FRAMES", "MISSED"]
+RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS"]
 KERNELS = 1024  # that are kept for other programs
 _numbers = count()
 
@@ -45,12 +46,16 @@ class Printed:
     ----------
     source : str
     function : callable
-        Called with the arguments of the user's function; returns the result in a tuple, or `Missed` where a guard does
-        not hold, or None if the arguments are of another form.
+        Called with the arguments of the user's function, or with `inputs`; returns the result in a tuple, or `Missed`
+        where a guard does not hold, or None if the arguments are of another form.
+    inputs : tuple of Var
+        What a branch reads of the program that it begins in.
+    exits : dict
+        By the place of its guard: where the program may be left.
     """
 
-    def __init__(self, source: str, namespace: dict[str, Any]) -> None:
-        self.source = source
+    def __init__(self, source: str, namespace: dict[str, Any], inputs: tuple[Var, ...], exits: dict[int, Exit]) -> None:
+        self.source, self.inputs, self.exits = source, inputs, exits
         file = f"<jit {next(_numbers)}>"
         exec(compile(source, file, "exec"), namespace)
         linecache.cache[file] = len(source), None, source.splitlines(True), file  # for tracebacks
@@ -115,6 +120,7 @@ def compiled(group: Group, exact: bool) -> Kernel:
 
 
 def print_program(
+    variant: Any,
     program: Program,
     unpack: Sequence[str],
     names: dict[Var, str],
@@ -126,9 +132,10 @@ def print_program(
 
     Parameters
     ----------
+    variant : whose program it is
     program : Program
     unpack : sequence of str
-        Lines that check the arguments and assign them.
+        Lines that check the arguments and assign them; of a branch, none.
     names : dict
         What these lines call the arguments.
     result : callable
@@ -136,27 +143,38 @@ def print_program(
     given : what these lines refer to
     exact : whether kernels must keep every bit
     """
-    return _Printer(program, names, given, exact).run(unpack, result)
+    return _Printer(variant, program, names, given, exact).run(unpack, result)
 
 
 class _Printer:
-    def __init__(self, program: Program, names: dict[Var, str], given: Names, exact: bool) -> None:
-        self.program, self.given, self.exact = program, given, exact
+    def __init__(self, variant: Any, program: Program, names: dict[Var, str], given: Names, exact: bool) -> None:
+        self.variant, self.program, self.given, self.exact = variant, program, given, exact
         self.made: set[Var] = set()  # by kernels
         self.names = dict(names)
+        used = {var for step in program.steps for var in read(step)} | {x for x in program.outputs if type(x) is Var}
         for var, array in program.captured.items():
-            self.names[var] = given.given(array, "captured")
+            if var in used:
+                self.names[var] = given.given(array, "captured")
+        made = {var for step in program.steps if isinstance(step, Step) for var in operands(step.results)}
+        wanted = dict.fromkeys(var for step in program.steps for var in read(step))
+        wanted |= dict.fromkeys(x for x in program.outputs if type(x) is Var)
+        self.inputs = tuple(var for var in wanted if var not in made and var not in self.names)
+        self.count = count(getattr(variant.parent, "values", 0))  # numbers for values: after those of the parent
+        for var in self.inputs:
+            self.names[var] = variant.parent.names.get(var) or f"v{next(self.count)}"
+        self.made_at: dict[Var, int] = {}
+        self.until: dict[Var, int] = {}  # the last step at which a value on a buffer is there
         self.buffers: list[tuple[tuple[int, ...], Any]] = []
         self.free: dict[Any, list[int]] = {}
         self.slots: dict[Var, int] = {}
-        self.guards: list[Guard] = []
+        self.exits: list[Exit] = []
         self.escaping = {x.root for x in program.outputs if type(x) is Var}
         self.last: dict[Var, int] = {}
         for i, step in enumerate(program.steps):
             for var in read(step):
                 self.last[var.root] = i
             if isinstance(step, Step):
-                for var in operands((step.results,)):
+                for var in operands(step.results):
                     self.last[var.root] = i
 
     # -- memory ----------------------------------------------------------------------------------------------------
@@ -185,6 +203,7 @@ class _Printer:
         form = y.shape, y.dtype
         for x in dying:
             if x in self.slots and (x.shape, x.dtype) == form:
+                self.until[x] = self.last[x]
                 return self.slots.pop(x)
         waiting = self.free.get(form)
         if waiting:
@@ -196,9 +215,10 @@ class _Printer:
         return self.last[x.root] == i
 
     def _release(self, step: Step | Guard, i: int) -> None:
-        for var in {*read(step), *(operands((step.results,)) if isinstance(step, Step) else ())}:
+        for var in {*read(step), *(operands(step.results) if isinstance(step, Step) else ())}:
             if var.root in self.slots and self._dies(var, i):
                 slot = self.slots.pop(var.root)
+                self.until[var.root] = i
                 self.free.setdefault(self.buffers[slot], []).append(slot)
 
     # -- text ------------------------------------------------------------------------------------------------------
@@ -309,14 +329,17 @@ class _Printer:
         return f"{self._new(step.results)} = {call}"
 
     def _new(self, var: Var) -> str:
-        name = self.names[var] = f"v{len(self.names)}"
+        name = self.names[var] = f"v{next(self.count)}"
+        self.made_at[var] = self.at
         return name
 
-    def _guard(self, guard: Guard) -> str:
-        self.guards.append(guard)
-        number = len(self.guards) - 1
+    def _guard(self, guard: Guard, quiet: bool) -> str:
         x = self.names[guard.var]
-        miss = f"return MISSED[{number}]"
+        if guard.place == self.variant.place and self.variant.parent is not None:
+            miss = "return None"  # what a branch begins with: whether it is the one
+        else:
+            miss = f"return EXITS[{len(self.exits)}](locals())"
+            self.exits.append(Exit(guard, self, quiet))
         match guard.kind:
             case "no NaN":
                 return f"if {x} != {x}: {miss}" if guard.var.scalar else f"if has_nan({x}): {miss}"
@@ -339,6 +362,7 @@ class _Printer:
         quiet = False
         place: Any = None
         for i, step in enumerate(self.program.steps):
+            self.at = i
             if step.line != place and step.line[1]:
                 place = step.line
                 text = linecache.getline(*place).strip()
@@ -353,7 +377,7 @@ class _Printer:
             if comment:
                 body.append(indent + comment)
             if isinstance(step, Guard):
-                body.append(indent + self._guard(step))
+                body.append(indent + self._guard(step, quiet))
             elif isinstance(step, Fused):
                 body += [indent + line for line in self._kernel(step, i)]
             else:
@@ -369,21 +393,24 @@ class _Printer:
             lines += ["finally:", "    FRAMES.append(buffers)"]
         else:
             lines += [*body, f"return {returned}"]
-        source = "def program(*args, **options):\n" + "".join(f"    {line}\n" for line in lines)
+        given = "*args, **options" if self.variant.parent is None else ", ".join(self.names[x] for x in self.inputs)
+        source = f"def program({given}):\n" + "".join(f"    {line}\n" for line in lines)
         namespace = dict(self.given.namespace)
         namespace["FRAMES"] = []
-        namespace["MISSED"] = [Missed(guard) for guard in self.guards]
+        namespace["EXITS"] = self.exits
         buffers = self.buffers
         namespace["new_buffers"] = lambda: [np.empty(shape, dtype) for shape, dtype in buffers]
-        return Printed(source, namespace)
+        self.variant.names, self.variant.values = self.names, next(self.count)
+        return Printed(source, namespace, self.inputs, {exit.guard.place: exit for exit in self.exits})
 
     def _returned(self) -> list[str]:
         seen: set[Var] = set()
         texts = []
         for x in self.program.outputs:
             text = self._text(x)
-            if type(x) is Var and x in seen and not x.scalar and not x.root.outside and x.root is x:
-                text = f"{text}.copy()"  # two results that were computed once are two arrays
+            twice = type(x) is Var and x in seen and x.root is x  # two results that were computed once are two arrays
+            if type(x) is Var and not x.scalar and not x.root.outside and (twice or x.root in self.inputs):
+                text = f"{text}.copy()"  # and what the program before had made may be on its buffers
             elif type(x) is Var:
                 seen.add(x)
             texts.append(text)
@@ -394,8 +421,64 @@ def _can_warn(step: Step) -> bool:
     return not isinstance(step, Fused) and type(step.function) is not Property and step.function is not operator.getitem
 
 
-class Missed:
-    """Returned by a program where a guard does not hold."""
+class Exit:
+    """Where a program is left, because a guard does not hold: the branches that begin here are tried.
 
-    def __init__(self, guard: Guard) -> None:
-        self.guard = guard
+    Attributes
+    ----------
+    guard : Guard
+    owner : the variant whose program it is
+    """
+
+    def __init__(self, guard: Guard, printer: _Printer, quiet: bool) -> None:
+        self.guard, self.owner, self.quiet = guard, printer.variant, quiet
+        self._printer, self._at = printer, printer.at
+        self._names: dict[Printed, list[str] | None] = {}
+        self._constants: dict[str, Any] = {}  # that a branch reads by name
+        self._missed = Missed(self)
+
+    def __call__(self, values: dict[str, Any]) -> Any:
+        """Go on with these values: what a branch returns, and the branch; or that there is none."""
+        for branch in self.guard.branches:
+            printed = branch.chosen()
+            names = self.names(printed)
+            if names is None:
+                continue
+            values |= self._constants
+            with np.errstate(**self.owner.loud) if self.quiet else nullcontext():
+                result = printed.function(*[values[name] for name in names])
+            if result is not None:
+                return (result[0], branch) if result.__class__ is tuple and len(result) == 1 else result
+        return self._missed
+
+    def pending(self) -> list[Guard]:
+        """The decisions before this one that this program asks for only later."""
+        later = self._printer.program.steps[self._at + 1 :]
+        asked = [part for step in later if isinstance(step, Guard) for part in step.parts or (step,)]
+        return [guard for guard in asked if guard.place < self.guard.place]
+
+    def constant(self, var: Var) -> Any:
+        """What this value always is, if the program that is left computed it beforehand; otherwise None."""
+        return self._printer.program.captured.get(self._printer.program.now(var))
+
+    def names(self, printed: Printed) -> list[str] | None:
+        """How the program that is left calls what this one reads; None if it has something of that no more."""
+        if printed not in self._names:
+            names = [self._name(var) for var in printed.inputs]
+            self._names[printed] = None if None in names else names  # type: ignore[assignment]
+        return self._names[printed]
+
+    def _name(self, var: Var) -> str | None:
+        printer = self._printer
+        var = printer.program.now(var)
+        if var in printer.program.captured and var in printer.names:
+            self._constants[printer.names[var]] = printer.program.captured[var]
+        there = printer.made_at.get(var, -1) < self._at <= printer.until.get(var.root, self._at)
+        return printer.names.get(var) if there else None
+
+
+class Missed:
+    """Returned by a program where a guard does not hold, and no branch goes on from there."""
+
+    def __init__(self, exit: Exit) -> None:
+        self.exit = exit

@@ -6,7 +6,7 @@ Each pass takes steps in order and returns steps in order; what writes to memory
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -31,38 +31,61 @@ FEW = 4096  # elements of a constant that is computed beforehand
 
 
 class Program:
-    """A trace that has been worked on.
+    """Steps that are worked on.
 
     Attributes
     ----------
     steps : list of Step and Guard
     captured : `{Var: array}`
     outputs : what the function returned, leaf by leaf: a Var, or a plain object
+    same : values that were dropped, with the equal ones that took their places
     """
 
-    def __init__(self, trace: Trace, outputs: Sequence[Any]) -> None:
-        self.steps = list(trace.steps)
-        self.captured: dict[Var, Any] = {var: array for array, var, _ in trace.captured.values()}
-        self.outputs = list(outputs)
+    def __init__(self, steps: Sequence[Step | Guard], captured: dict[Var, Any], outputs: Sequence[Any]) -> None:
+        self.steps = [step.copy() for step in steps]
+        self.captured, self.outputs = dict(captured), list(outputs)
+        self.same: dict[Var, Var] = {}
+        for var in self.own():
+            var.root = var.home
+
+    def own(self) -> list[Var]:
+        """Let the values that are made here lead to the steps that make them here; other programs share the values."""
+        found = []
+        for step in self.steps:
+            if isinstance(step, Step):
+                for var in operands(step.results):
+                    var.source = step
+                    found.append(var)
+        return found
+
+    def now(self, var: Var) -> Var:
+        """The value that has taken the place of this one."""
+        while var in self.same:
+            var = self.same[var]
+        return var
+
+    def keep(self) -> None:
+        """Let guards read what the branches that begin there need."""
+        for step in self.steps:
+            if isinstance(step, Guard) and step.branches:
+                needs = dict.fromkeys(var for branch in step.branches for var in branch.inputs)
+                step.keeps = tuple(self.now(var) for var in needs)
 
     def with_steps(self, steps: list[Step | Guard]) -> Program:
         """The same program, done by other steps."""
         other = copy(self)
-        other.steps = steps
+        other.steps, other.same = steps, dict(self.same)
         return other
 
 
-def read(step: Step | Guard) -> Iterator[Var]:
+def read(step: Step | Guard) -> list[Var]:
     """Every Var that a step reads."""
-    if isinstance(step, Guard):
-        yield step.var
-    else:
-        yield from operands(step.args)
-        yield from operands(step.options)
+    return [step.var, *step.keeps] if isinstance(step, Guard) else operands(*step.args, step.options)
 
 
 def simplified(program: Program, further: Sequence[Callable[[Program], list[Step | Guard]]] = ()) -> Program:
     """Do all passes, which keep every bit, and further ones."""
+    program.own()
     for change in (
         named_by_numpy,
         lowered,
@@ -89,7 +112,7 @@ def _renamed(program: Program, visit: Callable[[Step], Var | None]) -> list[Step
     kept: list[Step | Guard] = []
     for step in program.steps:
         if isinstance(step, Guard):
-            step.var = new(step.var)
+            step.var, step.keeps = new(step.var), tuple(map(new, step.keeps))
         else:
             step.args, step.options = inner(step.args, new), inner(step.options, new)
             _rooted(step, instead)
@@ -99,12 +122,13 @@ def _renamed(program: Program, visit: Callable[[Step], Var | None]) -> list[Step
                 continue
         kept.append(step)
     program.outputs = [new(x) for x in program.outputs]
+    program.same |= instead
     return kept
 
 
 def _rooted(step: Step, instead: dict[Var, Var]) -> None:
     """Let views of a replaced value be views of the other one."""
-    for var in operands((step.results,)):
+    for var in operands(step.results):
         if var.root in instead:
             var.root = instead[var.root].root
 
@@ -340,7 +364,7 @@ def implied(program: Program) -> list[Step | Guard]:
             for x in read(step):
                 if x.dtype.kind == "f" and private(x):
                     comes_through.add(x)
-                    if x in asked:
+                    if x in asked and not asked[x].branches:
                         dropped.add(asked[x])
     return [step for step in program.steps if step not in dropped]
 
@@ -354,7 +378,7 @@ def needed(program: Program) -> list[Step | Guard]:
         if isinstance(step, Guard):
             wanted = True
         else:
-            results = set(operands((step.results,)))
+            results = set(operands(step.results))
             wanted = not results.isdisjoint(alive) or any(root.outside or root in alive for root in step.writes)
         if wanted:
             kept.append(step)
@@ -365,7 +389,7 @@ def needed(program: Program) -> list[Step | Guard]:
     for step in kept:  # ask each question once
         if isinstance(step, Guard) and private(step.var) and isinstance(step.outcome, bool | int | float | str):
             key = step.var, step.kind
-            if key in asked:
+            if key in asked and not step.branches:
                 continue
             asked.add(key)
         unique.append(step)
@@ -407,7 +431,9 @@ def expanded(program: Program, further: Sequence[Callable[[Program], list[Step |
 
     for step in program.steps:
         if isinstance(step, Guard):
-            steps.append(Guard(new(step.var), step.kind, step.outcome, step.line))
+            guard = step.copy()
+            guard.var, guard.keeps = new(step.var), tuple(map(new, step.keeps))
+            steps.append(guard)
             continue
         body = CONSIST_OF.get(step.function)
         parts = None if body is None or type(step.results) is not Var else _parts(step, body)
@@ -424,6 +450,7 @@ def expanded(program: Program, further: Sequence[Callable[[Program], list[Step |
     outputs = [new(x) for x in program.outputs]
     other = program.with_steps(steps)
     other.outputs = outputs
+    other.same |= instead
     return simplified(other, further)
 
 

@@ -54,8 +54,12 @@ VARYING = frozenset(
     + ["extract", "compress", "union1d", "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "bincount", "ix_"]
     + ["histogram", "histogramdd"]
 )
+STEADY = frozenset(
+    function for name, function in vars(operator).items() if callable(function) and name != "getitem"
+) - {operator.getitem}
 # Rules that are ways of writing in Python.
 WRITTEN: dict[str, Any] = {"getitem": operator.getitem, "mean": np.mean, "sum": np.sum, "where": np.where}
+NESTING = frozenset([tuple, list, dict, slice])
 SHOWN = frozenset(["T", "mT", "real", "imag"])
 METHODS = frozenset(name for name in vars(ndarray) if not name.startswith("_") and callable(getattr(ndarray, name)))
 
@@ -71,11 +75,24 @@ class Var:
     contiguous : whether its elements lie in C order, one after the other
     source : what gives it: a `Step`, a captured array, or None for an argument
     root : the value whose memory it shows; itself if it has its own
+    home : the same as it was traced; passes change `root` where they replace a value by an equal one
     written : of a root: whether its memory is written to
     outside : of a root: whether its memory exists before the call
     """
 
-    __slots__ = ("_strides", "contiguous", "dtype", "outside", "python", "root", "scalar", "shape", "source", "written")
+    __slots__ = (
+        "_strides",
+        "contiguous",
+        "dtype",
+        "home",
+        "outside",
+        "python",
+        "root",
+        "scalar",
+        "shape",
+        "source",
+        "written",
+    )
 
     def __init__(self, value: Any, source: Any, root: Var | None = None) -> None:
         self.python = isinstance(value, int | float | complex) and not isinstance(value, np.generic)
@@ -87,7 +104,7 @@ class Var:
         self.contiguous = self.scalar or value.flags.c_contiguous
         self._strides = value.strides
         self.source = source
-        self.root = self if root is None else root
+        self.root = self.home = self if root is None else root
         self.written = False
         self.outside = False
 
@@ -99,7 +116,8 @@ class Var:
         var = cls.__new__(cls)
         var.shape, var.dtype, var.scalar, var.contiguous, var.python = shape, dtype, scalar, True, False
         var._strides = None
-        var.source, var.root, var.written, var.outside = source, var if root is None else root, False, False
+        var.source, var.written, var.outside = source, False, False
+        var.root = var.home = var if root is None else root
         return var
 
     @property
@@ -136,6 +154,12 @@ class Step:
         self.results: Any = None
         self.writes: tuple[Var, ...] = ()
 
+    def copy(self) -> Step:
+        """The same call, for passes to change."""
+        other = Step(self.function, self.args, self.options, self.quiet, self.line)
+        other.results, other.writes = self.results, self.writes
+        return other
+
 
 class Guard:
     """A decision: the program goes on as traced only if `kind` of the value gives `outcome` again.
@@ -148,12 +172,36 @@ class Guard:
         taken again with care
     outcome : what came of it
     line : file and line of the user's program
+    place : its number among the steps of the way that was traced
+    turn : how often that line had decided something before, on this way
+    branches : the variants that go on from here where it does not hold; all copies share the list
+    keeps : what these read
+    parts : the decisions that it stands for, if they are several
     """
 
-    __slots__ = ("kind", "line", "outcome", "var")
+    __slots__ = ("branches", "keeps", "kind", "line", "outcome", "parts", "place", "turn", "var")
 
     def __init__(self, var: Var, kind: str, outcome: Any, line: Line) -> None:
         self.var, self.kind, self.outcome, self.line = var, kind, outcome, line
+        self.place = self.turn = 0
+        self.branches: list[Any] = []
+        self.keeps: tuple[Var, ...] = ()
+        self.parts: tuple[Guard, ...] = ()
+
+    @classmethod
+    def of_all(cls, several: Sequence[Guard], found: Var) -> Guard:
+        """The question whether none of these has found a NaN; where one has, it is not known which."""
+        guard = several[0].copy() if len(several) == 1 else cls(found, "bool", False, several[0].line)
+        guard.var, guard.kind, guard.outcome, guard.parts = found, "bool", False, tuple(several)
+        if len(several) > 1:
+            guard.place = -1
+        return guard
+
+    def copy(self) -> Guard:
+        """The same decision, for passes to change."""
+        other = Guard(self.var, self.kind, self.outcome, self.line)
+        other.place, other.turn, other.branches, other.keeps = self.place, self.turn, self.branches, self.keeps
+        return other
 
 
 class Method:
@@ -185,27 +233,27 @@ class Property(Method):
 def inner(x: Any, change: Callable[[Any], Any]) -> Any:
     """Replace what stands in an argument, also inside of lists, tuples, dictionaries and slices."""
     kind = type(x)
-    if kind is tuple or kind is list:
-        return kind([inner(part, change) for part in x])
+    if kind is tuple:  # what most arguments are: no call for each part
+        return tuple([inner(part, change) if type(part) in NESTING else change(part) for part in x])
+    if kind is list:
+        return [inner(part, change) for part in x]
     if kind is dict:
-        return {key: inner(part, change) for key, part in x.items()}
+        return {key: inner(part, change) for key, part in x.items()} if x else {}
     if kind is slice:
         return slice(inner(x.start, change), inner(x.stop, change), inner(x.step, change))
     return change(x)
 
 
-def operands(x: Any) -> Iterator[Var]:
-    """Every Var in an argument."""
-    kind = type(x)
-    if kind is Var:
-        yield x
-    elif kind is tuple or kind is list:
-        for part in x:
-            yield from operands(part)
-    elif kind is dict:
-        yield from operands(list(x.values()))
-    elif kind is slice:
-        yield from operands((x.start, x.stop, x.step))
+def operands(*several: Any) -> list[Var]:
+    """Every Var in arguments."""
+    found: list[Var] = []
+    for x in several:
+        kind = type(x)
+        if kind is Var:
+            found.append(x)
+        elif kind in NESTING and (x or kind is slice):
+            found += operands(*(x.values() if kind is dict else (x.start, x.stop, x.step) if kind is slice else x))
+    return found
 
 
 def users_line() -> Line:
@@ -235,7 +283,7 @@ class Trace:
         self.wrote_outside = False
         self._roots: dict[int, Var] = {}
         self._alive: list[Any] = []  # so that no identity comes twice
-        self._loud = np.geterr()
+        self.loud = np.geterr()
 
     # -- what goes in ------------------------------------------------------------------------------------------------
     def argument(self, value: Any) -> Any:
@@ -253,7 +301,7 @@ class Trace:
         owner = value
         while isinstance(owner.base, ndarray) and type(owner) is not Lease:
             owner = owner.base
-        var.root = self._roots.setdefault(id(owner), var)
+        var.root = var.home = self._roots.setdefault(id(owner), var)
         self._alive += (value, owner)
         return var
 
@@ -303,7 +351,7 @@ class Trace:
         if value is None and not writes:
             name = getattr(function, "__name__", function)
             raise UntraceableError(f"{name} returns nothing: what it does instead would not be done in later calls")
-        quiet = np.geterr() != self._loud
+        quiet = np.geterr() != self.loud
         step = Step(function, inner(args, self._var), inner(options, self._var), quiet, users_line())
         if writes:
             step.writes = tuple({self._var(x).root: None for x in writes})
@@ -316,17 +364,17 @@ class Trace:
                 return target
         result, step.results = self._results(value, step)
         if self._length_varies(step):
-            self.steps += [Guard(var, "shape", var.shape, step.line) for var in operands((step.results,))]
+            self.steps += [Guard(var, "shape", var.shape, step.line) for var in operands(step.results)]
         return result
 
     def _length_varies(self, step: Step) -> bool:
         """Whether the shape of a result depends on values."""
-        if isinstance(step.function, np.ufunc) or step.function is operator.setitem:
+        if isinstance(step.function, np.ufunc) or step.function in STEADY:
             return False
         name = getattr(step.function, "__name__", "").strip("_")
         if name == "where":
             return len(step.args) == 1
-        chosen = [*operands(step.args[1:]), *operands(step.options)]
+        chosen = operands(*step.args[1:], step.options)
         return name in VARYING or (name == "repeat" and bool(chosen)) or any(var.dtype == np.bool for var in chosen)
 
     def _results(self, value: Any, step: Step) -> tuple[Any, Any]:

@@ -1,0 +1,128 @@
+"""Replaying a program before it is trusted: what arguments held before, whether two results agree, what was read."""
+
+from __future__ import annotations
+
+import io
+import linecache
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from ..tree import flatten
+from .checks import is_installed, same
+from .trace import Line
+
+__all__ = ["Kept", "agree", "at", "reading_watched"]
+
+ndarray = np.ndarray
+READING = {"open", "input", "fromfile", "read", "readline", "readlines", "readinto"}
+
+
+class Kept:
+    """What arguments held before a call that writes to them.
+
+    Attributes
+    ----------
+    leaves : arrays and generators
+    before : their content
+    """
+
+    def __init__(self, leaves: list[Any]) -> None:
+        self.leaves = leaves
+        self.before = self.now()
+
+    @classmethod
+    def of(cls, numbers: tuple[int, ...], args: Any, options: Any) -> Kept | None:
+        """Keep these leaves; None if the arguments are of another form."""
+        leaves = flatten((args, options))[0]
+        if len(leaves) <= numbers[-1]:
+            return None
+        chosen = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in map(leaves.__getitem__, numbers)]
+        return cls(chosen) if all(isinstance(leaf, ndarray | np.random.Generator) for leaf in chosen) else None
+
+    def now(self) -> list[Any]:
+        """What they hold now."""
+        return [leaf.copy() if isinstance(leaf, ndarray) else leaf.bit_generator.state for leaf in self.leaves]
+
+    def put_back(self, contents: list[Any] | None = None) -> None:
+        """Let them hold what they held before, or these contents."""
+        for leaf, content in zip(self.leaves, self.before if contents is None else contents, strict=True):
+            if isinstance(leaf, ndarray):
+                leaf[...] = content
+            else:
+                leaf.bit_generator.state = content
+
+    def turn_back(self, result: Any) -> tuple[Any, list[Any]]:
+        """Put back what was there before; a copy of the result, which may show that memory, and what was in it."""
+        leaves, rebuild, _ = flatten(result)
+        copies = [leaf.copy() if isinstance(leaf, ndarray) else leaf for leaf in leaves]
+        written = self.now()
+        self.put_back()
+        return rebuild(copies), written
+
+
+def agree(a: Any, b: Any, exact: bool) -> bool:
+    """Whether two results are the same to within rounding."""
+    (first, _, form), (second, _, other) = flatten(a), flatten(b)
+    if form != other:
+        return False
+    for x, y in zip(first, second, strict=True):
+        x, y = (t.data if isinstance(t, Tensor) else t for t in (x, y))
+        if not isinstance(x, ndarray | np.generic):
+            if type(x) in (float, complex) and type(y) is type(x):
+                x, y = np.asarray(x), np.asarray(y)
+            elif x is not y and not same(x, y):
+                return False
+            else:
+                continue
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return False
+        if exact or x.dtype.kind not in "fc":
+            if not np.array_equal(x, y, equal_nan=x.dtype.kind in "fc"):
+                return False
+        else:
+            size = np.max(np.abs(y), initial=0, where=np.isfinite(y))
+            tolerance = 1e4 * np.finfo(y.dtype).eps
+            if not np.allclose(x, y, rtol=tolerance, atol=tolerance * size, equal_nan=True):
+                return False
+    return True
+
+
+@contextmanager
+def reading_watched() -> Iterator[list[Line]]:
+    """The lines that open or read files, or ask the user, while this runs: what comes in there may be different later.
+
+    It comes in by a call of C code, which only a profiler's hook sees.
+    """
+    lines: list[Line] = []
+
+    def hook(frame: FrameType, event: str, what: Any) -> None:
+        if event == "c_call" and what.__name__ in READING:
+            stream = isinstance(getattr(what, "__self__", None), io.IOBase)
+            inside: FrameType | None = frame
+            while inside is not None and is_installed(inside.f_globals.get("__name__")):
+                if inside.f_globals["__name__"] in ("linecache", "importlib._bootstrap_external"):
+                    return  # of a traceback, of a module
+                inside = inside.f_back
+            if inside is not None and (stream or what in (open, input, np.fromfile)):
+                lines.append((inside.f_code.co_filename, inside.f_lineno))
+
+    if sys.getprofile() is not None:  # somebody is measuring, whom nothing can put back
+        yield lines
+        return
+    sys.setprofile(hook)
+    try:
+        yield lines
+    finally:
+        sys.setprofile(None)
+
+
+def at(line: Line) -> str:
+    file, number = line
+    text = linecache.getline(file, number).strip()
+    return f'File "{file}", line {number}' + (f", `{text}`" if text else "")

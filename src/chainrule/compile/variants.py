@@ -1,0 +1,319 @@
+"""The ways through a function, as a tree of programs.
+
+The first is a program for the arguments.  Where one of its decisions comes out otherwise, another way begins: a branch,
+which is a program for the values that are there at that point.  So what two ways have in common is done by one program,
+and a loop that goes on until a value says so has one program and an end for each number of turns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from .fuse import Fused, fused
+from .loops import REORDERING
+from .printing import Names, Printed, print_program
+from .program import Program, expanded, key_of, read, simplified
+from .replays import at
+from .trace import Guard, Step, Trace, Var, inner, operands
+
+__all__ = ["Variant", "begun", "branched", "difference"]
+
+Steps = Sequence[Step | Guard]
+
+
+class Variant:
+    """One way through the function.
+
+    Attributes
+    ----------
+    steps : what was traced; of a branch, from the decision on with which it begins
+    captured : `{Var: array}`
+    outputs : what the function returned
+    write : says how to write that
+    given : names of what the program refers to
+    parent, place : where a branch begins: in which variant, and at which step; None
+    depth : how many branches lead here
+    arguments, unpack, names_given : of the first: the values that are passed in, and how the program gets them
+    loud : NumPy's error state while it was traced
+    printed : the program that runs
+    first : whether it has not been checked yet against a second run
+    with_kernels : makes the program with kernels, until that is done or refused
+    settled : whether nothing of this is left to do, here and in the variants that lead here
+    disagreed : whether kernels gave something else than rounding explains; they are not used then
+    """
+
+    def __init__(self, steps: Steps, captured: dict[Var, Any], outputs: list[Any], exact: bool) -> None:
+        self.steps, self.captured, self.outputs, self.exact = list(steps), captured, outputs, exact
+        self.parent: Variant | None = None
+        self.place = self.depth = self.values = 0
+        self.arguments: list[Var] = []
+        self.unpack: list[str] = []
+        self.names: dict[Var, str] = {}
+        self.names_given: dict[Var, str] = {}
+        self.write: Callable[[list[str]], str]
+        self.given: Names
+        self.printed: Printed
+        self.loud: Any = {}
+        self.first, self.settled, self.disagreed = True, False, False
+        self.with_kernels: Callable[[], Printed | None] | None = None
+        self._trial: tuple[int, Printed] | None = None
+        # Of the first, for the whole tree: leaves of the arguments that a program writes to; whether one asks something
+        # after having written; whose content must be kept until it is clear that the call counts; the variants.
+        self.all_writes: set[int] = set()
+        self.decides_late = False
+        self.writes: tuple[int, ...] = ()
+        self.tree: list[Variant] = [self]
+
+    # -- the tree ------------------------------------------------------------------------------------------------------
+    @property
+    def inputs(self) -> tuple[Var, ...]:
+        """What a branch reads of the program that it begins in."""
+        return self.printed.inputs
+
+    def chain(self) -> list[Variant]:
+        """The variants that lead here, the first one first."""
+        return [self] if self.parent is None else [*self.parent.chain(), self]
+
+    def path(self) -> list[Step | Guard]:
+        """All steps of this way."""
+        return self.steps if self.parent is None else [*self.parent.path()[: self.place], *self.steps]
+
+    def branches(self) -> Iterator[Variant]:
+        """The branches that begin here."""
+        for step in self.steps[self.parent is not None :]:
+            if isinstance(step, Guard):
+                yield from step.branches
+
+    def count_writes(self, written: set[int]) -> None:
+        """Note what this way writes to among the arguments."""
+        first = self.chain()[0]
+        first.all_writes |= written
+        wrote = False
+        for step in self.path():
+            first.decides_late |= wrote and isinstance(step, Guard)
+            wrote |= isinstance(step, Step) and any(root.outside for root in step.writes)
+        first.keep_what_is_written()
+
+    def keep_what_is_written(self) -> None:
+        """Decide which arguments must be kept during a call."""
+        needed = self.decides_late or not all(variant.settled for variant in self.tree)
+        self.writes = tuple(sorted(self.all_writes)) if needed else ()
+
+    # -- the program -----------------------------------------------------------------------------------------------
+    def compile(self) -> None:
+        """Make the program, and let it run from now on."""
+        steps: Steps = self.steps
+        captured = self.captured
+        if self.parent is not None:
+            exit = self.parent.printed.exits[self.place]
+            # A truth value that is not what it was there is the other one; of numbers there are more.
+            begins = steps[1:] if isinstance(steps[0], Guard) and steps[0].kind == "bool" else steps
+            path = self.parent.path()
+            for step in path:  # passes look at where values come from, and shall find what all programs know
+                if isinstance(step, Step):
+                    for var in operands(step.results):
+                        var.source = step
+            steps = [*(path[guard.place] for guard in exit.pending()), *begins]
+            used = {var for step in steps for var in read(step)} | {x for x in self.outputs if type(x) is Var}
+            captured = captured | {var: x for var in used if (x := exit.constant(var)) is not None}
+        program = Program(steps, captured, self.outputs)
+        program.keep()
+        program = simplified(program, () if self.exact else REORDERING)
+
+        def with_kernels() -> Printed | None:
+            program.keep()  # for branches that are newer
+            whole = program if self.exact else expanded(program, REORDERING)
+            whole.own()
+            steps = fused(whole, self.exact)
+            return self._print(whole.with_steps(steps)) if any(isinstance(step, Fused) for step in steps) else None
+
+        self.printed, self.with_kernels = self._print(program), with_kernels
+        self.unsettle()
+
+    def _print(self, program: Program) -> Printed:
+        return print_program(self, program, self.unpack, self.names_given, self.write, self.given, self.exact)
+
+    def unsettle(self) -> None:
+        """There is something left to do, here and in all branches."""
+        self.settled = False
+        for branch in self.branches():
+            branch.unsettle()
+
+    def provide(self) -> None:
+        """See that the programs that lead here still have what this one reads when they come to it."""
+        child = self
+        while child.parent is not None:
+            owner = child.parent
+            exit = owner.printed.exits.get(child.place)
+            if exit is not None and exit.names(child.printed) is not None:
+                return
+            owner.compile()
+            child = owner
+
+    # -- kernels -------------------------------------------------------------------------------------------------------
+    def chosen(self) -> Printed:
+        """The program to run now, in this thread."""
+        trial = self._trial
+        return self.printed if trial is None or trial[0] != get_ident() else trial[1]
+
+    def tried(self, printed: Printed, run: Callable[[], Any]) -> Any:
+        """What a call gives where this variant runs another program; None if that does not fit in."""
+        if self.parent is not None:
+            exit = self.parent.printed.exits.get(self.place)
+            if exit is None or exit.names(printed) is None:
+                return None
+        self._trial = get_ident(), printed
+        try:
+            return run()
+        finally:
+            self._trial = None
+
+
+def begun(trace: Trace, arguments: list[Var], outputs: list[Any], exact: bool) -> Variant:
+    """The first way, or one that has nothing in common with it."""
+    variant = Variant(
+        [step.copy() for step in trace.steps],
+        {var: array for array, var, _ in trace.captured.values()},
+        outputs,
+        exact,
+    )
+    variant.arguments, variant.loud = arguments, trace.loud
+    _number(variant.steps, 0, Counter())
+    return variant
+
+
+def branched(owner: Variant, guard: Guard, trace: Trace, arguments: list[Var], outputs: list[Any]) -> Variant | None:
+    """The way that goes on where this guard did not hold; None if it is another one that has to do with it."""
+    first, place, path = owner.chain()[0], guard.place, owner.path()
+    if place < 0:
+        return None
+    known = dict(zip(arguments, first.arguments, strict=True))
+    captured = {var: array for array, var, _ in trace.captured.values()}
+    if difference(path[:place], owner.captured, trace.steps[:place], captured, known) is not None:
+        return None
+    old, new = path[place], trace.steps[place] if place < len(trace.steps) else None
+    if not isinstance(old, Guard) or not isinstance(new, Guard) or known.get(new.var) is not old.var:
+        return None
+    if new.kind != old.kind or new.kind == "shape" or _same(new.outcome, old.outcome):
+        return None
+
+    def here(x: Any) -> Any:
+        return known.get(x, x) if type(x) is Var else x
+
+    steps: list[Step | Guard] = []
+    before, newly_written = set(known.values()), False
+    for step in trace.steps[place:]:
+        step = step.copy()
+        if isinstance(step, Guard):
+            step.var = here(step.var)
+        else:
+            step.args, step.options = inner(step.args, here), inner(step.options, here)
+            step.writes = tuple(map(here, step.writes))
+            for root in step.writes:
+                newly_written |= root in before and not root.written
+                root.written = True
+            for var in operands(step.results):
+                var.root = var.home = here(var.home)
+        steps.append(step)
+    for var in captured:
+        var.root = var.home = here(var.home)
+    branch = Variant(
+        steps,
+        owner.captured | {here(x): array for x, array in captured.items() if x not in known},
+        [here(x) for x in outputs],
+        owner.exact,
+    )
+    branch.parent, branch.place, branch.depth = owner, place, owner.depth + 1
+    branch.given, branch.loud = owner.given, trace.loud
+    _number(steps, place, Counter(step.line for step in path[:place] if isinstance(step, Guard)))
+    if newly_written:  # the programs that lead here relied on nobody writing there
+        for variant in owner.chain():
+            variant.compile()
+    return branch
+
+
+def _number(steps: Steps, first: int, turns: Counter[Any]) -> None:
+    for place, step in enumerate(steps, first):
+        if isinstance(step, Guard):
+            step.place, step.turn = place, turns[step.line]
+            turns[step.line] += 1
+
+
+# -- comparing -----------------------------------------------------------------------------------------------------
+def difference(
+    path: Steps, captured: dict[Var, Any], again: Steps, found: dict[Var, Any], known: dict[Var, Var]
+) -> str | None:
+    """Where another run did something else; None if it did not.
+
+    Parameters
+    ----------
+    path, captured : of one run
+    again, found : the same of the other
+    known : its values, with those of the first that they stand for; grows
+    """
+
+    for old, new in zip(path, again, strict=False):
+        if isinstance(old, Guard) or isinstance(new, Guard):
+            same = (
+                isinstance(old, Guard)
+                and isinstance(new, Guard)
+                and (known.get(new.var), new.kind) == (old.var, old.kind)
+                and _same(new.outcome, old.outcome)
+            )
+            if not same:
+                return f"a decision, {at(old.line)}"
+            continue
+        for x, y in zip(operands(*old.args, old.options), operands(*new.args, new.options), strict=False):
+            if y not in known and y in found and x in captured:
+                if not _same(captured[x], found[y]):
+                    return f"an array of shape {captured[x].shape} that it makes has another content"
+                known[y] = x
+        if not (
+            _alike(old.function, new.function, known)
+            and _alike(old.args, new.args, known)
+            and _alike(old.options, new.options, known)
+        ):
+            return f"{getattr(old.function, '__name__', old.function)}, {at(old.line)}"
+        before, after = operands(old.results), operands(new.results)
+        if [_form(x) for x in before] != [_form(x) for x in after]:
+            return f"{getattr(old.function, '__name__', old.function)}, {at(old.line)}"
+        known |= zip(after, before, strict=True)
+    return None if len(path) == len(again) else "one goes on longer than the other"
+
+
+def _form(x: Var) -> Any:
+    return x.shape, x.dtype, x.scalar, x.python
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two outcomes, or two captured arrays, are the same."""
+    if a is b:
+        return True
+    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+        return bool(key_of(a) == key_of(b))
+    a, b = np.asarray(a), np.asarray(b)
+    return bool(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
+
+
+def _alike(x: Any, y: Any, known: dict[Var, Var]) -> bool:
+    """Whether two arguments are the same, where `known` says what the second's values stand for."""
+    kind = type(y)
+    if kind is Var:
+        return known.get(y) is x
+    if kind is not type(x):
+        return False
+    if kind is tuple or kind is list:
+        return len(x) == len(y) and all(_alike(a, b, known) for a, b in zip(x, y, strict=True))
+    if kind is dict:
+        return x.keys() == y.keys() and all(_alike(x[name], y[name], known) for name in x)
+    if kind is slice:
+        return _alike((x.start, x.stop, x.step), (y.start, y.stop, y.step), known)
+    try:
+        return x is y or bool(key_of(x) == key_of(y))
+    except ValueError:  # arrays of other classes
+        return False
