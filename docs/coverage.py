@@ -22,6 +22,7 @@ import chainrule.scipy.sparse.linalg
 import chainrule.scipy.special
 import chainrule.scipy.stats
 from chainrule.rules import Rule, functions, reasons, undispatched
+from chainrule.rules.batching import SHAPED_BY_VALUES, batch_function, data_dependent, one_by_one
 
 PAGE = Path(__file__).resolve().parent / "coverage.md"
 ACCURACY: dict[str, Any] = json.loads((PAGE.parent / "accuracy.json").read_text(encoding="utf-8"))
@@ -58,8 +59,11 @@ INTRODUCTIONS = {
     ELEMENTWISE: "Operands are `a`, `b`, `c`, the result is `y`; one formula per operand. "
     "`share` and `weight` are helpers: who wins a maximum, and the share of one exponential in a sum of two. The "
     "error is the worst that `tests/accuracy.py` found in float64, in ulp, per operand: from the "
-    "smallest normal number to the largest, against mpmath.",
-    OTHERS: "*Linear*: has a transpose. *Rule*: a derivative of its own. *Composed*: a few lines around other rules.",
+    "smallest normal number to the largest, against mpmath. Inside `vmap` all examples are done at once.",
+    OTHERS: "*Linear*: has a transpose. *Rule*: a derivative of its own. *Composed*: a few lines around other rules. "
+    "Inside `vmap`: *at once*, one call of NumPy for all examples; *as its parts*, which becomes a loop over the "
+    "examples where the function looks at values; *refused*, because the shape of the result depends on values. "
+    "`tests/test_batches.py` compares each with a loop.",
     PLAIN: "Truth values, indices and properties: the result is a plain array, as NumPy gives it.",
     MISSING: "They raise `UnsupportedFunctionError`, by name: no derivative is lost silently. Pass `t.data` where the "
     "function is meant as a constant.",
@@ -95,6 +99,15 @@ def described(function: Any) -> tuple[str, str]:
     return OTHERS, "linear" if found.kind == "linear" else "rule"
 
 
+def batched(function: Any) -> str:
+    """How `vmap` does a function that is not elementwise."""
+    found = functions[function]
+    if not isinstance(found, Rule):
+        return "refused" if function in SHAPED_BY_VALUES else "as its parts"
+    how = batch_function(found)
+    return "refused" if how is data_dependent else "in turn" if how is one_by_one else "at once"
+
+
 def error(name: str) -> str:
     """The published bound of the error in each partial derivative of a row."""
     found = ACCURACY.get(name)
@@ -125,7 +138,8 @@ def sections() -> dict[str, dict[str, str]]:
     for name, function, others in numpy_functions():
         title, text = described(function)
         also = ", ".join(f"`{other}`" for other in others)
-        result[title][name] = f"{text} | {also}" if title in (ELEMENTWISE, OTHERS) else text
+        columns = [text, *([batched(function)] if title == OTHERS else []), also]
+        result[title][name] = " | ".join(columns) if title in (ELEMENTWISE, OTHERS) else text
     result[UNASKED] = dict(undispatched)
     return result
 
@@ -151,6 +165,7 @@ def of_scipy() -> list[str]:
     modules |= {name: getattr(packages, name).here.kinds for name in names}
     modules["sparse.linalg"] = packages.sparse.linalg.here.kinds
     lines = ["## chainrule.scipy", "", "SciPy's functions, values and signatures. The others raise by name.", ""]
+    lines[2] += " Inside `vmap`, ufuncs and distributions of one variable are done at once, other functions in a loop."
     for name, kinds in modules.items():
         groups: dict[str, list[str]] = {"differentiable": [], "nondifferentiable": [], "as it is": []}
         for function, kind in sorted(kinds.items()):
@@ -186,7 +201,7 @@ def page() -> str:
     for title, rows in sections().items():
         lines += [f"## {title}", "", INTRODUCTIONS[title] if rows else NONE, ""]
         if title in (ELEMENTWISE, OTHERS):
-            titles = ["function", "derivative", *(["error"] if title == ELEMENTWISE else []), "also called"]
+            titles = ["function", "derivative", "error" if title == ELEMENTWISE else "vmap", "also called"]
             lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
             lines += [f"| `{name}` | {text} |" for name, text in sorted(rows.items())]
         else:
