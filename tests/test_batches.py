@@ -30,7 +30,7 @@ from oracle import ROWS, close, parts, spaced
 import chainrule as cr
 from chainrule.rules import Rule, functions, reasons
 from chainrule.rules.batching import SHAPED_BY_VALUES
-from chainrule.scipy import special_table
+from chainrule.scipy import integrate, optimize, special_table
 
 Case = tuple[
     Callable[..., Any], Callable[[int], list[Any]]
@@ -162,3 +162,39 @@ def test_results_whose_shape_depends_on_values_are_refused_by_line(name: str) ->
     f, args = ALL[name]
     with pytest.raises(cr.errors.ConcreteValueError, match=rf"line \d+, (.|\n)*{LOOKED_INTO}"):
         cr.vmap(lambda *xs: arrays(f(*xs)))(*(np.stack(pair) for pair in zip(args(0), args(1), strict=True)))
+
+
+# -- what calls a function of the user's -------------------------------------------------------------------------------
+SOLVERS: dict[str, Callable[[Any], Any]] = {
+    "root": lambda a: optimize.root(lambda x, a: x**2 - a, np.ones(2), args=(a,), tol=1e-13).x,
+    "root_scalar": lambda a: optimize.root_scalar(lambda x, a: x**2 - a, args=(a,), x0=1.0).root,
+    "minimize": lambda a: optimize.minimize(lambda x, a: np.sum((x - a) ** 4 + x**2), np.ones(2), args=(a,)).x,
+    "minimize_scalar": lambda a: optimize.minimize_scalar(lambda x, a: (x - a) ** 2, args=(a,)).x,
+    "fixed_point": lambda a: optimize.fixed_point(lambda x, a: np.cos(x) * a / 3, 0.5, args=(a,)),
+    "least_squares": lambda a: optimize.least_squares(lambda x, a: x**3 - a, np.ones(2), args=(a,)).x,
+    "curve_fit": lambda a: optimize.curve_fit(lambda x, p, q: p + q * x, np.arange(4.0), np.arange(4.0) ** 2 * a)[0],
+    "quad": lambda a: integrate.quad(lambda x, a: np.sin(a * x), 0, a, args=(a,))[0],
+    "odeint": lambda a: integrate.odeint(lambda y, t, a: -a * y, [1.0], [0.0, 1.0], args=(a,))[-1, 0],
+    "solve_ivp": lambda a: (
+        integrate.solve_ivp(lambda t, y, a: -a * y, (0, 1), a * np.ones(1), "LSODA", [0.5, 1.0], args=(a,)).y
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solvers(name: str) -> None:
+    f, a = SOLVERS[name], np.array([0.7, 1.3, 2.0])
+    close(cr.vmap(f)(a), np.stack([f(x) for x in a]), 1e-12)
+    slope = cr.grad(lambda a: np.sum(f(a) ** 2))
+    close(cr.vmap(slope)(a), np.stack([slope(x) for x in a]), 1e-12)
+    close(cr.grad(lambda a: np.sum(cr.vmap(f)(a) ** 2))(a), np.stack([slope(x) for x in a]), 1e-12)
+
+
+def test_solvers_say_what_examples_cannot_have_together() -> None:
+    a = np.array([0.7, 1.3])
+    with pytest.raises(cr.errors.ConcreteValueError, match=r"test_batches.py.*takes a batched value.*args="):
+        cr.vmap(lambda a: optimize.root(lambda x: x**2 - a, np.ones(1)).x)(a)
+    with pytest.raises(cr.errors.ConcreteValueError, match=r"test_batches.py.*shape of its `t` differs.*t_eval="):
+        cr.vmap(lambda a: integrate.solve_ivp(lambda t, y, a: -a * y, (0, 9), np.ones(1), args=(a,)).y[:, -1])(10 * a)
+    result = cr.vmap(lambda a: [optimize.minimize(lambda x, a: (x[0] - a) ** 2, [0.0], args=(a,)).success])(a)
+    assert result[0].all()

@@ -468,6 +468,31 @@ def test_colourings_of_random_patterns(seed):
                 assert not any(colours[end] == colours[j] for end in np.flatnonzero(graph[k]) if end != j)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "counts"),
+    [
+        ((12, 3), (50, 5_000)),
+        ((9, 6), (3_000, 3_000)),
+        ((5, 5, 5), (1_000, 1_000, 1_000)),
+        ((9, 3, 3), (50, 5_000, 5_000)),
+        ((3, 3, 3, 3, 3), (500, 500, 500, 500, 500)),
+    ],
+)
+def test_observations_of_15_columns_in_any_order_take_15_colours(sizes, counts):
+    """Two rows an observation of one thing of each kind; rows and columns are permuted."""
+    rng, observations = seeded("observations", sizes), 30_000
+    starts = np.cumsum([0, *(size * count for size, count in zip(sizes, counts, strict=True))])
+    touched = [
+        start + size * rng.integers(0, count, (observations, 1)) + np.arange(size)
+        for start, size, count in zip(starts, sizes, counts, strict=False)
+    ]
+    columns = rng.permutation(starts[-1])[np.repeat(np.concatenate(touched, 1)[rng.permutation(observations)], 2, 0)]
+    rows = np.repeat(np.arange(2 * observations), 15)
+    colours = columns_coloured(rows, columns.ravel(), (2 * observations, starts[-1]))
+    assert colours.max() < 15
+    assert len(np.unique(rows * 15 + colours[columns.ravel()])) == len(rows)
+
+
 def test_a_star_colouring_of_a_path_needs_three_colours_and_of_a_star_two():
     i = np.arange(999)
     assert star_coloured(np.r_[i, i + 1], np.r_[i + 1, i], 1000).max() == 2

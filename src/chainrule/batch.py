@@ -33,7 +33,18 @@ from .rules.batching import (
 from .rules.registry import Rule, functions, rules
 from .tensor import Indirect, Tensor, as_value, batched_among, describe, handle, tensor_like
 
-__all__ = ["Batched", "Level", "bottom", "entered", "levels_of", "lifted_to", "lowered", "together", "wrapped"]
+__all__ = [
+    "Batched",
+    "Level",
+    "batched_as_then",
+    "bottom",
+    "entered",
+    "levels_of",
+    "lifted_to",
+    "lowered",
+    "together",
+    "wrapped",
+]
 
 _get_payload, _set_payload = (getattr(Tensor.__dict__["data"], name) for name in ("__get__", "__set__"))
 _get_level, _set_level = (getattr(Tensor.__dict__["origin"], name) for name in ("__get__", "__set__"))
@@ -73,6 +84,21 @@ def entered(level: Level) -> Iterator[Level]:
     finally:
         contexts.levels.remove(level)
         level.closed = True
+
+
+@contextmanager
+def batched_as_then(levels: Sequence[Level]) -> Iterator[None]:
+    """Be inside of these calls of `vmap` once more; they may have returned since."""
+    before, closed = contexts.levels, [level.closed for level in levels]
+    contexts.levels = list(levels)
+    for level in levels:
+        level.closed = False
+    try:
+        yield
+    finally:
+        contexts.levels = before
+        for level, was in zip(levels, closed, strict=True):
+            level.closed = was
 
 
 class Batched(Indirect):
@@ -354,6 +380,10 @@ def spread(x: Any, level: Level) -> Any:
 
 def rebatched(result: Any, level: Level) -> Any:
     """What a batch function returned, as one example."""
+    if isinstance(result, dict):
+        for key in result:
+            result[key] = rebatched(result[key], level)
+        return result
     if type(result) in (tuple, list) or hasattr(result, "_fields"):
         parts = [rebatched(part, level) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
@@ -467,7 +497,12 @@ def each(function: Any, args: Sequence[Any], options: dict[str, Any], name: str)
     """Call any function of arrays for one example after the other."""
     level = newest([args, options])
     given = {key: spread(x, level) for key, x in options.items()}
-    return rebatched(in_turn(function, level.size, [spread(x, level) for x in args], given, name), level)
+    inside = contexts.levels
+    contexts.levels = [each for each in inside if each is not level]  # what is made meanwhile is for one example
+    try:
+        return rebatched(in_turn(function, level.size, [spread(x, level) for x in args], given, name), level)
+    finally:
+        contexts.levels = inside
 
 
 def _write_at(ufunc: Any, target: Any, index: Any, *values: Any) -> None:

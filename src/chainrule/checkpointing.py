@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from .arguments import Transformed, name_of
-from .batch import bottom, levels_of, lifted_to, wrapped
+from .batch import batched_as_then, bottom, levels_of, lifted_to, wrapped
 from .errors import InPlaceError, RecomputationError, StructureError
 from .graph import NEVER, Node, contexts, leaf, next_index, ordered, programs
 from .own import Call, is_floating
@@ -125,21 +125,6 @@ def _unwatched() -> Iterator[None]:
         contexts.stack = stack
 
 
-@contextmanager
-def _batched_as_then(levels: Sequence[Any]) -> Iterator[None]:
-    """Be inside of these calls of `vmap` once more; they may have returned since."""
-    before, closed = contexts.levels, [level.closed for level in levels]
-    contexts.levels = list(levels)
-    for level in levels:
-        level.closed = False
-    try:
-        yield
-    finally:
-        contexts.levels = before
-        for level, was in zip(levels, closed, strict=True):
-            level.closed = was
-
-
 class _Checkpoint:
     """One call of a checkpointed function."""
 
@@ -217,7 +202,7 @@ class _Checkpoint:
     def run_again(self, inputs: list[Tensor], start: int) -> list[Tensor]:
         """The results, with history since `start`."""
         tensors = [wrapped(x, levels) for x, levels in zip(inputs, self.levels, strict=True)]
-        with self.draws.again(), _batched_as_then(self.around):
+        with self.draws.again(), batched_as_then(self.around):
             leaves, _ = self.run(tensors)
         outputs = [bottom(x) for x in leaves if isinstance(x, Tensor)]
         self.compare(outputs, start, inputs)
@@ -583,7 +568,7 @@ class _Chain(_Checkpoint):
                 while stop:
                     number, values, states = kept.pop()
                     self.draws.set(states)
-                    with _batched_as_then(self.around):
+                    with batched_as_then(self.around):
                         leaves = self._advanced(number, stop - 1, stop, self._tensors(values), kept, reads)
                     stop -= 1
                     cts, more = self._turn(stop, self._values(leaves), cts)
@@ -604,7 +589,7 @@ class _Chain(_Checkpoint):
         floating = [x for x, floats in zip(values, self.floating, strict=True) if floats]
         inputs = [handle(leaf(x), x) for x in floating]
         start = next_index()
-        with _batched_as_then(self.around):
+        with batched_as_then(self.around):
             leaves = self._step(number, self._tensors(values, inputs))
         outputs = [bottom(x) for x, floats in zip(leaves, self.floating, strict=True) if floats]
         if number == len(self.steps) - 1:

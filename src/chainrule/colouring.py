@@ -12,6 +12,8 @@ Gebremedhin, Manne, Pothen, "What color is your Jacobian?", SIAM Review 47 (2005
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -65,14 +67,84 @@ def columns_coloured(rows: Any, columns: Any, shape: tuple[int, int]) -> Any:
     orders: list[Callable[[], Any]] = [lambda: np.arange(shape[1]), lambda: np.argsort(-neighbours, kind="stable")]
     if np.sum(in_row.astype(float) ** 2) <= PAIRS:
         orders.append(lambda: _smallest_last(_columns_beside(rows, columns, in_row, shape[1])))
+    orders.append(lambda: _class_by_class(rows, columns, shape))
     best = None
-    for order in orders:
-        colours = _greedy(rows_of, np.asarray(order()).tolist(), shape[0])
+    for make in orders:
+        order = make()
+        if order is None:
+            continue
+        colours = _greedy(rows_of, np.asarray(order).tolist(), shape[0])
         if best is None or _count(colours) < _count(best):
             best = colours
         if _count(best) <= fewest:
             break
     return best
+
+
+def _class_by_class(rows: Any, columns: Any, shape: tuple[int, int]) -> Any:
+    """The order by classes of columns that have no row in common; None where too many columns share rows.
+
+    Columns that have entries in the same rows are treated as one, and rows that have entries in the same columns count
+    once: of an observation with parameters of a few things, what is left is which things were observed together.  If
+    these are of a few kinds, one of each in every row, the classes are the kinds, however all this is arranged.  What
+    was observed once comes last: one row has a place for it.
+    """
+    row_of, rows_left = _alike(rows, columns, shape[0])
+    group_of, groups = _alike(columns, rows, shape[1])
+    entries = np.unique(row_of[rows] * groups + group_of[columns])
+    several = np.bincount(entries % groups, minlength=groups) > 1
+    entries = entries[several[entries % groups]]
+    in_row = np.bincount(entries // groups, minlength=rows_left)
+    if np.sum(in_row.astype(float) ** 2) > PAIRS:
+        return None
+    classes = _classes(_columns_beside(entries // groups, entries % groups, in_row, groups))
+    return np.lexsort((group_of, np.array(classes)[group_of], ~several[group_of]))
+
+
+def _classes(beside: list[list[int]]) -> list[int]:
+    """Classes of vertices that are no neighbours; what joins one has the most neighbours beside it.
+
+    F. T. Leighton, A graph coloring algorithm for large scheduling problems (1979): recursive largest first.
+    """
+    found = [-1] * len(beside)
+    left = list(range(len(beside)))
+    number = 0
+    while left:
+        among = set(left)
+        left.sort(key=lambda each: -sum(other in among for other in beside[each]))
+        common, waiting = dict.fromkeys(left, 0), [(0, left[0])]
+        outside: set[int] = set()
+        others = iter(left)
+        while waiting:
+            shared, each = heappop(waiting)
+            if common.get(each) == -shared:
+                found[each] = number
+                del common[each]
+                new = [other for other in beside[each] if other in common]
+                outside.update(new)
+                for other in new:
+                    del common[other]
+                for other in new:
+                    for candidate in beside[other]:
+                        if candidate in common:
+                            common[candidate] += 1
+                            heappush(waiting, (-common[candidate], candidate))
+            if not waiting:  # what is left has nothing in common with the class
+                waiting = [(0, other) for other in islice((each for each in others if each in common), 1)]
+        left = list(outside)
+        number += 1
+    return found
+
+
+def _alike(lines: Any, across: Any, count: int) -> tuple[Any, int]:
+    """For each line its group: those with entries at the same places, and how many groups there are."""
+    order = np.lexsort((across, lines))
+    ends = np.cumsum(np.bincount(lines, minlength=count))
+    places = across[order]
+    known: dict[bytes, int] = {}
+    parts = zip((ends - np.diff(ends, prepend=0)).tolist(), ends.tolist(), strict=True)
+    groups = [known.setdefault(places[start:end].tobytes(), len(known)) for start, end in parts]
+    return np.array(groups, int), len(known)
 
 
 def _columns_beside(rows: Any, columns: Any, in_row: Any, count: int) -> list[list[int]]:

@@ -435,9 +435,11 @@ class SingularWarning(RuntimeWarning):
 
 
 def user_frame() -> FrameType:
-    """The innermost frame that is neither chainrule's nor NumPy's."""
+    """The innermost frame that is neither chainrule's nor NumPy's nor SciPy's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and is_ours(frame.f_globals.get("__name__")):
+    while frame.f_back is not None and (
+        is_ours(frame.f_globals.get("__name__")) or frame.f_globals.get("__name__", "").startswith("scipy.")
+    ):
         frame = frame.f_back
     return frame
 

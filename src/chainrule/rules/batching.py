@@ -12,6 +12,7 @@ of its own is done example by example, and stacked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from math import prod
 from typing import Any
 
@@ -68,6 +69,14 @@ def _stacked(results: list[Any], name: str) -> Any:
     if isinstance(first, tuple | list):
         parts = [_stacked(list(each), name) for each in zip(*results, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+    if isinstance(first, dict):  # a result with names: what examples cannot have in one array is left out
+        result = copy(first)
+        for key in first:
+            try:
+                result[key] = _stacked([each[key] for each in results], name)
+            except ConcreteValueError:
+                del result[key]
+        return result
     if not isinstance(first, int | float | complex) and not hasattr(first, "dtype"):
         raise ConcreteValueError(
             f"{user_line()}{name} of a batched value: it returns a {type(first).__name__}, not an array"

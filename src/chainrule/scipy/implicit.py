@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..batch import batched_as_then
 from ..errors import InPlaceError
 from ..graph import Node, contexts, leaf, next_index
 from ..jacobians import jacobian
@@ -25,6 +26,7 @@ from ..rules.registry import custom
 from ..tensor import Tensor, handle, plain, record, tensor_like
 from ..walk.pull import pull
 from ..walk.push import Follower
+from .namespace import of_an_example
 
 Function = Callable[..., Any]
 
@@ -57,6 +59,7 @@ class Closure:
         self.function = function
         self.name = name
         self.captured: dict[Node, Any] = {}
+        self.levels = list(contexts.levels)  # the calls of vmap around, but for those whose examples are done in turn
 
     def _run(self, args: Sequence[Any]) -> tuple[Any, dict[Node, Any]]:
         """The function's value, and the Tensors from outside that it used besides its arguments."""
@@ -75,7 +78,7 @@ class Closure:
         """The value for plain arguments; what the function uses besides them is captured from now on."""
         value, used = self._run(args)
         self.captured |= used
-        return plain(value)
+        return plain(of_an_example(value, self.name))
 
     def operands(self) -> list[Tensor]:
         """What was captured, as the operands of a rule."""
@@ -158,13 +161,14 @@ class Closure:
 
 
 @contextmanager
-def alone(differentiable: bool) -> Iterator[None]:
-    """Compute a derivative that nobody differentiates: no `no_grad`, follower or trace is to see it."""
+def alone(differentiable: bool, closure: Closure) -> Iterator[None]:
+    """Compute a derivative of `closure`; one that nobody differentiates no `no_grad`, follower or trace is to see."""
     stack = contexts.stack
     if not differentiable:
         contexts.stack = []
     try:
-        yield
+        with batched_as_then(closure.levels):
+            yield
     finally:
         contexts.stack = stack
 
@@ -210,7 +214,7 @@ def _value(*captured: Any, x: Any, problem: Problem) -> Any:
 def _pull(ct: Any, node: Any) -> list[Any]:
     problem, x = node.params[1]["problem"], node.value
     differentiable = wanted(x, ct)
-    with alone(differentiable):
+    with alone(differentiable, problem.closure):
         w = problem.linear_solve(x, ct, True, differentiable)
         return problem.closure.pull((x if differentiable else plain(x),), -w, differentiable)  # type: ignore[no-any-return]
 
@@ -218,7 +222,7 @@ def _pull(ct: Any, node: Any) -> list[Any]:
 def _push(node: Any, tangents: Sequence[Any]) -> Any:
     problem, x = node.params[1]["problem"], node.value
     differentiable = wanted(x, *tangents)
-    with alone(differentiable):
+    with alone(differentiable, problem.closure):
         change = problem.closure.push((x if differentiable else plain(x),), tangents, differentiable)
         return -problem.linear_solve(x, change, False, differentiable)
 

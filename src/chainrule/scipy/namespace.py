@@ -9,14 +9,14 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import update_wrapper, wraps
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import scipy
 
-from ..errors import UnsupportedFunctionError
+from ..errors import ConcreteValueError, UnsupportedFunctionError, user_line
 from ..rules.linear import as_array
 from ..rules.selection import fixed
 from ..tensor import Tensor, batched_among, handle, plain_everywhere, tensor_like
@@ -71,6 +71,53 @@ def _agree(value: Any, composed: Any) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+def by_example(*needed: str) -> Callable[[Function], Function]:
+    """Make what calls a function of the user's run for one example of `vmap` after the other.
+
+    Parameters
+    ----------
+    *needed : str
+        The entries that a result with names must have; others are left out where examples cannot have them in one
+        array: messages, or arrays of different lengths.
+    """
+
+    def decorated(function: Function) -> Function:
+        name = f"scipy's {function.__name__}"
+
+        @wraps(function)
+        def called(*args: Any, **options: Any) -> Any:
+            if (batch := batched_among((args, options))) is None:
+                return function(*args, **options)
+            result = batch.in_turn(called, args, name, options)
+            for each in needed:
+                if isinstance(result, dict) and each not in result:
+                    raise ConcreteValueError(
+                        f"{user_line()}{name} of a batched value: the shape of its `{each}` differs from example to "
+                        "example. Ask for as much of each: for points, by t_eval="
+                    )
+            return result
+
+        return called
+
+    return decorated
+
+
+def of_an_example(value: Any, name: str) -> Any:
+    """What a function of the user's returned to SciPy, which works on one example at a time.
+
+    Raises
+    ------
+    ConcreteValueError
+        If it is batched: the function takes a batched value from outside.
+    """
+    if batched_among(value) is not None:
+        raise ConcreteValueError(
+            f"{user_line()}the function given to {name} takes a batched value from outside, but SciPy solves for one "
+            "example of vmap at a time. Pass the value by args="
+        )
+    return value
 
 
 class Namespace:

@@ -29,7 +29,7 @@ from ..record import no_grad
 from ..rules.linear import conjugated
 from ..tensor import Tensor, handle, plain, plain_everywhere, tensor_like
 from .implicit import Closure, alone, solution
-from .namespace import array, holds_tensors
+from .namespace import array, by_example, holds_tensors
 
 Function = Callable[..., Any]
 
@@ -44,6 +44,7 @@ WEIGHTS = NODES[:, None] ** (POWERS + 1) / (POWERS + 1) @ np.linalg.inv(NODES[:,
 ABOUT_STEPS = ("jac", "jac_sparsity", "lband", "uband")  # options that fit the problem itself only
 
 
+@by_example("t", "y")
 def solve_ivp(
     fun: Function,
     t_span: Any,
@@ -159,6 +160,7 @@ def solve_ivp(
     return result
 
 
+@by_example()
 def odeint(
     func: Function,
     y0: Any,
@@ -343,11 +345,11 @@ class Flow:
             return directions[node]
 
         def together(t: float, z: Any) -> Any:
-            with alone(False):
+            with alone(False, self.closure):
                 return np.concatenate(self.closure.beside((t, z[:n]), (None, z[n:]), of_captured))
 
         def diagonal(t: float, z: Any) -> Any:
-            with alone(False):
+            with alone(False, self.closure):
                 return np.kron(np.eye(2), plain(self.slopes(t, z[:n])))
 
         options = {name: value for name, value in self.options.items() if name not in ABOUT_STEPS}
@@ -394,7 +396,7 @@ class Flow:
         def solve(k: Any, right: Any, transposed: bool) -> Any:
             return np.linalg.solve(conjugated(matrix(k).T) if transposed else matrix(k), right)
 
-        with alone(False), no_grad():
+        with alone(False, self.closure), no_grad():
             at, length = float(plain(t)), float(plain(h))
             known = [plain(y) if guess is None else guess(at + c * length) for c in NODES]
             k = np.concatenate([plain(self.rhs(at + c * length, s)) for c, s in zip(NODES, known, strict=True)])

@@ -27,7 +27,7 @@ from ..tensor import Tensor, plain, plain_everywhere, tensor_like
 from ..transforms import grad, jvp, value_and_grad
 from ..tree import flatten
 from .implicit import depends, solution
-from .namespace import Namespace, array, exactly, holds_tensors
+from .namespace import Namespace, array, by_example, exactly, holds_tensors, of_an_example
 
 Function = Callable[..., Any]
 Limits = tuple[Any, Any] | None  # lower and upper bounds
@@ -122,7 +122,7 @@ def _constant(function: Function) -> Function:
     @functools.wraps(function)
     def called(*args: Any, **options: Any) -> Any:
         with no_grad():
-            return plain_everywhere(tensor_like(function(*args, **options)))
+            return plain_everywhere(of_an_example(tensor_like(function(*args, **options)), "scipy.optimize"))
 
     return called
 
@@ -145,6 +145,7 @@ WITH_HESSIAN = ("dogleg", "trust-exact")
 WITH_HESSIAN_PRODUCT = ("newton-cg", "trust-ncg", "trust-krylov", "trust-constr")
 
 
+@by_example("x")
 def minimize(
     fun: Function,
     x0: Any,
@@ -359,6 +360,7 @@ def _refuse_constraints(constraints: Sequence[Any], point: Point, value: Functio
         )
 
 
+@by_example("x")
 def minimize_scalar(
     fun: Function,
     bracket: Any = None,
@@ -412,6 +414,7 @@ def minimize_scalar(
 
 
 # -- equations -------------------------------------------------------------------------------------------------------
+@by_example("x")
 def root(
     fun: Function,
     x0: Any,
@@ -490,6 +493,7 @@ def _sum_of_squares(residuals: Function) -> Function:
     return grad(lambda x: 0.5 * np.sum(residuals(x) ** 2))
 
 
+@by_example("root")
 def root_scalar(
     f: Function,
     args: Any = (),
@@ -577,6 +581,7 @@ def _with(function: Function, args: tuple[Any, ...], x: Any) -> Any:
     return function(x, *args)
 
 
+@by_example()
 def fixed_point(
     func: Function, x0: Any, args: Any = (), xtol: float = 1e-8, maxiter: int = 500, method: str = "del2"
 ) -> Any:
@@ -626,6 +631,7 @@ LOSSES: dict[str, Function] = {
 }
 
 
+@by_example("x")
 def least_squares(fun: Function, x0: Any, *positional: Any, **options: Any) -> Any:
     """Solve a nonlinear least-squares problem as `scipy.optimize.least_squares`, with the exact Jacobian.
 
@@ -703,6 +709,7 @@ def _given(function: Function, args: tuple[Any, ...], options: dict[str, Any]) -
     return arguments | arguments.pop("kwargs", {}) if function is curve_fit else arguments
 
 
+@by_example()
 def curve_fit(f: Function, xdata: Any, ydata: Any, *positional: Any, **options: Any) -> Any:
     """Fit a function to data as `scipy.optimize.curve_fit`, with the exact Jacobian; differentiable in the data.
 

@@ -16,11 +16,12 @@ from ..errors import UnsupportedFunctionError
 from ..rules.registry import custom
 from ..tensor import Tensor, plain, plain_everywhere, record, tensor_like
 from .implicit import Closure, alone, wanted
-from .namespace import holds_tensors
+from .namespace import by_example, holds_tensors
 
 Function = Callable[..., Any]
 
 
+@by_example()
 def quad(
     func: Function,
     a: Any,
@@ -124,7 +125,7 @@ def _pull(ct: Any, node: Any) -> list[Any]:
     options, integrand = node.params[1]["options"], node.params[1]["integrand"]
     a, b = node.operands[0].value, node.operands[1].value
     differentiable = wanted(node.value, ct)
-    with alone(differentiable):
+    with alone(differentiable, integrand):
         gradients = [-ct * _at(integrand, a, differentiable), ct * _at(integrand, b, differentiable)]
         gradients += [ct * each for each in _gradient(integrand, a, b, options, differentiable)]
     return gradients
@@ -163,7 +164,7 @@ def _push(node: Any, tangents: Sequence[Any]) -> Any:
     a, b = node.operands[0].value, node.operands[1].value
     differentiable = wanted(node.value, *tangents)
     change: Any = np.float64(0)
-    with alone(differentiable):
+    with alone(differentiable, integrand):
         if tangents[0] is not None:
             change = change - _at(integrand, a, differentiable) * tangents[0]
         if tangents[1] is not None:
