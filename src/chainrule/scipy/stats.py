@@ -1,13 +1,14 @@
 """Distributions of `scipy.stats`, differentiable in the value, the shape parameters, loc and scale.
 
 A continuous distribution is a line of a table: the derivatives of the logarithm of its standard density, in the value
-and in the shapes, and how its distribution function moves with the shapes.  All six functions follow: `pdf logpdf cdf
-logcdf sf logsf`.  Values are SciPy's, to the last bit.  At the edge of the support slopes are those from inside, and
-outside they are 0.
+and in the shapes, and how its distribution function moves with the shapes.  All functions follow: `pdf logpdf cdf
+logcdf sf logsf`, and the quantiles `ppf isf`.  Values are SciPy's, to the last bit.  At the edge of the support slopes
+are those from inside, and outside they are 0.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -23,7 +24,8 @@ from .special_table import MILLS
 from .unwrapped import special
 
 ROWS: list[Rule] = []
-CONTINUOUS = ("pdf", "logpdf", "cdf", "logcdf", "sf", "logsf")
+QUANTILES = ("ppf", "isf")
+CONTINUOUS = ("pdf", "logpdf", "cdf", "logcdf", "sf", "logsf", *QUANTILES)
 DISCRETE = ("pmf", "logpmf", "cdf", "logcdf", "sf", "logsf")
 
 __all__ = ["Distribution", "Frozen", "dirichlet", "multivariate_normal"]
@@ -38,8 +40,8 @@ def _same(x: Any) -> Any:
 class Distribution:
     """A distribution of `scipy.stats`, differentiable; called with parameters, one with these parameters fixed.
 
-    The functions are `pdf logpdf cdf logcdf sf logsf`, of a discrete one `pmf logpmf` in the place of the first two.
-    Everything else (`rvs`, `mean`, `fit`, ...) is SciPy's own, for arrays.
+    The functions are `pdf logpdf cdf logcdf sf logsf ppf isf`, of a discrete one `pmf logpmf` in the place of the first
+    two and no quantiles, which are steps.  Everything else (`rvs`, `mean`, `fit`, ...) is SciPy's own, for arrays.
 
     Parameters
     ----------
@@ -94,12 +96,14 @@ class Distribution:
         given = {name: _same(value) for name, value in given.items()}
         if not any(isinstance(value, Tensor) for value in (x, *given.values())):
             return getattr(self.scipy, method)(x, **given)
-        if "loc" in given:
-            x = x - given["loc"]
-        scale = given.get("scale")
-        if scale is not None:
-            x = x / scale
+        loc, scale = given.get("loc"), given.get("scale")
+        if method not in QUANTILES:
+            x = x if loc is None else x - loc
+            x = x if scale is None else x / scale
         value = rules[f"{self.name}_{method}"](x, *(given[name] for name in self.shapes))
+        if method in QUANTILES:
+            value = value if scale is None else value * scale
+            value = value if loc is None else value + loc
         if scale is None:
             return value
         if method == "pdf":
@@ -160,7 +164,8 @@ def continuous(
     inside : str, optional
         Where the support is not the whole line, the condition for being in it.
     hazards : mapping, optional
-        The density over `cdf` or `sf`, where there is a formula that holds also where these underflow.
+        The density over `cdf` or `sf`, where there is a formula that holds also where these underflow: with the
+        probability of a quantile, which is exact, it is also the density there.
     domain : optional
         As in `row`.
     """
@@ -183,6 +188,14 @@ def continuous(
     for method, weight in weights.items():
         partials = [None if flow is None else weight if flow == "1" else within(f"{weight}*({flow})") for flow in flows]
         _registered(name, method, letters, *partials, domain=domain)
+    there = partial(re.compile(r"\ba\b").sub, "y")  # a formula in the value, where `a` is the probability and `y` it
+    steep = f"where((y == 2*y)*(y != 0), 0, {there(density)})"  # 0 at infinity
+    for method, total, sign in (("ppf", "cdf", ""), ("isf", "sf", "-")):
+        steepness = f"where(a == 0, 0, a*{there(hazards[total])})" if total in hazards else steep
+        partials = [
+            None if flow is None else f"{sign}1/({steepness})" if flow == "1" else f"-({there(flow)})" for flow in flows
+        ]
+        _registered(name, method, letters, *partials, domain=(UNIT, *domain[1:]))
     _published(name, CONTINUOUS)
 
 
@@ -197,7 +210,7 @@ def over_density(formula: str, density: str) -> str:
 
 
 LINE, RAY, UNIT, SHAPE = (-2.0, 2.0), (0.2, 3.0), (0.05, 0.95), (1.2, 3.0)
-BY_LOG = "a*log(a)/b"  # where the distribution function depends on a**b
+BY_LOG = "xlogy(a, a)/b"  # where the distribution function depends on a**b
 continuous("norm", "-a", hazards={"cdf": MILLS.format("a"), "sf": MILLS.format("(-a)")})
 continuous("uniform", "0", inside="(a >= 0)*(a <= 1)", domain=(UNIT,))
 continuous("expon", "-1", inside="a >= 0", domain=(RAY,))
