@@ -257,7 +257,7 @@ class _Grouping:
             self.done.add(guard)
 
     def _close(self, group: _Open) -> Iterator[Step | Guard]:
-        for x in tuple(group.results):
+        for x in group.results:  # which grows meanwhile
             for step in self.readers.get(x, ()):
                 if self._is_late_sum(group, step) and self._joins(group, step):
                     self._take(group, step)
@@ -274,9 +274,13 @@ class _Grouping:
 
     def _is_late_sum(self, group: _Open, step: Any) -> bool:
         """Whether a step would cost nothing if it were done now, and later a pass over memory."""
-        if not isinstance(step, Step) or step in group.members or _reduction(step) is None:
+        if not isinstance(step, Step) or step in group.members or step in self.done or type(step.results) is not Var:
             return False
-        return not step.results.root.written
+        if _reduction(step) is None:
+            readers = self.readers.get(step.results, [None])
+            if not all(isinstance(reader, Step) and _reduction(reader) is not None for reader in readers):
+                return False
+        return not step.results.root.written and all(x in group.values for x in read(step))
 
     def _home(self, step: Step) -> _Open | None:
         """The group that a step joins; a new one if it may begin one; None if it is no matter for a kernel."""

@@ -93,6 +93,7 @@ def simplified(program: Program, further: Sequence[Callable[[Program], list[Step
         shared,
         broadcast,
         *further,
+        reshaped,
         asked_for_nan,
         implied,
         needed,
@@ -326,6 +327,23 @@ def key_of(x: Any) -> Any:
     if isinstance(x, float | np.floating):
         return kind, float(x).hex()  # 0.0 is not -0.0
     return kind, x
+
+
+def reshaped(program: Program) -> list[Step | Guard]:
+    """Show memory in another shape once, not twice."""
+    outputs = {x.root for x in program.outputs if type(x) is Var}
+
+    def visit(step: Step) -> Var | None:
+        if step.function != Method("reshape") or not private(step.results):
+            return None
+        before = step.args[0].source
+        while isinstance(before, Step) and before.function == Method("reshape") and private(before.args[0]):
+            step.args = (before.args[0], step.results.shape)
+            before = before.args[0].source
+        x: Var = step.args[0]
+        return x if x.shape == step.results.shape and step.results.root not in outputs else None
+
+    return _renamed(program, visit)
 
 
 def asked_for_nan(program: Program) -> list[Step | Guard]:

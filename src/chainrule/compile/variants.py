@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .components import componentwise
 from .fuse import Fused, fused
 from .loops import REORDERING
 from .printing import Names, Printed, print_program
@@ -127,7 +128,7 @@ class Variant:
 
         def with_kernels() -> Printed | None:
             program.keep()  # for branches that are newer
-            whole = program if self.exact else expanded(program, REORDERING)
+            whole = program if self.exact else componentwise(expanded(program, REORDERING))
             whole.own()
             steps = fused(whole, self.exact)
             return self._print(whole.with_steps(steps)) if any(isinstance(step, Fused) for step in steps) else None
