@@ -33,7 +33,7 @@ from .walk.functions import is_written_down
 from .walk.pull import pull
 from .walk.push import Follower, outside, push
 
-__all__ = ["checkpoint", "checkpoint_chain"]
+__all__ = ["checkpoint", "checkpoint_chain", "pulled", "unwatched"]
 
 Function = Callable[..., Any]
 
@@ -116,7 +116,7 @@ class _Reads(Context):
 
 
 @contextmanager
-def _unwatched() -> Iterator[None]:
+def unwatched() -> Iterator[None]:
     """What is computed here is of no concern to those who watch the recorder."""
     stack, contexts.stack = contexts.stack, []
     try:
@@ -176,7 +176,7 @@ class _Checkpoint:
         """The bundle that `result` made; for a walk that computes what was not kept, by running the function again."""
         if isinstance(operands[-1], Bundle):
             return operands[-1]
-        with _unwatched():
+        with unwatched():
             inputs = [handle(leaf(x), x) for x in operands[: len(self.levels)]]
             return Bundle([x.data for x in self.run_again(inputs, next_index())])
 
@@ -227,7 +227,7 @@ class _Checkpoint:
         values = [operand.value for operand in node.operands]
         if any(isinstance(x, Tensor) and x.node is not None for x in (*ct.parts, *values)):
             return self.pull_through(ct.parts, node.operands[: len(self.levels)], differentiable=True)
-        with _unwatched():
+        with unwatched():
             return self.pull_through(ct.parts, node.operands[: len(self.levels)], differentiable=False)
 
     def pull_through(self, cts: list[Any], operands: Sequence[Node], *, differentiable: bool) -> list[Any]:
@@ -235,7 +235,7 @@ class _Checkpoint:
         inputs = [_input_again(operand) for operand in operands]
         start = next_index()
         roots = [x.node for x in self.run_again(inputs, start)]
-        return _pulled(roots, cts, [*(x.node for x in inputs), *self.captured], start, differentiable)
+        return pulled(roots, cts, [*(x.node for x in inputs), *self.captured], start, differentiable)
 
     def push(self, node: Node, tangents: Sequence[Any]) -> Bundle | None:
         """The tangents of the results, over the graph of a second run."""
@@ -243,7 +243,7 @@ class _Checkpoint:
             return None
         values = [operand.value for operand in node.operands]
         differentiable = any(isinstance(x, Tensor) and x.node is not None for x in (*tangents, *values))
-        with _unwatched() if not differentiable else _as_it_is():
+        with unwatched() if not differentiable else _as_it_is():
             inputs = [_input_again(operand) for operand in node.operands[: len(self.levels)]]
             start = next_index()
             roots = [x.node for x in self.run_again(inputs, start)]
@@ -316,7 +316,7 @@ def _outside(outputs: Sequence[Tensor], start: int) -> set[Node]:
     return {node for node in (*frontier, *roots) if 0 < node.index < start}
 
 
-def _pulled(
+def pulled(
     roots: Sequence[Node | None], cts: Sequence[Any], targets: Sequence[Node | None], start: int, differentiable: bool
 ) -> list[Any]:
     """Cotangents of the targets, which were made before `start`; some of the roots may be targets."""
@@ -595,5 +595,5 @@ class _Chain(_Checkpoint):
         if number == len(self.steps) - 1:
             self.compare(outputs, start, inputs)
         targets = [*(x.node for x in inputs), *self.captured]
-        found = _pulled([x.node for x in outputs], cts, targets, start, differentiable=False)
+        found = pulled([x.node for x in outputs], cts, targets, start, differentiable=False)
         return found[: len(inputs)], found[len(inputs) :]

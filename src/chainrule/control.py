@@ -16,7 +16,10 @@ import numpy as np
 
 from .arguments import name_of, shown
 from .batch import Batched
+from .compile.rolled import ImpureTurnError, NotRolledError, is_traced
 from .errors import StructureError
+from .graph import contexts
+from .looping import loop
 from .record import no_grad
 from .rules.linear import anywhere
 from .tensor import describe, tensor_like
@@ -25,6 +28,7 @@ from .tree import flatten
 __all__ = ["cond", "fori_loop", "scan", "while_loop"]
 
 Function = Callable[..., Any]
+WRITTEN_OUT = 64  # turns of a loop that `jit` writes down one by one: what they have in common is found that way
 
 
 # -- what is carried ---------------------------------------------------------------------------------------------------
@@ -48,6 +52,13 @@ class _Carry:
                 f"{self.what} carries {describe(x)}, which is not numeric: let the functions capture it"
             )
         return x
+
+    def leaves_of(self, new: Any) -> list[Any]:
+        """The leaves of the next carry."""
+        leaves, _, structure = flatten(new)
+        if structure != self.structure:
+            raise NotRolledError("another structure")
+        return [tensor_like(x) for x in leaves]
 
     def step(self, new: Any, step: Any, active: Any = None) -> None:
         """Go on with `new`; where `active` is given, only for the examples in which it holds."""
@@ -158,6 +169,16 @@ def scan(
             _, y = _pair(f(carry.value, rebuild([np.zeros(x.shape[1:], x.dtype)[()] for x in leaves])), what)
         parts, rebuild_y, _ = flatten(y)
         return carry.value, rebuild_y([np.zeros((0, *np.shape(part)), getattr(part, "dtype", None)) for part in parts])
+    if unroll is not True and count > WRITTEN_OUT:
+        y_structure: list[Any] = []
+
+        def turn(_: Any, state: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
+            new, y = _pair(f(carry.rebuild(state), rebuild(parts)), what)
+            parts, *y_structure[:] = flatten(y)
+            return carry.leaves_of(new), [tensor_like(x) for x in parts]
+
+        if (result := _as_one_step(turn, carry, leaves, turns=count, reverse=reverse)) is not None:
+            return result[0], y_structure[0](result[1])
     columns: list[list[Any]] = []
     structure, rebuild_y = None, rebuild
     numbers = range(count)[:: -1 if reverse else 1]
@@ -176,6 +197,29 @@ def scan(
             if shape != before:
                 raise StructureError(f"{what}: step {i} gave a y of shape {shape}, where steps before gave {before}")
     return carry.value, rebuild_y([np.stack(column[::-1] if reverse else column) for column in columns])
+
+
+def _as_one_step(
+    turn: Function, carry: _Carry, items: Sequence[Any] = (), **settings: Any
+) -> tuple[Any, list[Any]] | None:
+    """Under `jit`, do a loop as one step of the program: the last carry, and what was collected.
+
+    None if it has to run turn by turn; that says what is wrong, too, where something is.
+    """
+    if contexts.program is None or not contexts.program.rolls:
+        return None
+    try:
+        last, collected = loop(turn, carry.leaves, items, **settings)
+    except ImpureTurnError:
+        raise
+    except Exception:  # noqa: BLE001 (whatever it is, it happens again turn by turn, or comes of trying)
+        return None
+    return carry.rebuild(last), collected
+
+
+def _is_data(bound: Any) -> bool:
+    """Whether a bound of a loop is an input of the program that is being traced."""
+    return contexts.program is not None and is_traced(getattr(bound, "data", bound)) and bound.dtype.kind in "iu"
 
 
 def _pair(result: Any, what: str) -> tuple[Any, Any]:
@@ -244,7 +288,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any, *, unro
     13.5
     """
     _check_unroll(unroll, f"fori_loop of {name_of(body_fun)}")
-    if isinstance(lower, Batched) or isinstance(upper, Batched):
+    if any(isinstance(bound, Batched) or _is_data(bound) for bound in (lower, upper)):
         _, value = while_loop(
             lambda carried: carried[0] < upper,
             lambda carried: (carried[0] + 1, body_fun(*carried)),
@@ -252,7 +296,15 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any, *, unro
         )
         return value
     carry = _Carry(init_val, f"fori_loop of {name_of(body_fun)}")
-    for i in range(_bound(lower, "lower"), _bound(upper, "upper")):
+    start, stop = _bound(lower, "lower"), _bound(upper, "upper")
+    if unroll is not True and stop - start > WRITTEN_OUT:
+
+        def turn(place: Any, state: list[Any], _: list[Any]) -> tuple[list[Any], list[Any]]:
+            return carry.leaves_of(body_fun(place + start, carry.rebuild(state))), []
+
+        if (result := _as_one_step(turn, carry, turns=stop - start)) is not None:
+            return result[0]
+    for i in range(start, stop):
         carry.step(body_fun(i, carry.value), i)
     return carry.value
 
@@ -302,6 +354,17 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     """
     what = f"while_loop of {name_of(body_fun)}"
     carry, step, active = _Carry(init_val, what), 0, None
+
+    def turn(_: Any, state: list[Any], __: list[Any]) -> tuple[list[Any], list[Any]]:
+        return carry.leaves_of(body_fun(carry.rebuild(state))), []
+
+    def goes_on(state: list[Any]) -> Any:
+        holds = cond_fun(carry.rebuild(state))
+        _batched_truth(holds, f"the condition of {what}")
+        return holds
+
+    if (result := _as_one_step(turn, carry, condition=goes_on)) is not None:
+        return result[0]
     while True:
         holds = cond_fun(carry.value)
         if _batched_truth(holds, f"the condition of {what}"):

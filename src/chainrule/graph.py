@@ -144,6 +144,7 @@ class _Contexts(threading.local):
         self.stack: list[Any] = []
         self.levels: list[Any] = []  # the batches that are being worked on (vmap), the outermost first
         self.singular = "zero"  # what a zero factor does to infinity and NaN; see walk/singular.py
+        self.program: Any = None  # the program that this thread writes down (jit)
         self.debug: Any = None  # what looks for NaN and infinity as they arise; see walk/debug.py
 
 

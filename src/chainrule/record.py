@@ -24,10 +24,12 @@ class Context:
     ----------
     oldest : nodes with a smaller index count as constants
     traces : whether results without a derivative are recorded too
+    walks : whether there will be a walk over what is made, even if no leaf of a reverse walk is below
     """
 
     oldest = 0
     traces = False
+    walks = False
 
     def made(self, node: Node, nodes: Sequence[Node | None], values: Sequence[Any], outer: list[Context]) -> None:
         """Called for every node made, with its operands and their values."""

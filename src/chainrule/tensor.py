@@ -748,7 +748,9 @@ def watched(rule: Any, nodes: list[Any], values: list[Any], value: Any, params: 
             context.made(node, nodes, values, stack[:position])
         else:
             debug.follow(context, node, nodes, values, stack[:position])
-    if node.root == NEVER and not tracing:  # nothing will ever be pulled through here
+    if (
+        node.root == NEVER and not tracing and not any(context.walks for context in stack)
+    ):  # nothing will ever be pulled through here
         # so that forward mode needs constant memory; a reverse walk that comes by sees a leaf that it has not asked for
         node.rule, node.operands, node.params, node.value = None, (), None, None
     return tensor

@@ -27,7 +27,7 @@ from ..tree import flatten
 from .checks import is_array, outside, unpacking
 from .printing import Exit, Missed, Names
 from .replays import Kept, agree, at, reading_watched
-from .trace import Draws, Trace, Traced, value_of
+from .trace import Draws, ImpureTurnError, Trace, Traced, value_of
 from .variants import Variant, begun, branched, difference
 
 __all__ = ["Jitted", "jit"]
@@ -114,10 +114,16 @@ class Jitted:
         key = structure, tuple(map(_form, leaves))
         if key in self._refused:
             return self.f(*args, **options)
-        trace = Trace()
+        trace = Trace(self.exact)
         value = UNKNOWN
         try:
-            value, outputs, result, traced = self._traced(trace, leaves, rebuild)
+            try:
+                value, outputs, result, traced = self._traced(trace, leaves, rebuild)
+            except ImpureTurnError:
+                if trace.wrote_outside:
+                    raise
+                trace = Trace(self.exact, rolls=False)
+                value, outputs, result, traced = self._traced(trace, leaves, rebuild)
             self._add(trace, outputs, result, traced, args, options, missed)
         except Exception as error:
             if value is UNKNOWN:
@@ -157,9 +163,11 @@ class Jitted:
         traced = [_entering(trace, leaf) for leaf in leaves]
         args, options = rebuild(traced)
         programs.append(trace)
+        contexts.program = trace
         try:
             found, rebuild_output, _ = flatten(self.f(*args, **options))
         finally:
+            contexts.program = None
             programs.remove(trace)
         trace.check_captured()
         names, outputs, values = [], [], []
@@ -177,7 +185,7 @@ class Jitted:
             else:
                 names.append("{}")
                 values.append(value_of(x))
-            outputs.append(x.var if isinstance(x, Traced | Draws) else x)
+            outputs.append(trace.var(x) if isinstance(x, Traced | Draws) else x)
         return rebuild_output(values), outputs, (names, rebuild_output), traced
 
     def _add(
@@ -229,13 +237,15 @@ class Jitted:
             return self._compile(variant, result, args, options, kept)
         if kept is not None:
             result, written = kept.turn_back(result)
-        again = Trace()
+        again = Trace(self.exact, variant.rolls, variant.rooms)
         leaves, rebuild, _ = flatten((args, options))
         _, _, _, traced = self._traced(again, leaves, rebuild)
         arguments = [leaf.var for leaf in map(_data, traced) if isinstance(leaf, Traced | Draws)]
         known = dict(zip(arguments, variant.chain()[0].arguments, strict=True))
         captured = {var: array for array, var, _ in again.captured.values()}
-        where = difference(variant.path(), variant.captured, again.steps, captured, known)
+        where = None
+        if again.rooms == variant.rooms:
+            where = difference(variant.path(), variant.captured, again.steps, captured, known)
         if kept is not None:
             kept.put_back()
         with reading_watched() as files:

@@ -13,6 +13,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from copy import copy
 from itertools import count
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..memory import BIG, empty
 from ..walk.pull import has_nan
 from .fuse import Fused
 from .kernels import Group, Kernel, compile_group
-from .program import Program, is_reduction, read
+from .program import Loop, Program, is_reduction, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
 __all__ = ["Missed", "Names", "Printed", "print_program"]
@@ -34,7 +35,7 @@ INFIX: dict[Any, str] = {
 COMPARED: dict[Any, str] = {np.greater: ">", np.greater_equal: ">=", np.less: "<", np.less_equal: "<="}
 NUMBERED = re.compile(r"[vb]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
-RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS"]
+RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count"]
 KERNELS = 1024  # that are kept for other programs
 _numbers = count()
 
@@ -66,7 +67,7 @@ class Names:
     """Names for what the printed program uses."""
 
     def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {"np": np, "has_nan": has_nan, "empty": empty}
+        self.namespace: dict[str, Any] = {"np": np, "has_nan": has_nan, "empty": empty, "count": count}
         self._used = set(RESERVED)
         self._of: dict[int, str] = {}
 
@@ -166,8 +167,13 @@ class _Printer:
         self.until: dict[Var, int] = {}  # the last step at which a value on a buffer is there
         self.buffers: list[tuple[tuple[int, ...], Any]] = []
         self.free: dict[Any, list[int]] = {}
-        self.slots: dict[Var, int] = {}
         self.exits: list[Exit] = []
+        self.at = 0
+        self._begin(program)
+
+    def _begin(self, program: Program) -> None:
+        self.program = program
+        self.slots: dict[Var, int] = {}
         self.escaping = {x.root for x in program.outputs if type(x) is Var}
         self.last: dict[Var, int] = {}
         for i, step in enumerate(program.steps):
@@ -311,6 +317,49 @@ class _Printer:
     def _told(self, x: Any) -> str:
         return self.names.get(x, "?") if type(x) is Var else repr(x)
 
+    def _loop(self, step: Step) -> list[str]:
+        """A loop: the carry is in variables of its own, which every turn sets anew."""
+        loop: Loop = step.function
+        turns, init, items, outer = step.args
+        count, *results = step.results
+        inside = copy(self)  # with the same buffers
+        inside.names, inside.made = dict(self.names), set(self.made)
+        inside.names |= {var: self.given.given(array, "captured") for var, array in loop.body.captured.items()}
+        inside._begin(loop.body)
+        inside.names |= {var: self._text(x) for var, x in zip(loop.outer, outer, strict=True)}
+        place, *carried = (inside._new(var) for var in (loop.place, *loop.carry))
+        lines = [
+            f"{name} = {self._text(x)}" + ("" if var.scalar else ".copy()")  # results are nobody else's memory
+            for name, x, var in zip(carried, init, loop.carry, strict=True)
+        ]
+        collected = [self._new(var) for var in results[len(init) :]]
+        make = "np.empty" if type(turns) is int and turns == loop.length else "np.zeros"
+        for name, var in zip(collected, results[len(init) :], strict=True):
+            lines.append(f"{name} = {make}({var.shape}, {self.given.given(var.dtype, var.dtype.name)})")
+        last = self._text(turns)
+        bounds = "" if turns is None else f"{last} - 1, -1, -1" if loop.reverse else last
+        body = [f"{inside._new(var)} = {self._text(x)}[{place}]" for x, var in zip(items, loop.items, strict=True)]
+        if loop.place in loop.body_reads():
+            body.insert(0, f"{place} = {self.given.given(np.int64, 'int64')}({place})")
+        body += inside.lines()
+        after = [inside._text(x) for x in loop.body.outputs]
+        body += [f"{name}[{place}] = {x}" for name, x in zip(collected, after[len(init) :], strict=True)]
+        if carried:
+            body.append(f"{', '.join(carried)} = {', '.join(after[: len(init)])}")
+        if turns is not None:
+            lines.append(f"for {place} in range({bounds}):")
+        else:
+            lines.append(f"for {place} in {f'range({loop.length})' if collected else 'count()'}:")
+        lines += ["    " + line for line in body or ["pass"]]
+        if turns is None and collected:
+            too_many = Guard(count, "turns", loop.length, step.line)
+            too_many.place = -1
+            lines += ["else:", "    " + self._miss(too_many)]
+        if turns is None:
+            lines.append(f"{self._new(count)} = {self.given.given(np.int64, 'int64')}({place})")
+        lines += [f"{self._new(var)} = {name}" for var, name in zip(results, carried, strict=False)]
+        return lines
+
     def _lines_of(self, step: Step, i: int) -> str:
         out = ""
         if self._may_be_put(step):
@@ -333,13 +382,18 @@ class _Printer:
         self.made_at[var] = self.at
         return name
 
+    def _miss(self, guard: Guard, quiet: bool = False) -> str:
+        self.exits.append(Exit(guard, self, quiet))
+        return f"return EXITS[{len(self.exits) - 1}](locals())"
+
     def _guard(self, guard: Guard, quiet: bool) -> str:
         x = self.names[guard.var]
+        if guard.kind == "goes on":
+            return f"if not {x}: break"
         if guard.place == self.variant.place and self.variant.parent is not None:
             miss = "return None"  # what a branch begins with: whether it is the one
         else:
-            miss = f"return EXITS[{len(self.exits)}](locals())"
-            self.exits.append(Exit(guard, self, quiet))
+            miss = self._miss(guard, quiet)
         match guard.kind:
             case "no NaN":
                 return f"if {x} != {x}: {miss}" if guard.var.scalar else f"if has_nan({x}): {miss}"
@@ -357,7 +411,8 @@ class _Printer:
             case _:
                 return f"if {x} != {self._text(guard.outcome)}: {miss}"
 
-    def run(self, unpack: Sequence[str], result: Callable[[list[str]], str]) -> Printed:
+    def lines(self) -> list[str]:
+        """The steps."""
         body: list[str] = []
         quiet = False
         place: Any = None
@@ -380,9 +435,16 @@ class _Printer:
                 body.append(indent + self._guard(step, quiet))
             elif isinstance(step, Fused):
                 body += [indent + line for line in self._kernel(step, i)]
+            elif isinstance(step.function, Loop):
+                body += [indent + line for line in self._loop(step)]
             else:
                 body.append(indent + self._lines_of(step, i))
             self._release(step, i)
+        return body
+
+    def run(self, unpack: Sequence[str], result: Callable[[list[str]], str]) -> Printed:
+        """The whole program."""
+        body = self.lines()
         returned = f"({result(self._returned())},)"
         taken = [f"b{i}" for i in range(len(self.buffers))]
         lines = [*unpack]
@@ -418,7 +480,12 @@ class _Printer:
 
 
 def _can_warn(step: Step) -> bool:
-    return not isinstance(step, Fused) and type(step.function) is not Property and step.function is not operator.getitem
+    return (
+        not isinstance(step, Fused)
+        and not isinstance(step.function, Loop)
+        and type(step.function) is not Property
+        and step.function is not operator.getitem
+    )
 
 
 class Exit:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..rules.helpers import share
 from ..rules.registry import rules
-from .trace import Guard, Method, Property, Step, Trace, Var, inner, operands
+from .trace import Guard, Line, Method, Property, Step, Trace, Var, inner, operands
 
-__all__ = ["Program", "key_of", "read", "simplified"]
+__all__ = ["Loop", "Program", "alike", "described", "each_loop", "expanded", "key_of", "read", "simplified"]
 
 # Python's operators on arrays are these ufuncs, which can be told where to put the result.
 UFUNCS: dict[Any, np.ufunc] = {
@@ -71,11 +71,96 @@ class Program:
                 needs = dict.fromkeys(var for branch in step.branches for var in branch.inputs)
                 step.keeps = tuple(self.now(var) for var in needs)
 
+    def fresh(self) -> Program:
+        """The same program, for passes to change."""
+        return Program(self.steps, self.captured, self.outputs)
+
     def with_steps(self, steps: list[Step | Guard]) -> Program:
         """The same program, done by other steps."""
         other = copy(self)
         other.steps, other.same = steps, dict(self.same)
         return other
+
+
+class Loop:
+    """A loop as the function of one step: `called with (turns, init, items, outer)`.
+
+    Of these `turns` is a number, or None where a guard of kind "goes on" in the body says whether there is another
+    turn; the others are lists: the first carry, the arrays that are gone through along their first axis, and what the
+    body reads from outside.  The step's results are the number of turns, the last carry, and the arrays in which what
+    each turn gives was collected; None for those that nobody reads.
+
+    Attributes
+    ----------
+    body : Program
+        One turn.  Its outputs are the next carry, and what is collected.
+    place : Var
+        The number of the turn: where in the arrays it reads and writes; counted down if `reverse`.
+    carry, items, outer : list of Var
+        What the lists of arguments are called in the body.
+    length : of the arrays that are collected; for a loop without a number of turns, more than that is a miss
+    reverse : whether the last place comes first
+    key : what it does, whatever passes make of it; equal for loops that do the same
+    """
+
+    __name__ = "loop"
+
+    def __init__(
+        self,
+        body: Program,
+        place: Var,
+        carry: list[Var],
+        items: list[Var],
+        outer: list[Var],
+        length: int,
+        reverse: bool,
+        key: Any,
+    ) -> None:
+        self.body, self.place, self.carry, self.items, self.outer = body, place, carry, items, outer
+        self.length, self.reverse, self.key = length, reverse, key
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Loop and alike(self.key, other.key)
+
+    def __hash__(self) -> int:
+        return hash((Loop, self.length, self.reverse))
+
+    def body_reads(self) -> set[Var]:
+        """Every value that a turn reads."""
+        return _reads(self.body.steps, self.body.outputs)
+
+    def with_body(self, body: Program) -> Loop:
+        """The same loop, whose turns are done by other steps."""
+        other = copy(self)
+        other.body = body
+        return other
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two descriptions are equal."""
+    try:
+        return bool(a == b)
+    except ValueError:  # arrays of other classes in the arguments
+        return False
+
+
+def described(steps: Sequence[Step | Guard], numbers: dict[Var, int]) -> list[tuple[Any, Line, str]]:
+    """What each step does, with numbers for the values; its line; and its name."""
+    found: list[tuple[Any, Line, str]] = []
+
+    def number(x: Any) -> Any:
+        return numbers.setdefault(x, len(numbers)) if type(x) is Var else x
+
+    for step in steps:
+        if isinstance(step, Guard):
+            found.append((("guard", number(step.var), step.kind), step.line, "a decision"))
+            continue
+        done = key_of(inner((step.args, step.options), number))
+        forms = tuple((var.shape, var.dtype) for var in operands(step.results))
+        name = getattr(step.function, "__name__", str(step.function))
+        found.append(((step.function, done, forms), step.line, name))
+        inner((step.results,), number)
+    return found
 
 
 def read(step: Step | Guard) -> list[Var]:
@@ -84,8 +169,9 @@ def read(step: Step | Guard) -> list[Var]:
 
 
 def simplified(program: Program, further: Sequence[Callable[[Program], list[Step | Guard]]] = ()) -> Program:
-    """Do all passes, which keep every bit, and further ones."""
+    """Do all passes, which keep every bit, and further ones; in the turns of loops first."""
     program.own()
+    each_loop(program, lambda body: simplified(body, further))
     for change in (
         named_by_numpy,
         lowered,
@@ -101,6 +187,13 @@ def simplified(program: Program, further: Sequence[Callable[[Program], list[Step
     ):
         program.steps = change(program)
     return program
+
+
+def each_loop(program: Program, change: Callable[[Program], Program]) -> None:
+    """Change the bodies of loops."""
+    for step in program.steps:
+        if isinstance(step, Step) and isinstance(step.function, Loop):
+            step.function = step.function.with_body(change(step.function.body.fresh()))
 
 
 def _renamed(program: Program, visit: Callable[[Step], Var | None]) -> list[Step | Guard]:
@@ -387,8 +480,8 @@ def implied(program: Program) -> list[Step | Guard]:
     return [step for step in program.steps if step not in dropped]
 
 
-def needed(program: Program) -> list[Step | Guard]:
-    """Drop what nobody reads."""
+def needed(program: Program, inside: bool = True) -> list[Step | Guard]:
+    """Drop what nobody reads; `inside` of loops, too."""
     alive: set[Var] = {part for x in program.outputs if type(x) is Var for part in (x, x.root)}
     kept: list[Step | Guard] = []
     asked: set[Any] = set()
@@ -399,6 +492,8 @@ def needed(program: Program) -> list[Step | Guard]:
             results = set(operands(step.results))
             wanted = not results.isdisjoint(alive) or any(root.outside or root in alive for root in step.writes)
         if wanted:
+            if inside and isinstance(step, Step) and isinstance(step.function, Loop):
+                _without_unread(step, alive)
             kept.append(step)
             for var in read(step):
                 alive |= {var, var.root}
@@ -414,22 +509,62 @@ def needed(program: Program) -> list[Step | Guard]:
     return unique
 
 
+def _without_unread(step: Step, alive: set[Var]) -> None:
+    """Drop what a loop carries, collects or reads for nobody."""
+    loop: Loop = step.function
+    turns, init, items, outer = step.args
+    count, *results = step.results
+    carried, collected = results[: len(init)], results[len(init) :]
+    after, given = loop.body.outputs[: len(init)], loop.body.outputs[len(init) :]
+    given = [x if var in alive else None for x, var in zip(given, collected, strict=True)]
+    collected = [var if var in alive else None for var in collected]
+    wanted = {i for i, var in enumerate(carried) if var in alive}
+    while True:  # what is carried for what is carried
+        body = loop.body.with_steps(loop.body.steps)
+        body.outputs = [x if i in wanted else None for i, x in enumerate(after)] + given
+        reads = _reads(needed(body, inside=False), body.outputs)
+        more = {i for i, var in enumerate(loop.carry) if var in reads}
+        if more <= wanted:
+            break
+        wanted |= more
+    chosen = sorted(wanted)
+    body.steps = needed(body)
+    reads = loop.with_body(body).body_reads()
+    body.outputs = [after[i] for i in chosen] + [x for x in given if x is not None]
+    step.function = other = loop.with_body(body)
+    other.carry = [loop.carry[i] for i in chosen]
+    item_pairs = [(x, var) for x, var in zip(items, loop.items, strict=True) if var in reads]
+    outer_pairs = [(x, var) for x, var in zip(outer, loop.outer, strict=True) if var in reads]
+    other.items, other.outer = [var for _, var in item_pairs], [var for _, var in outer_pairs]
+    step.args = turns, [init[i] for i in chosen], [x for x, _ in item_pairs], [x for x, _ in outer_pairs]
+    step.results = (count, *(carried[i] for i in chosen), *(var for var in collected if var is not None))
+
+
+def _reads(steps: list[Step | Guard], outputs: Sequence[Any]) -> set[Var]:
+    """Every value that is read, and those whose memory it shows."""
+    found = {var for step in steps for var in read(step)} | {x for x in outputs if type(x) is Var}
+    return found | {var.root for var in found}
+
+
 def asked_late(program: Program) -> list[Step | Guard]:
     """Put questions off, so that they break no kernel in two: over steps that do no harm whatever the answer is."""
     steps: list[Step | Guard] = []
     waiting: list[Guard] = []
+    decisions = 0  # among them, whose answer may be that what follows makes no sense
     for step in program.steps:
         if isinstance(step, Guard):
+            if step.kind == "goes on":  # what is asked before holds of the turn that does not take place, too
+                steps += waiting
+                waiting, decisions = [], 0
             waiting.append(step)
+            decisions += step.kind != "no NaN"
             continue
         if step.writes:
-            passing = []
-        elif step.quiet and (_repeats(step) or step.function in HARMLESS or is_reduction(step)):
-            passing = waiting
-        else:
-            passing = [guard for guard in waiting if guard.kind == "no NaN"]
-        steps += [guard for guard in waiting if guard not in passing]
-        waiting = list(passing)
+            steps += waiting
+            waiting, decisions = [], 0
+        elif decisions and not (step.quiet and (_repeats(step) or step.function in HARMLESS or is_reduction(step))):
+            steps += [guard for guard in waiting if guard.kind != "no NaN"]
+            waiting, decisions = [guard for guard in waiting if guard.kind == "no NaN"], 0
         steps.append(step)
     return steps + waiting
 
@@ -453,6 +588,9 @@ def expanded(program: Program, further: Sequence[Callable[[Program], list[Step |
             guard.var, guard.keeps = new(step.var), tuple(map(new, step.keeps))
             steps.append(guard)
             continue
+        if isinstance(step.function, Loop):
+            step = copy(step)
+            step.function = step.function.with_body(expanded(step.function.body, further))
         body = CONSIST_OF.get(step.function)
         parts = None if body is None or type(step.results) is not Var else _parts(step, body)
         if parts is None:
@@ -474,7 +612,7 @@ def expanded(program: Program, further: Sequence[Callable[[Program], list[Step |
 
 def _parts(step: Step, body: Callable[..., Any]) -> tuple[list[Step], Var] | None:
     """Trace a function on zeros of these shapes."""
-    trace = Trace()
+    trace = Trace(exact=False)
     known: dict[Var, Any] = {}
 
     def stand_in(x: Any) -> Any:

@@ -13,6 +13,7 @@ import operator
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from math import prod
 from types import FrameType
@@ -28,8 +29,10 @@ from ..tensor import Tensor, record, traced_among
 __all__ = [
     "Draws",
     "Guard",
+    "ImpureTurnError",
     "Line",
     "Method",
+    "NotRolledError",
     "Property",
     "Step",
     "Trace",
@@ -62,6 +65,14 @@ WRITTEN: dict[str, Any] = {"getitem": operator.getitem, "mean": np.mean, "sum": 
 NESTING = frozenset([tuple, list, dict, slice])
 SHOWN = frozenset(["T", "mT", "real", "imag"])
 METHODS = frozenset(name for name in vars(ndarray) if not name.startswith("_") and callable(getattr(ndarray, name)))
+
+
+class NotRolledError(UntraceableError):
+    """A loop cannot be one step: it is written down turn by turn."""
+
+
+class ImpureTurnError(UntraceableError):
+    """A turn of a loop leaves something in Python that another turn reads, so that every turn must be traced."""
 
 
 class Var:
@@ -169,7 +180,7 @@ class Guard:
     var : the value
     kind : "bool", "int" (and so on: what was asked of it), "array" for a whole one, "text" for how it is printed,
         "shape" for one whose length depends on values, "no NaN" for the engine's question whether a gradient must be
-        taken again with care
+        taken again with care, "goes on" for the condition of a loop, in a turn of it
     outcome : what came of it
     line : file and line of the user's program
     place : its number among the steps of the way that was traced
@@ -275,11 +286,22 @@ class Trace:
     captured : by identity, the arrays that were there before or came from calls with nothing traced in them:
         (array, Var, checksum)
     wrote_outside : whether memory that exists before the call was written to
+    values : what each value is in this run
+    exact, rolls : whether every bit must be kept, and whether loops may be one step
+    loud : NumPy's way of warning where nobody has changed it
+    scopes : the lists of steps that are being written: the program's, and those of the turns of loops in it
+    exact, rolls : whether every bit must be kept, and whether loops may be one step
+    rooms : for how many turns there is room in each loop that does not know their number; as many as in an earlier
+        trace, if that is given
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exact: bool, rolls: bool = True, rooms: Sequence[int] = ()) -> None:
+        self.exact, self.rolls, self.known_rooms = exact, rolls, iter(rooms)
+        self.rooms: list[int] = []
         self.steps: list[Step | Guard] = []
+        self.scopes = [self.steps]
         self.captured: dict[int, tuple[Any, Var, int]] = {}
+        self.values: dict[Var, Any] = {}
         self.wrote_outside = False
         self._roots: dict[int, Var] = {}
         self._alive: list[Any] = []  # so that no identity comes twice
@@ -294,7 +316,29 @@ class Trace:
         if not var.scalar:
             var = self._placed(value, var)
             var.root.outside = True
+        return self.traced(value, var)
+
+    def traced(self, value: Any, var: Var) -> Traced:
+        """What stands for a value in the function."""
+        self.values[var] = value
         return Traced(self, value, var)
+
+    @contextmanager
+    def scope(self) -> Iterator[list[Step | Guard]]:
+        """Write what is done inside to a list of its own.  Values made there cannot be used outside."""
+        before, self.steps = self.steps, []
+        self.scopes.append(self.steps)
+        try:
+            yield self.steps
+        finally:
+            self.scopes.pop()
+            self.steps = before
+
+    def own(self, value: Any) -> Traced:
+        """Stand for an array or NumPy scalar of a turn of a loop."""
+        value = np.array(value, order="C") if isinstance(value, ndarray) else value
+        var = Var(value, None)
+        return self.traced(value, var if var.scalar else self._placed(value, var))
 
     def _placed(self, value: Any, var: Var) -> Var:
         """Find whose memory a value shows."""
@@ -311,6 +355,7 @@ class Trace:
             var = self._placed(array, Var(array, array))
             var.root.outside = True
             self.captured[id(array)] = array, var, checksum(array)
+            self.values[var] = array
             return var
         return known[1]
 
@@ -344,6 +389,9 @@ class Trace:
                 "it writes to a plain array; make what is written to inside of the function, from an argument: "
                 "np.zeros_like(x), np.zeros_like(x, shape=shape)"
             )
+        roots = tuple({self.var(x).root: None for x in writes})
+        if len(self.scopes) > 1 and not all(isinstance(r.source, Step) and r.source in self.steps for r in roots):
+            raise NotRolledError("a turn writes to what the next one reads")
         values = inner(args, value_of)
         value = function(*values, **inner(options, value_of))
         if function in STATIC:
@@ -352,17 +400,16 @@ class Trace:
             name = getattr(function, "__name__", function)
             raise UntraceableError(f"{name} returns nothing: what it does instead would not be done in later calls")
         quiet = np.geterr() != self.loud
-        step = Step(function, inner(args, self._var), inner(options, self._var), quiet, users_line())
-        if writes:
-            step.writes = tuple({self._var(x).root: None for x in writes})
-            for root in step.writes:
-                root.written = True
-                self.wrote_outside |= root.outside
+        step = Step(function, inner(args, self.var), inner(options, self.var), quiet, users_line())
+        step.writes = roots
+        for root in roots:
+            root.written = True
+            self.wrote_outside |= root.outside
         self.steps.append(step)
         for target in writes:  # the result of out= is that array itself
             if value is value_of(target):
                 return target
-        result, step.results = self._results(value, step)
+        result, step.results = self.results(value, step)
         if self._length_varies(step):
             self.steps += [Guard(var, "shape", var.shape, step.line) for var in operands(step.results)]
         return result
@@ -377,16 +424,17 @@ class Trace:
         chosen = operands(*step.args[1:], step.options)
         return name in VARYING or (name == "repeat" and bool(chosen)) or any(var.dtype == np.bool for var in chosen)
 
-    def _results(self, value: Any, step: Step) -> tuple[Any, Any]:
+    def results(self, value: Any, step: Step) -> tuple[Any, Any]:
+        """What stands for the result of a step in the function, and in the step."""
         if isinstance(value, ndarray | np.generic):
             if value.dtype.hasobject:
                 raise UntraceableError(f"{step.function.__name__} gave an array of Python objects")
             var = Var(value, step)
             if not var.scalar:
                 self._placed(value, var)
-            return Traced(self, value, var), var
+            return self.traced(value, var), var
         if isinstance(value, tuple | list):
-            pairs = [self._results(part, step) for part in value]
+            pairs = [self.results(part, step) for part in value]
             parts = [part for part, _ in pairs]
             make = type(value)
             return (make(*parts) if hasattr(value, "_fields") else make(parts)), tuple(var for _, var in pairs)
@@ -406,15 +454,18 @@ class Trace:
         self.steps.append(Guard(traced.var, kind, outcome, users_line()))
         return outcome
 
-    def _var(self, x: Any) -> Any:
+    def var(self, x: Any) -> Any:
+        """What stands in a step for an argument: a Var for an array or a NumPy scalar that is traced."""
         if isinstance(x, Traced | Draws):
             if x.trace is not self:
                 raise UntraceableError("an array of another call was stored somewhere and used here")
+            if isinstance(x, Traced) and not any(x.scope is scope for scope in self.scopes):
+                raise ImpureTurnError("a value of one turn of a loop was stored somewhere and used after the loop")
             return x.var
         if isinstance(x, ndarray):
             return self._captured(x)
         if isinstance(x, Tensor):  # only a constant can come here: others dispatch before
-            return self._var(x.data)
+            return self.var(x.data)
         return x
 
 
@@ -460,12 +511,13 @@ def _in_place(ufunc: np.ufunc, function: Any) -> Any:
 class Traced(NDArrayOperatorsMixin):
     """An array, or NumPy scalar, of a trace."""
 
-    __slots__ = ("trace", "value", "var")
+    __slots__ = ("scope", "trace", "value", "var")
     __array_priority__ = 500.0  # Tensors come first
     written_down = True
 
     def __init__(self, trace: Trace, value: Any, var: Var) -> None:
         self.trace, self.value, self.var = trace, value, var
+        self.scope = trace.steps
 
     # -- NumPy's protocols ---------------------------------------------------------------------------------------------
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:

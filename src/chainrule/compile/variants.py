@@ -41,6 +41,7 @@ class Variant:
     depth : how many branches lead here
     arguments, unpack, names_given : of the first: the values that are passed in, and how the program gets them
     loud : NumPy's error state while it was traced
+    rolls, rooms : of the trace
     printed : the program that runs
     first : whether it has not been checked yet against a second run
     with_kernels : makes the program with kernels, until that is done or refused
@@ -60,6 +61,8 @@ class Variant:
         self.given: Names
         self.printed: Printed
         self.loud: Any = {}
+        self.rolls = True
+        self.rooms: list[int] = []
         self.first, self.settled, self.disagreed = True, False, False
         self.with_kernels: Callable[[], Printed | None] | None = None
         self._trial: tuple[int, Printed] | None = None
@@ -184,6 +187,7 @@ def begun(trace: Trace, arguments: list[Var], outputs: list[Any], exact: bool) -
         exact,
     )
     variant.arguments, variant.loud = arguments, trace.loud
+    variant.rolls, variant.rooms = trace.rolls, trace.rooms
     _number(variant.steps, 0, Counter())
     return variant
 
@@ -231,6 +235,7 @@ def branched(owner: Variant, guard: Guard, trace: Trace, arguments: list[Var], o
     )
     branch.parent, branch.place, branch.depth = owner, place, owner.depth + 1
     branch.given, branch.loud = owner.given, trace.loud
+    branch.rolls, branch.rooms = trace.rolls, trace.rooms
     _number(steps, place, Counter(step.line for step in path[:place] if isinstance(step, Guard)))
     if newly_written:  # the programs that lead here relied on nobody writing there
         for variant in owner.chain():

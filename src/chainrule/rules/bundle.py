@@ -64,7 +64,8 @@ def unbundled(tangents: Sequence[Any]) -> tuple[list[Any], Callable[[Sequence[An
 
 
 def _take(bundle: Bundle, position: int) -> Any:
-    return np.copy(bundle.parts[position])  # its own memory: results may be written to
+    part = bundle.parts[position]
+    return np.copy(part) if part.ndim else part  # its own memory: results may be written to
 
 
 def _position(node: Node) -> int:

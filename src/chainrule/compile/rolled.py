@@ -1,0 +1,246 @@
+"""Loops that stay loops: one turn is traced, and the loop is one step of the program.
+
+The turn is traced twice, with the values of the first and of the second one, and must do the same; whatever differs
+(a counter in Python, a decision by a value that changes) is written down turn by turn instead.  What a turn computes
+of nothing that changes is done once, ahead of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .printing import Missed, Names, print_program
+from .program import Loop, Program, alike, described, read
+from .trace import Guard, ImpureTurnError, Method, NotRolledError, Step, Trace, Traced, Var, operands, users_line
+
+__all__ = ["ImpureTurnError", "NotRolledError", "is_traced", "roll"]
+
+Turn = Callable[[Any, list[Any], list[Any]], tuple[list[Any], list[Any]]]
+Condition = Callable[[list[Any]], Any]
+ENOUGH = 1024  # turns for which there is room, at least, where their number is not known and each leaves little
+ROOM = 1 << 20  # bytes
+
+
+def is_traced(x: Any) -> bool:
+    """Whether a plain array is one of a trace."""
+    return isinstance(x, Traced)
+
+
+def roll(
+    trace: Trace,
+    turn: Turn,
+    condition: Condition | None,
+    init: Sequence[Any],
+    items: Sequence[Any],
+    turns: Any,
+    length: int,
+    reverse: bool,
+) -> tuple[Any, list[Any], list[Any]]:
+    """Do a loop as one step.
+
+    Parameters
+    ----------
+    trace : Trace
+    turn : callable
+        Called with the number of the turn, the carry and the items; returns the next carry, and what is collected.
+    condition : callable, optional
+        Called with the carry; says whether there is another turn.
+    init, items : sequence of arrays and NumPy scalars
+        The first carry, and arrays that are gone through along their first axis.
+    turns : int, or a traced one, or None if the condition says
+    length : of the arrays that are collected; 0: as many as it takes
+    reverse : whether the last item comes first
+
+    Returns
+    -------
+    The number of turns, the last carry, and the arrays in which what each turn gives was collected.
+
+    Raises
+    ------
+    NotRolledError
+        If it has to be written down turn by turn.
+    """
+    init = [_scalar(x) for x in init]
+    many = int(value_or(turns, 1))
+    first_place = max(many - 1, 0) if reverse else 0
+    first = _Turn(trace, turn, condition, first_place, init, items)
+    second_place = min(max(first_place + (-1 if reverse else 1), 0), (len(items[0]) if items else many or 2) - 1)
+    with np.errstate(all="ignore"):
+        second = _Turn(trace, turn, condition, second_place, [value_or(x) for x in first.after], items)
+    first.must_do_what(second)
+    outer, steps = first.split()
+    trace.steps += outer
+    return _step(trace, first, steps, init, items, turns, length, reverse)
+
+
+def _scalar(x: Any) -> Any:
+    """What has no axes as a NumPy scalar."""
+    return x[()] if isinstance(x, Traced) and not x.ndim and not x.var.scalar else x
+
+
+def value_or(x: Any, otherwise: Any = None) -> Any:
+    """The concrete value of what may be traced."""
+    return otherwise if x is None else x.value if isinstance(x, Traced) else x
+
+
+class _Turn:
+    """One turn as it was traced."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        turn: Turn,
+        condition: Condition | None,
+        place: int,
+        init: Sequence[Any],
+        items: Sequence[Any],
+    ) -> None:
+        self.trace = trace
+        with trace.scope() as steps:
+            number = trace.own(np.int64(place))
+            carry = [trace.own(value_or(x)) for x in init]
+            parts = [trace.own(value_or(x)[place]) for x in items]
+            if condition is not None:
+                goes_on = condition(list(carry))
+                if not isinstance(goes_on, Traced):
+                    raise NotRolledError("its condition does not depend on what changes")
+                steps.append(Guard(goes_on.var, "goes on", True, users_line()))
+            after, collected = turn(number, list(carry), parts)
+            self.after = [self._next(x, like, carry) for x, like in zip(after, carry, strict=True)]
+            self.collected = [x if isinstance(x, Traced) else np.asarray(x)[()] for x in collected]
+        for step in steps:
+            if isinstance(step, Guard):
+                step.place = -1  # no other way begins inside of a turn
+        self.steps = steps
+        self.place, self.carry, self.parts = number.var, [x.var for x in carry], [x.var for x in parts]
+        self.outputs = [trace.var(x) if not isinstance(x, Traced) else x.var for x in (*self.after, *self.collected)]
+        self.inputs = [self.place, *self.carry, *self.parts]
+        made = {var for step in steps if isinstance(step, Step) for var in operands((step.results,))}
+        reads = [var for step in steps for var in read(step)] + [x for x in self.outputs if type(x) is Var]
+        self.outer = list(dict.fromkeys(var for var in reads if var not in made and var not in self.inputs))
+
+    def _next(self, x: Any, like: Traced, carry: list[Traced]) -> Any:
+        """What is carried on: of the same form, in C order, on memory that nobody else has."""
+        if not isinstance(x, Traced):
+            x = np.asarray(x, None if hasattr(x, "dtype") else like.dtype)[()]
+        elif not x.ndim:
+            x = _scalar(x)
+        else:
+            root = x.var.root
+            if not x.var.contiguous:
+                x = self.trace.apply(np.ascontiguousarray, (x,), {})
+            elif not (isinstance(root.source, Step) and root.source in self.trace.steps) and not any(
+                root is y.var for y in carry
+            ):
+                x = self.trace.apply(Method("copy"), (x,), {})
+        if x.shape != like.shape or x.dtype != like.dtype:
+            raise NotRolledError(f"a turn makes {x.dtype} {x.shape} of {like.dtype} {like.shape}")
+        return x
+
+    def key(self) -> Any:
+        """What the turn does."""
+        numbers = {var: number for number, var in enumerate(self.inputs)}
+        steps = [done for done, _, _ in described(self.steps, numbers)]
+        return steps, [numbers.setdefault(x, len(numbers)) if type(x) is Var else repr(x) for x in self.outputs]
+
+    def must_do_what(self, other: _Turn) -> None:
+        """Compare with another turn.
+
+        Raises
+        ------
+        NotRolledError
+            If they differ by a decision.
+        ImpureTurnError
+            If they differ otherwise.
+        """
+        decided = [[step.outcome for step in turn.steps if isinstance(step, Guard)] for turn in (self, other)]
+        if not alike(*decided):
+            raise NotRolledError("two turns decide differently")
+        arrays = {var: array for array, var, _ in self.trace.captured.values()}
+        same = len(self.outer) == len(other.outer) and all(
+            a is b
+            or (a in arrays and b in arrays and np.array_equal(arrays[a], arrays[b], equal_nan=a.dtype.kind in "fc"))
+            for a, b in zip(self.outer, other.outer, strict=True)
+        )
+        if not same or not alike(self.key(), other.key()):
+            raise ImpureTurnError("two turns of a loop do different things")
+
+    def split(self) -> tuple[list[Step | Guard], list[Step | Guard]]:
+        """The steps that depend on nothing that changes, and the others."""
+        changing = set(self.inputs) | {root for step in self.steps if isinstance(step, Step) for root in step.writes}
+        outer: list[Step | Guard] = []
+        steps: list[Step | Guard] = []
+        for step in self.steps:
+            results = set(operands((step.results,))) if isinstance(step, Step) else set()
+            reads = {part for var in (*read(step), *results) for part in (var, var.root)}
+            if reads.isdisjoint(changing) and not (isinstance(step, Guard) and step.kind == "goes on"):
+                outer.append(step)
+            else:
+                steps.append(step)
+                changing |= results
+        return outer, steps
+
+
+def _step(
+    trace: Trace,
+    first: _Turn,
+    steps: list[Step | Guard],
+    init: Sequence[Any],
+    items: Sequence[Any],
+    turns: Any,
+    length: int,
+    reverse: bool,
+) -> tuple[Any, list[Any], list[Any]]:
+    """Write the step, and do it."""
+    made = {var for step in steps if isinstance(step, Step) for var in operands((step.results,))}
+    reads = [var for step in steps for var in read(step)] + [x for x in first.outputs if type(x) is Var]
+    outer = list(dict.fromkeys(var for var in reads if var not in made and var not in first.inputs))
+    key = first.key(), reverse, length
+    loop = Loop(Program(steps, {}, first.outputs), first.place, first.carry, first.parts, outer, length, reverse, key)
+    step = Step(loop, (), {}, np.geterr() != trace.loud, users_line())
+    step.args = trace.var(turns), [trace.var(x) for x in init], [trace.var(x) for x in items], list(outer)
+    n = len(init)
+    if turns is None and not length:
+        alone = loop.with_body(Program(steps, {}, first.outputs[:n]))
+        count = _run(trace, step, alone, [np.int64(0), *(value_or(x) for x in init)])[0]
+        size = sum(x.dtype.itemsize * x.size for x in first.collected) or 1
+        room = next(trace.known_rooms, 0)
+        loop.length = room if room > count else 1 << max(2 * int(count), min(ENOUGH, ROOM // size), 1).bit_length()
+        trace.rooms.append(loop.length)
+        loop.key = first.key(), reverse
+    shapes = [(loop.length, *x.shape) for x in first.collected]
+    like = [np.int64(0), *(value_or(x) for x in init)]
+    like += [np.broadcast_to(np.zeros((), x.dtype), s) for x, s in zip(first.collected, shapes, strict=True)]
+    values = _run(trace, step, loop, like)
+    results = []
+    step.results = ()
+    for value in values:
+        result, _ = trace.results(value, step)
+        results.append(result)
+    step.results = tuple(x.var for x in results)
+    trace.steps.append(step)
+    return results[0], results[1 : n + 1], results[n + 1 :]
+
+
+def _run(trace: Trace, step: Step, loop: Loop, like: Sequence[Any]) -> list[Any]:
+    """Do the loop with the values of this run."""
+    program_step = Step(loop, step.args, {}, step.quiet, step.line)
+    program_step.results = tuple(Var(value, program_step) for value in like)
+    inputs = list(dict.fromkeys(operands(step.args)))
+    names = {var: f"a{i}" for i, var in enumerate(inputs)}
+    unpack = [f"{', '.join(names.values())}, = args"] if inputs else []
+    outputs = list(program_step.results)
+    if step.args[0] is not None:
+        outputs = outputs[1:]
+    program = Program([program_step], {}, outputs)
+    variant = SimpleNamespace(parent=None, place=0, loud={})
+    printed = print_program(variant, program, unpack, names, lambda texts: f"[{', '.join(texts)}]", Names(), exact=True)
+    found = printed.function(*(trace.values[var] for var in inputs))
+    if found.__class__ is Missed:
+        raise NotRolledError("not all turns decide alike")
+    values: list[Any] = found[0]
+    return values if step.args[0] is None else [np.int64(0), *values]
