@@ -483,3 +483,54 @@ def test_any_rule(name):
             np.testing.assert_allclose(total, leaf.grad, rtol=1e-9, atol=1e-12)
     assert str(explanation)
     assert explanation.latex.count("{") == explanation.latex.count("}")
+
+
+def test_linear_maps_are_written_as_what_they_do():
+    """Of selections, writes and solutions of equations the factor says where the product before it goes."""
+    x = Tensor([-1.0, 2.0], name="x")
+    text = str(cr.explain(np.sum(np.where(x > 0, x**2, -x)), x))
+    assert "(□ where [False, True], else 0) · 2·x" in text
+    assert "(□ where not [False, True], else 0) · (-1)" in text
+
+    y = x * 2.0
+    y[0] = x[1]
+    y[:1] += 3.0
+    explanation = cr.explain(np.sum(y), x)
+    text = str(explanation)
+    assert "y =    v₃ with [:1] = v₄" in text
+    assert "v₃ =   v₁ with [0] = v₂" in text
+    assert "(□, but 0 at [0]) · 2" in text
+    assert "□[0] · □ at [1]" in text
+    assert r"v_{1}\text{ with [0] }=v_{2}" in explanation.latex
+    assert "Rule" not in text
+
+    A, b = Tensor([[2.0, 1.0], [1.0, 3.0]], name="A"), Tensor([1.0, 2.0], name="b")
+    solution = np.linalg.solve(A, b)
+    explanation = cr.explain(solution[0], [A, b])
+    assert "1 at" not in str(explanation)
+    assert "(−A⁻ᵀ·□·solutionᵀ)" in str(explanation)
+    assert "□ at [0] · A⁻ᵀ" in str(explanation)
+    assert r"(-A^{-\top} \cdot \square \cdot" in explanation.latex
+    factor = explanation.derivatives[1].paths[0].factors[-1]
+    start = np.array([1.0, 0.0])
+    np.testing.assert_allclose(factor.product, np.linalg.inv(A.data).T @ start)
+    inverse = cr.explain(np.sum(np.linalg.inv(A)), A)
+    assert "(−v₁ᵀ·□·v₁ᵀ)" in str(inverse)
+
+    z = Tensor(1.0 + 2.0j, name="z")
+    assert "absolute′(z)" in str(cr.explain(np.abs(z), z))
+    assert "complex_" not in str(cr.explain(np.abs(z), z))
+
+
+def test_short_indices_are_written_down():
+    x = Tensor(np.arange(40.0), name="x")
+    assert "x[[3, 5]]" in str(cr.explain(np.sum(x[np.array([3, 5])]), x))
+    assert "x[int64[20]]" in str(cr.explain(np.sum(x[np.arange(20)]), x))
+
+
+def test_numbers_of_folded_factors_are_not_one_number():
+    y = x = Tensor(0.5, name="x")
+    for _ in range(100):
+        y = np.sin(y)
+    lines = str(cr.explain(y, x)).partition("where")[0].split("\n")
+    assert len([line for line in lines if "=" in line]) == 3  # symbols, formulas, and the derivative

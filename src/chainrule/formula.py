@@ -40,7 +40,8 @@ class Infix(NamedTuple):
     fold: Callable[..., Any]
 
 
-COMPARISON, SUM, PRODUCT, UNARY, POWER, ATOM = range(6)
+LOOSE, COMPARISON, SUM, PRODUCT, UNARY, POWER, ATOM = range(7)
+SHORT = 8  # indices and truth values of the longest array that is written down
 INFIX = {
     "greater": Infix(">", COMPARISON, operator.gt),
     "greater_equal": Infix(">=", COMPARISON, operator.ge),
@@ -277,7 +278,8 @@ class Notation(NamedTuple):
     Attributes
     ----------
     form : "function" of its operands, "infix" between two, "postfix" after one, "around" one (two signs, with a space
-        between), "power" (the second operand raised), or "index" (its parameter in brackets)
+        between), "power" (the second operand raised), "index" (its parameter in brackets), or "write" (the first
+        operand with the second at an index)
     text, latex : the sign
     """
 
@@ -349,7 +351,9 @@ def _brief(x: Any) -> str:
     if isinstance(x, tuple):
         return f"({', '.join(_brief(item) for item in x)}{',' if len(x) == 1 else ''})"
     if hasattr(x, "shape") and hasattr(x, "dtype"):
-        return f"[{'×'.join(map(str, x.shape))}]" if x.shape else f"{x}"
+        if x.dtype.kind in "biu" and len(x.shape) == 1 and x.shape[0] <= SHORT:
+            return f"{x.tolist()}"
+        return f"{x.dtype}[{'×'.join(map(str, x.shape))}]" if x.shape else f"{x}"
     return f"{x!r:.40}"
 
 
@@ -358,13 +362,22 @@ def _notation(node: Node) -> Notation | None:
     if node.rule.name in ("power", "float_power", "power_by_constant"):
         return _POWER
     found: Notation | None = node.rule.notation
-    return found if found is None or found.form in ("index", "power") or not parameters(node) else None
+    return found if found is None or found.form in ("index", "write", "power") or not parameters(node) else None
 
 
 def index_of(node: Node) -> str:
-    """The index of a `getitem`, as it stands between brackets."""
-    index = parameters(node)[0]
-    return index[1:-1].rstrip(",") if index.startswith("(") else index
+    """The index of a `getitem` in its brackets; of a write, the views that lead to the place too."""
+    rest, options = node.params or ((), {})
+    steps = [(step.name, arguments) for step, arguments, _ in options.get("steps", ())]
+    last = options.get("index", rest[0] if rest else ...)
+    if last is not Ellipsis or not steps:
+        steps.append(("getitem", (last,)))
+    return "".join(f"[{_inside(rest[0])}]" if name == "getitem" else f".{name}" for name, rest in steps)
+
+
+def _inside(index: Any) -> str:
+    text = _brief(index)
+    return text[1:-1].rstrip(",") if isinstance(index, tuple) else text
 
 
 def _text(node: Node, show: Callable[[Node], Shown]) -> Shown:
@@ -387,7 +400,9 @@ def _text(node: Node, show: Callable[[Node], Shown]) -> Shown:
                     return base + exponent.translate(_RAISED), POWER
                 return f"{base}^{_grouped(operands[1], ATOM, show)}", POWER
             case "index":
-                return f"{_grouped(first, ATOM, show)}[{index_of(node)}]", ATOM
+                return f"{_grouped(first, ATOM, show)}{index_of(node)}", ATOM
+            case "write":
+                return f"{show(first)[0]} with {index_of(node)} {notation.text} {show(operands[1])[0]}", LOOSE
     name = node.rule.name
     if notation is None and name == "negative":
         return f"−{_grouped(operands[0], UNARY, show)}", UNARY
@@ -416,7 +431,10 @@ def _latex(node: Node, show: Callable[[Node], Shown]) -> Shown:
             case "power":
                 return f"{_grouped(first, ATOM, show, _BRACKETS)}^{{{show(operands[1])[0]}}}", POWER
             case "index":
-                return rf"{_grouped(first, ATOM, show, _BRACKETS)}\left[{escaped(index_of(node))}\right]", ATOM
+                return rf"{_grouped(first, ATOM, show, _BRACKETS)}\text{{{escaped(index_of(node))}}}", ATOM
+            case "write":
+                place = rf"\text{{ with {escaped(index_of(node))} }}{notation.latex}"
+                return f"{show(first)[0]}{place}{show(operands[1])[0]}", LOOSE
     elif name == "divide":
         return rf"\frac{{{show(operands[0])[0]}}}{{{show(operands[1])[0]}}}", ATOM
     elif name == "negative":

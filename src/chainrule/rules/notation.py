@@ -33,6 +33,13 @@ written("absolute", "around", "| |", r"\left| \right|")
 written("square", "postfix", "²", "^{2}")
 written("power_by_two", "postfix", "²", "^{2}")
 written("getitem", "index", factors=("□ at []",), text="[]", latex="[]")
+for name in ("put", "write_put"):
+    written(name, "write", "=", "=", ("(□, but 0 at [])", "□[]"))
+for name in ("add_at", "write_add_at"):
+    written(name, "write", "+=", r"\mathrel{+}=", ("□", "□[]"))
+written("where", factors=("0", "(□ where {a}, else 0)", "(□ where not {a}, else 0)"))
+written("solve", factors=("(−{a}⁻ᵀ·□·{y}ᵀ)", "{a}⁻ᵀ·□"))
+written("inv", "postfix", "⁻¹", "^{-1}", ("(−{y}ᵀ·□·{y}ᵀ)",))
 written("sum", factors=("1",))
 written("mean", factors=("1/n",))
 written("copy", factors=("1",))

@@ -380,7 +380,11 @@ def _line(path: Product, write: Callable[[Factor], Written]) -> list[Written]:
 def _numbers(path: Product) -> list[Written]:
     """The values of the factors, if all are numbers."""
     factors = path.factors
-    if path.times > 1 or len(factors) != len(path.parts) or not all(_is_number(factor.value) for factor in factors):
+    if (
+        path.times > 1
+        or not all(isinstance(part, Factor) for part in path.parts)
+        or not all(_is_number(factor.value) for factor in factors)
+    ):
         return []
     return [_bracketed(brief(factor.value)) for factor in factors]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from math import prod
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from .pull import compiled
 
 __all__ = ["Local", "Locals", "pulled"]
 
+# In the patterns of notation.py, for LaTeX; braces are doubled, as `format` wants them.
+_TEX = {"□": r"\square", "⁻ᵀ": r"^{{-\top}}", "⁻ᴴ": r"^{{-\mathsf{{H}}}}", "ᵀ": r"^{{\top}}"}
+_TEX |= {"ᴴ": r"^{{\mathsf{{H}}}}", "·": r" \cdot ", "−": "-", "*": "^{{*}}"}
 LONG = 48  # characters of the longest derivative that is written as a formula, not as f′(x)
 
 
@@ -124,20 +128,34 @@ class Locals:
             return Local(plain, None, _unbroken(full), acts)
         if core == "1/n":
             written = Written(f"1/{_averaged(node)}", rf"\frac{{1}}{{{_averaged(node)}}}")
-        elif "[]" in core:
-            index = f"[{formula.index_of(node)}]"
-            written = Written(core.replace("[]", index), rf"\square\text{{ at {formula.escaped(index)}}}")
         else:
-            written = Written(core, core.replace("□", r"\square").replace("ᵀ", r"^{\top}"))
-        if "□" in core:
-            self.notes.append("□ stands for the product of the factors before it")
+            written, full = (Written(*(self._pattern(node, core, style, f) for style in (0, 1))) for f in (False, True))
+            if "□" in core:
+                self.notes.append("□ stands for the product of the factors before it")
+            return Local(written, None, _unbroken(full), acts)
         return Local(written, None, written, acts)
 
+    def _pattern(self, node: Node, pattern: str, style: int, full: bool) -> str:
+        """A factor with operands for {a} {b} {c}, the result for {y}, and the index for []."""
+        if node.dtype.kind == "c":
+            pattern = pattern.replace("ᵀ", "ᴴ")
+        if style:
+            pattern = re.sub(" (?:where not|where|at) |, (?:else 0|but 0 at )", r"\\text{{\g<0>}}", pattern)
+            for sign, tex in _TEX.items():
+                pattern = pattern.replace(sign, tex)
+        index = formula.index_of(node) if "[]" in pattern else ""
+        pattern = pattern.replace("[]", rf"\text{{{{{formula.escaped(index)}}}}}" if style else index)
+        shown = dict(zip(LETTERS, node.operands, strict=False), y=node)
+        return pattern.format(**{letter: self._atom(each, style, full) for letter, each in shown.items()})
+
     def _transposed(self, operand: Node, style: int, sign: str, full: bool) -> str:
+        text = self.names.shown(operand, style, full=full)[0]
+        return text.removesuffix(sign) if sign and text.endswith(sign) else self._atom(operand, style, full) + sign
+
+    def _atom(self, operand: Node, style: int, full: bool) -> str:
+        """An operand, in brackets if it needs them."""
         text, precedence = self.names.shown(operand, style, full=full)
-        if sign and text.endswith(sign):
-            return text.removesuffix(sign)
-        return text + sign if precedence >= ATOM else f"({text}){sign}" if not style else rf"\left({text}\right){sign}"
+        return text if precedence >= ATOM else rf"\left({text}\right)" if style else f"({text})"
 
     @staticmethod
     def value(node: Node, slots: tuple[int, ...]) -> Any:
@@ -201,9 +219,10 @@ def _called(rule: Rule, slots: tuple[int, ...]) -> Written:
     """The name of a derivative that has no formula: that of the function, primed, and in which operand."""
     several = len(rule.partials) > 1 or len(rule.pulls) > 1 or rule.pull_all is not None
     place = str(slots[0] + 1) if several else ""
-    name = rule.name.replace("_", " ")
+    shown = rule.name.removeprefix("complex_")
+    name = shown.replace("_", " ")
     tex = rf"\operatorname{{{name}}}'" + (f"_{{{place}}}" if place else "")
-    return Written(f"{rule.name}′{named(f'x{place}').text[1:]}", tex)
+    return Written(f"{shown}′{named(f'x{place}').text[1:]}", tex)
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import formula
-from ..formula import ATOM, Shown
+from ..formula import ATOM, SHORT, Shown
 from ..graph import Gone, Node
 from ..tensor import Tensor
 from .derivation import Written, named
@@ -150,6 +150,8 @@ class Names:
 def _constant(node: Node) -> Written:
     """A number, or of an array without a name the shape."""
     value = node.value
+    if isinstance(value, np.ndarray) and value.dtype.kind == "b" and value.ndim == 1 and value.size <= SHORT:
+        return Written(f"{value.tolist()}", rf"\text{{{value.tolist()}}}")
     if value is None or np.ndim(value):
         text, latex = ("×".join(map(str, node.shape)), r" \times ".join(map(str, node.shape)))
         return Written(f"[{text}]", rf"\left[{latex}\right]") if node.shape else Written("c", "c")
