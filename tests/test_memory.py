@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from oracle import ROWS
@@ -122,3 +124,57 @@ def test_large_matrix_products():
         np.testing.assert_allclose(y.grad, rows.T @ slopes)
         with pytest.raises(ValueError, match="matmul of Tensor"):
             x @ np.ones((7, 300))
+
+
+SHARED = {  # programs in which several nodes meet the same cotangent
+    "a leaf and a product": lambda x, y: x * x + x - y,
+    "twice the same": lambda x, y: np.tanh(x) + np.tanh(x) + x - np.tanh(y),
+    "passed on": lambda x, y: (x + y) * (y + 1.0) + (x + y),
+    "through views": lambda x, y: np.reshape(np.tanh(np.reshape(x * y, (-1,))), x.shape) + x.T.T * y,
+    "a constant between": lambda x, y: np.exp(-(np.sin(x) * 2.0)) / (1.0 + y * y) - y,
+    "to the same leaf": lambda x, y: x * y * x * y + np.sin(x) * np.sin(x) * y,
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("length", [90, 900])  # in one block, and in several
+def test_cotangents_that_are_written_over_are_nobody_elses(name, length):
+    f = SHARED[name]
+    rng = np.random.default_rng(0)
+    x0, y0, ct = (rng.uniform(0.2, 0.9, (length, 100)) for _ in range(3))
+    x, y = cr.Tensor(x0), cr.Tensor(y0)
+    result, given = f(x, y), ct.copy()
+    result.backward(given, retain_graph=True)
+    first = x.grad.copy(), y.grad.copy()
+    assert np.array_equal(given, ct)
+    x.zero_grad()
+    y.zero_grad()
+    result.backward(given)  # what the graph keeps is as it was
+    assert np.array_equal(x.grad, first[0]) and np.array_equal(y.grad, first[1])
+    assert np.array_equal(x.data, x0) and np.array_equal(y.data, y0)
+    for i in range(0, length, 45):  # below the threshold nothing is written over
+        part = slice(i, i + 45)
+        a, b = cr.Tensor(x0[part]), cr.Tensor(y0[part])
+        f(a, b).backward(ct[part])
+        np.testing.assert_allclose(x.grad[part], a.grad, rtol=1e-14)
+        np.testing.assert_allclose(y.grad[part], b.grad, rtol=1e-14)
+
+
+def test_a_backward_pass_needs_no_array_for_each_operation():
+    x = cr.Tensor(np.full(8 * N, 0.5))
+
+    def step():
+        x.zero_grad()
+        y = x
+        for _ in range(8):
+            y = np.tanh(y)
+        np.sum(y).backward()
+
+    step()
+    x.zero_grad()
+    memory.drop()
+    tracemalloc.start()
+    step()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 9.5 * x.data.nbytes  # the eight results, one cotangent, and blocks to compute it in

@@ -206,11 +206,17 @@ def statements(root: Node, prefix: str = "t") -> tuple[list[str], str]:
     return lines, text(root)[0]
 
 
-def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], str] | None:
-    """Print `root` as a sequence of ufunc calls on as few new arrays as possible; None where that cannot be.
+def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], list[str]] | None:
+    """Print `root` as a sequence of ufunc calls that leave the result in `out`; None where that cannot be.
 
     It cannot where something else than a ufunc is called, or where an operation has only operands (`b`, `c`, `d`) that
-    may be plain numbers.  The result is for `a`, `y` and the cotangent being arrays of one shape and dtype.
+    may be plain numbers.  The result is for `a`, `y` and the cotangent being arrays of one shape and dtype; `out` may
+    be the cotangent, which nothing but the last call reads.
+
+    Returns
+    -------
+    lines : the calls
+    room : names of the arrays for intermediate results, as few as possible
     """
     order: dict[Node, None] = {}
     uses: dict[Node, int] = {}
@@ -226,26 +232,29 @@ def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], str] 
     lines: list[str] = []
     text: dict[Node, str] = {}
     free: list[str] = []
-    made = 0
+    room: list[str] = []
     for node in order:
         if node.rule is None:
             text[node] = repr(node.value) if is_number(node) else str(node.name)
             continue
         if not hasattr(functions[node.rule.name], "nin") or not names(node) - {"b", "c", "d"}:
             return None
+        if node is not root and "ct" in names(node):
+            return None
         arguments = [text[operand] for operand in node.operands]
         for operand in node.operands:
             uses[operand] -= 1
             if not uses[operand] and operand.rule is not None and text[operand] not in free:
                 free.append(text[operand])
-        if free:
+        if node is root:
+            text[node] = "out"
+        elif free:
             text[node] = free.pop()
         else:
-            text[node] = f"t{made}"
-            made += 1
-            lines.append(f"{text[node]} = empty_like(ct)")
+            text[node] = f"t{len(room)}"
+            room.append(text[node])
         lines.append(f"{node.rule.name}({', '.join(arguments)}, out={text[node]})")
-    return (lines, text[root]) if root.rule is not None else None
+    return (lines, room) if root.rule is not None else None
 
 
 def _grouped(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..memory import BIG, apply
+from ..memory import BIG, empty_like, in_blocks, uniform
 from .linear import zero_wins
 from .registry import Rule, rules
 
@@ -38,10 +38,18 @@ def sigmoid(x: Any) -> Any:
     with np.errstate(over="ignore"):  # exp overflows to inf for x < -709, and 1/inf = 0 is the answer
         if type(x) is not np.ndarray or x.dtype.kind != "f" or not x.ndim:
             return 1 / (1 + np.exp(-x))
-        z = apply(np.negative, x) if x.nbytes >= BIG else np.negative(x)  # in place: whole layers go through here
-        np.exp(z, z)
-        np.add(z, 1, z)
-        return np.reciprocal(z, z)
+        if x.nbytes < BIG or not uniform(x):
+            return _sigmoid_into(np.empty_like(x), x)
+        z = empty_like(x)  # whole layers go through here
+        in_blocks(_sigmoid_into, 0, z, x)
+        return z
+
+
+def _sigmoid_into(z: Any, x: Any) -> Any:
+    np.negative(x, z)
+    np.exp(z, z)
+    np.add(z, 1, z)
+    return np.reciprocal(z, z)
 
 
 def weight(exp: Any, rate: float) -> Any:

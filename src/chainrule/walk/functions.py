@@ -15,7 +15,7 @@ import numpy as np
 from .. import formula
 from ..errors import NoDerivativeError
 from ..graph import CLOSED, Node
-from ..memory import BIG, empty_like, owns, uniform
+from ..memory import BIG, empty_like, in_blocks, owns, uniform
 from ..rules.batching import batch_function
 from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, UNKNOWN, Rule, formulas, partial_trees
@@ -67,12 +67,15 @@ def _unknown(rule: Rule) -> Callable[[str], NoDerivativeError]:
 def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     """The reverse rule: adds the cotangent times each partial to that operand's cotangent.
 
-    Large arrays of one shape and dtype take as few passes over as little memory as the formula allows.
+    Large arrays of one shape and dtype go through the caches in blocks, and what is computed from a cotangent that
+    belongs to the walk takes its place, once no other operand is waiting for it.
     """
     operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
+    blocks: list[str] = []  # functions of blocks
+    passed: list[str] = []  # operands that are given the cotangent itself
     lines = [f"def pull_{rule.name}(node, ct):", f"    {', '.join(operands)}, = node.operands"]
     ct = formulas.symbol("ct")
-    for operand, partial in zip(operands, partial_trees(rule), strict=True):
+    for position, (operand, partial) in enumerate(zip(operands, partial_trees(rule), strict=True)):
         if formula.is_number(partial, 0):
             continue
         if partial is UNKNOWN:
@@ -90,21 +93,37 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
             body = [*temporaries, f"accumulate({operand}, {expression}{', True' if expression != 'ct' else ''})"]
             in_place = None if rule.conjugate else formula.in_place(product, called())
             if in_place:
-                arrays = ", ".join(["ct", *sorted(read)])
+                calls, room = in_place
+                given = ", ".join(["ct", *sorted(read)])
+                sharing = [f"{other}.cotangent is CLOSED" for other in [*passed, *operands[position + 1 :]]]
+                put, add = f"put_{operand.lower()}", f"add_{operand.lower()}"
+                blocks += [f"def {put}({', '.join(['out', given, *room])}):", *_indented(calls)]
+                blocks += [f"def {add}({', '.join(['total', given, *room, 'out'])}):"]
+                blocks += _indented([*calls, "add(total, out, out=total)"])
                 body = [
-                    f"if ct.__class__ is ndarray and ct.nbytes >= BIG and uniform({arrays}):",
-                    *_indented([*in_place[0], f"accumulate({operand}, {in_place[1]}, True)"]),
+                    f"if ct.__class__ is ndarray and ct.nbytes >= BIG and uniform({given}):",
+                    f"    total = {operand}.cotangent",
+                    f"    if total.__class__ is ndarray and {operand}.owned and uniform(total, ct):",
+                    f"        in_blocks({add}, {len(room) + 1}, total, {given})",
+                    "    else:",
+                    f"        out = ct if {' and '.join(['node.owned', *sharing])} else empty_like(ct)",
+                    f"        {f'in_blocks({put}, {len(room)}, out, {given})' if room else f'{put}(out, {given})'}",
+                    f"        accumulate({operand}, out, True)",
                     "else:",
                     *_indented(body),
                 ]
+            elif expression == "ct":
+                passed.append(operand)
         lines += [f"    if {operand}.cotangent is not CLOSED:", *_indented([*_reads(read), *body], 8)]
     return _compiled(
         f"pull_{rule.name}",
-        lines,
+        [*blocks, *lines],
         BIG=BIG,
         CLOSED=CLOSED,
         accumulate=accumulate,
+        add=np.add,
         empty_like=empty_like,
+        in_blocks=in_blocks,
         ndarray=np.ndarray,
         uniform=uniform,
         unknown=_unknown(rule),

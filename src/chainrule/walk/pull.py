@@ -53,6 +53,8 @@ def accumulate(node: Node, x: Any, fresh: bool = False) -> None:
         node.cotangent = before + x
     elif node.owned and before.__class__ is ndarray:
         np.add(before, x, before)
+    elif fresh and before.__class__ is ndarray:
+        node.cotangent, node.owned = np.add(before, x, x), True
     else:
         node.cotangent = apply(np.add, before, x) if x.nbytes >= BIG else before + x
         node.owned = True
