@@ -159,3 +159,37 @@ def test_what_is_not_differentiated_raises() -> None:
         linalg.spsolve(cr.Tensor(np.eye(2)), np.ones(2))
     with pytest.raises(UnsupportedFunctionError, match=r"scipy\.sparse\.linalg\.splu.*spsolve"):
         linalg.splu(cr.Tensor(np.eye(2)))
+
+
+# -- products with SciPy's own matrices --------------------------------------------------------------------------------
+DENSE = np.array([[0, 2.0, 0, 0.5], [1.5, 0, 0, 0], [0, 0, 0, -1.0]])
+
+
+@pytest.mark.parametrize("make", [scipy.sparse.csr_array, scipy.sparse.csc_array, scipy.sparse.coo_array])
+@pytest.mark.parametrize("matrix", [False, True])
+@pytest.mark.parametrize(
+    ("product", "shape"),
+    [
+        (lambda A, x: A @ np.sin(x), (4,)),
+        (lambda A, x: A @ np.sin(x), (4, 2)),
+        (lambda A, x: np.sin(x) @ A, (3,)),
+        (lambda A, x: np.sin(x) @ A, (2, 3)),
+        (lambda A, x: A.dot(np.sin(x)), (4,)),
+    ],
+)
+def test_products_of_a_constant_matrix(product, shape, make, matrix):
+    A = make(DENSE)
+    A = scipy.sparse.csr_matrix(A).asformat(A.format) if matrix else A
+    x = spaced(shape, "constant matrix")
+    sparse, dense = (lambda x: product(A, x)), (lambda x: product(DENSE, x))
+    check(sparse, [x])
+    for mode in ("fwd", "rev"):
+        np.testing.assert_allclose(cr.jacobian(sparse, mode=mode)(x), cr.jacobian(dense, mode=mode)(x), atol=1e-15)
+    expected = cr.jacobian(dense)(x).reshape(-1, x.size)
+    assert cr.sparsity(sparse, x).nnz == np.count_nonzero(expected)
+    np.testing.assert_allclose(cr.sparse_jacobian(sparse)(x).toarray(), expected, atol=1e-15)
+    hessian = cr.sparse_hessian(lambda x: np.sum(sparse(x) ** 3))(x).toarray()
+    np.testing.assert_allclose(
+        hessian, cr.hessian(lambda x: np.sum(dense(x) ** 3))(x).reshape(x.size, x.size), atol=1e-14
+    )
+    np.testing.assert_allclose(cr.vmap(sparse)(np.stack([x, 2 * x])), [dense(x), dense(2 * x)], atol=1e-15)

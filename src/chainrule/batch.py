@@ -31,7 +31,7 @@ from .rules.batching import (
     shape_depends,
 )
 from .rules.registry import Rule, functions, rules
-from .tensor import Indirect, Tensor, as_value, batched_among, describe, handle, tensor_like
+from .tensor import Indirect, Tensor, as_value, batched_among, describe, for_sparse_product, handle, tensor_like
 
 __all__ = [
     "Batched",
@@ -219,6 +219,8 @@ class Batched(Indirect):
         raise AssertionError
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if for_sparse_product():
+            return np.array(None)
         if self.dtype.kind in "biu":
             self._concrete("an index")
         if dtype is not None and np.dtype(dtype) != object:

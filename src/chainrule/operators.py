@@ -16,7 +16,7 @@ import numpy as np
 from .graph import Node, constant, next_index, watchers
 from .inplace import overwrite
 from .memory import BIG, apply, matmul
-from .rules.registry import LETTERS, Rule, kept, rules
+from .rules.registry import LETTERS, Rule, kept, rules, sparse_product
 from .tensor import Indirect, Tensor, binary, call, named, plain, record, unary
 
 __all__ = ["bind_operators"]
@@ -132,6 +132,8 @@ def recorded(rule: Rule, a: Any, b: Any) -> Any:
     """Record a Python operator; what NumPy would not know is left to the other operand's class."""
     if a.__class__ is complex and rule.value is operator.pow and plain(b).__class__ is float64:
         a = np.complex128(a)  # Python's own power takes a float64 for a float, and gives no NumPy scalar
+    if rule.name == "matmul" and (hasattr(a, "tocoo") or hasattr(b, "tocoo")):
+        return sparse_product(a, b)
     known = Tensor, ndarray, np.generic, int, float, complex, list, tuple
     if all(isinstance(x, known) or hasattr(x, "dtype") or hasattr(type(x), "_record") for x in (a, b)):
         return record(rule, [np.asarray(x) if isinstance(x, list | tuple) else x for x in (a, b)])

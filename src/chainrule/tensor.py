@@ -7,6 +7,7 @@ needs is freed as early as in plain NumPy.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import FunctionType, ModuleType
@@ -185,6 +186,8 @@ class Tensor:
         # which is stacked back into a Tensor wherever it meets one again: slow, but never detached.
         if self.node is None:
             return np.array(self.data, dtype=dtype, copy=copy)
+        if for_sparse_product():
+            return np.array(None)
         if dtype is not None and np.dtype(dtype) != object:
             raise self._lost(f"np.asarray(t, dtype={np.dtype(dtype)})")
         elements = np.empty(self.shape, dtype=object)
@@ -476,6 +479,11 @@ def handle(node: Node | None, value: Any) -> Tensor:
 def plain(x: Any) -> Any:
     """The array inside a Tensor; anything else as it is."""
     return x.data if isinstance(x, Tensor) else x
+
+
+def for_sparse_product() -> bool:
+    """Whether a sparse matrix of SciPy's asks for an array to multiply by: an object without axes it leaves to us."""
+    return sys._getframe(2).f_code.co_name == "_matmul_dispatch"
 
 
 def plain_everywhere(x: Any) -> Any:

@@ -40,6 +40,7 @@ __all__ = [
     "not_implemented",
     "row",
     "rules",
+    "sparse_product",
     "undispatched",
 ]
 
@@ -373,6 +374,11 @@ def lookup(function: Any) -> Rule | Function:
             "Supported functions are listed in docs/coverage.md; to use it as a constant, pass t.data."
         )
     return found
+
+
+def sparse_product(a: Any, b: Any) -> Any:
+    """``a @ b``, where one is a sparse matrix of SciPy's: its rule too is loaded when it is first needed."""
+    return import_module("chainrule.scipy.sparse").product(a, b)
 
 
 @lru_cache(maxsize=1024)

@@ -1,19 +1,22 @@
 """Sparse matrices whose values are a Tensor, and `linalg`, which solves with them.
 
-SciPy's sparse matrices hold plain numbers.  `coo_array`, `csr_array` and `csc_array` are SciPy's, unless the values are
-a Tensor: then they make a `SparseTensor`, of constant pattern, which can be multiplied and solved with.
+SciPy's sparse matrices hold plain numbers.  Products of one with Tensors, ``A @ t`` and ``t @ A``, work as they are.
+`coo_array`, `csr_array` and `csc_array` are SciPy's, unless the values are a Tensor: then they make a `SparseTensor`,
+of constant pattern, which can be multiplied and solved with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from ...rules.linear import conjugated
-from ...rules.registry import multilinear
+from ...rules.reach import Link
+from ...rules.registry import Rule, linear, multilinear
 from ...tensor import Tensor, plain, tensor_like
 
 __all__ = ["SparseTensor", "coo_array", "csc_array", "csr_array"]
@@ -93,6 +96,40 @@ def _pull_vector(ct: Any, node: Any) -> Any:
 PRODUCT = multilinear(_product, _pull_data, _pull_vector, name="sparse_matmul")
 
 
+# -- a constant matrix -------------------------------------------------------------------------------------------------
+def _times(x: Any, matrix: Any) -> Any:
+    return matrix @ x
+
+
+def _reach(node: Any) -> list[Link]:
+    """Row i of the result depends on what row i of the matrix has entries for, column by column."""
+    matrix, shape = node.params[1]["matrix"].tocoo(), node.operands[0].shape
+    columns = np.arange(prod(shape[1:]))
+    taken, into = (np.ravel(each[:, None] * len(columns) + columns) for each in (matrix.col, matrix.row))
+    return [Link(matrix.shape[0] * len(columns), taken, into)]
+
+
+def _examples(rule: Any, operands: Any, batched: Any, *, matrix: Any) -> Any:
+    (x,) = operands  # examples in front: they become further columns
+    size, n, *rest = x.shape
+    y = rule(np.reshape(np.moveaxis(x, 0, 1), (n, size * prod(rest))), matrix=matrix)
+    return np.moveaxis(np.reshape(y, (matrix.shape[0], size, *rest)), 1, 0)
+
+
+TIMES: Rule = linear(
+    _times, lambda ct, x, matrix: TIMES(ct, matrix=matrix.conj().T), name="times_sparse", batch=_examples
+)
+TIMES.reach = _reach
+
+
+def product(a: Any, b: Any) -> Any:
+    """``a @ b``, where one is a Tensor and the other a sparse matrix of SciPy's."""
+    if isinstance(b, Tensor):
+        return TIMES(b, matrix=a)
+    return TIMES(a, matrix=b.T) if a.ndim == 1 else TIMES(a.T, matrix=b.T).T
+
+
+# -- matrices of Tensors -----------------------------------------------------------------------------------------------
 def coo_array(arg1: Any, shape: Any = None, dtype: Any = None, copy: bool = False) -> Any:
     """Make a sparse array as `scipy.sparse.coo_array`, differentiable in the values.
 
