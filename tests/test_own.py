@@ -617,3 +617,9 @@ def test_jacobian_takes_the_mode_that_there_is():
     np.testing.assert_allclose(cr.jacobian(cubed)(x), np.diag(3 * x**2), rtol=1e-15)
     with pytest.raises(cr.errors.NoDerivativeError, match="forward"):
         cr.jacobian(cubed, mode="fwd")(x)
+
+
+def test_partials_that_are_functions_are_refused():
+    op = cr.primitive(lambda x: np.sin(x), name="partials_of_functions")
+    with pytest.raises(TypeError, match=r"formulas, such as .*def_rules"):
+        cr.def_partials(op, np.cos)

@@ -704,13 +704,71 @@ def test_tensors_as_bounds_object() -> None:
     check(minimum, [np.array([0.5, -1.0])])
 
 
-def test_constraints_refuse_by_name() -> None:
-    constraint = {"type": "eq", "fun": lambda x: x[0] - x[1]}
-    with pytest.raises(UnsupportedFunctionError, match=r"scipy\.optimize\.minimize.*under constraints"):
-        cr.grad(lambda c: optimize.minimize(lambda x: np.sum((x - c) ** 2), [1.0, 2], constraints=constraint).x[0])(1.0)
-    moving = {"type": "eq", "fun": lambda x, c: x[0] - c}
-    with pytest.raises(UnsupportedFunctionError, match=r"scipy\.optimize\.minimize.*under constraints"):
-        cr.grad(lambda c: optimize.minimize(rosenbrock, [1.0, 2], constraints={**moving, "args": (c,)}).x[1])(1.0)
+def projected(c: Any, method: str = "SLSQP") -> Any:
+    """The nearest point of the unit disk."""
+    disk = {"type": "ineq", "fun": lambda x: 1 - np.sum(x**2)}
+    start = [0.1, 0.2]
+    return optimize.minimize(lambda x, c: np.sum((x - c) ** 2), start, (c,), method, constraints=disk, tol=1e-12).x
+
+
+@pytest.mark.parametrize(("method", "tolerance"), [("SLSQP", 1e-9), ("trust-constr", 1e-5), ("COBYLA", 1e-4)])
+def test_through_a_constraint_that_holds(method: str, tolerance: float) -> None:
+    c = np.array([2.0, 1.0])
+    length = np.linalg.norm(c)
+    expected = (np.eye(2) - np.outer(c, c) / length**2) / length
+    for mode in ("fwd", "rev"):
+        close(cr.jacobian(lambda c: projected(c, method), mode=mode)(c), expected, tolerance)
+    second = cr.hessian(lambda c: np.sum(projected(c, method) ** 3))(c)
+    close(second, cr.hessian(lambda c: np.sum((c / np.sqrt(np.sum(c**2))) ** 3))(c), tolerance * 100)
+
+
+def test_a_constraint_that_does_not_hold_does_not_count() -> None:
+    np.testing.assert_array_equal(cr.jacobian(projected)(np.array([0.3, 0.1])), np.eye(2))
+
+
+def test_through_constraints_that_depend_on_tensors() -> None:
+    """An equation, a bound and a container: x = -r / sqrt(5) (1, 2)."""
+    constraint = {"type": "eq", "fun": lambda p, r: np.sum(p["x"] ** 2) - r**2}
+
+    def solved(r: Any, low: Any) -> Any:
+        result = optimize.minimize(
+            lambda p: p["x"][0] + 2 * p["x"][1] + p["y"], {"x": np.array([-0.5, -0.5]), "y": 1.0}, tol=1e-12,
+            constraints=[constraint | {"args": (r,)}], bounds=[(None, None), (None, None), (low, None)],
+        )  # fmt: skip
+        return np.append(result.x["x"], [result.x["y"], result.fun])
+
+    slope = np.array([1, 2]) / 5**0.5
+    np.testing.assert_allclose(solved(2.0, 0.5), [*(-2 * slope), 0.5, 0.5 - 2 * 5**0.5], rtol=1e-6)
+    in_r, in_low = cr.jacobian(solved, (0, 1))(2.0, 0.5)
+    np.testing.assert_allclose(in_r, [*-slope, 0, -(5**0.5)], atol=1e-6)
+    np.testing.assert_allclose(in_low, [0, 0, 1, 1], atol=1e-9)
+
+
+def test_through_nonlinear_and_linear_constraints() -> None:
+    def on_a_hyperbola(b: Any) -> Any:  # x y = b
+        constraint = scipy.optimize.NonlinearConstraint(lambda x: x[0] * x[1], b, np.inf)
+        f = lambda x: x[0] ** 2 + 2 * x[1] ** 2  # noqa: E731
+        return optimize.minimize(f, [2.0, 2.0], method="SLSQP", constraints=constraint, tol=1e-14).x
+
+    exact = lambda b: np.array([(2**0.5 * b) ** 0.5, (b / 2**0.5) ** 0.5])  # noqa: E731
+    np.testing.assert_allclose(on_a_hyperbola(3.0), exact(3.0), rtol=1e-6)
+    np.testing.assert_allclose(cr.jacobian(on_a_hyperbola)(3.0), exact(3.0) / 6, rtol=1e-5)
+
+    def below_a_line(c: Any) -> Any:
+        line = scipy.optimize.LinearConstraint([[1, 1.0]], -np.inf, 1)
+        return optimize.minimize(lambda x: np.sum((x - c) ** 2), [0.0, 0.0], constraints=line, tol=1e-12).x
+
+    close(cr.jacobian(below_a_line)(np.array([2.0, 1.0])), np.array([[0.5, -0.5], [-0.5, 0.5]]), 1e-9)
+
+
+def test_constraints_that_depend_on_each_other_have_no_derivative() -> None:
+    parallel = [{"type": "ineq", "fun": lambda x, k=k: k * (x[0] - x[1] - 1)} for k in (1, 2)]
+
+    def nearest(c: Any) -> Any:
+        return optimize.minimize(lambda x: np.sum((x - c) ** 2), [3.0, 1.0], constraints=parallel).x
+
+    with pytest.raises(np.linalg.LinAlgError, match="of the 2 constraints that hold with equality only 1"):
+        cr.grad(lambda c: nearest(c)[0])(1.0)
 
 
 def coupled(x: Any, a: Any, b: Any) -> Any:

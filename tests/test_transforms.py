@@ -303,3 +303,27 @@ def test_holomorphic_of_real_results():
 def test_argnums_of_another_type():
     with pytest.raises(TypeError, match="say the position"):
         cr.grad(np.sum, argnums=1.0)(X)
+
+
+@dataclasses.dataclass
+class Layer:
+    weight: object
+    name: str
+    activation: object = np.tanh
+
+
+def test_text_and_functions_in_a_dataclass_belong_to_its_form():
+    def loss(layer, x):
+        return np.sum(layer.activation(layer.weight * x) ** 2)
+
+    layer, x = Layer(np.array([0.5, -1.0]), "first"), np.array([2.0, 3.0])
+    gradient = cr.grad(loss)(layer, x)
+    assert (gradient.name, gradient.activation) == ("first", np.tanh)
+    np.testing.assert_array_equal(gradient.weight, cr.grad(lambda w: loss(Layer(w, ""), x))(layer.weight))
+    tangent = Layer(np.ones(2), "first")
+    assert np.isclose(cr.jvp(lambda p: loss(p, x), (layer,), (tangent,))[1], np.sum(gradient.weight))
+    np.testing.assert_array_equal(cr.vmap(lambda p: p.weight * 2)(layer), [1.0, -2.0])
+    with pytest.raises(cr.errors.StructureError, match="name='second'"):
+        cr.jvp(lambda p: loss(p, x), (layer,), (Layer(np.ones(2), "second"),))
+    with pytest.raises(cr.errors.DataError, match="text"):
+        cr.grad(lambda p: np.sum(p["weight"]))({"weight": x, "name": "first"})

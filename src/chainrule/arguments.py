@@ -227,9 +227,13 @@ def shown(structure: Any) -> str:
         return "None" if structure is None else "*"
     kind, parts = structure
     inner = [shown(part) for part in parts]
+    fixed = []
+    if isinstance(kind, tuple) and kind[0] != "dict":  # a dataclass with fields that belong to its form
+        kind, given = kind
+        fixed = [f"{name}={value!r}" for name, value in given]
     if isinstance(kind, tuple):
         return "{" + ", ".join(f"{key!r}: {part}" for key, part in zip(kind[1], inner, strict=True)) + "}"
     if kind == "list":
         return f"[{', '.join(inner)}]"
     name = "" if kind == "tuple" else kind.__name__
-    return f"{name}({', '.join(inner)}{',' if kind == 'tuple' and len(inner) == 1 else ''})"
+    return f"{name}({', '.join([*inner, *fixed])}{',' if kind == 'tuple' and len(inner) == 1 else ''})"

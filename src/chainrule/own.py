@@ -224,6 +224,12 @@ def def_partials(op: Any, *partials: str | None, domain: tuple[tuple[float, floa
     op = _fresh(op, "def_partials", len(partials))
     if not 1 <= len(partials) <= len(LETTERS):
         raise ValueError(f"def_partials: {op.name} has {len(partials)} operands; formulas are for one to four")
+    for partial in partials:
+        if partial is not None and not isinstance(partial, str):
+            raise TypeError(
+                f"def_partials takes formulas, such as 'cos(a)', and {op.name} was given {partial!r}. A derivative "
+                "that is a function goes to def_rules: pulls=[lambda ct, node: ct * ...]"
+            )
     op.partials = partials
     try:
         partial_trees(op)

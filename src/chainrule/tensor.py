@@ -566,6 +566,11 @@ def as_value(value: Any, dtype: Any = None, copy: bool = True) -> Any:
             raise DataError(f"cannot make a Tensor of a {type(value).__name__}; pass np.asarray(x) of its plain data")
     elif copy:
         value = value.copy()
+    if value.dtype.kind in "SU":
+        raise DataError(
+            f"cannot make a Tensor of text ({describe(value)}). In what is differentiated or batched, text can be a "
+            "field of a dataclass; otherwise let the function capture it"
+        )
     if value.dtype.kind not in "iufc":
         raise DataError(f"cannot make a Tensor of dtype {value.dtype}; convert to a floating-point or complex dtype")
     wanted = np.dtype(dtype) if dtype is not None else double if value.dtype.kind in "iu" else value.dtype

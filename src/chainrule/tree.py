@@ -1,4 +1,7 @@
-"""Containers of arrays: dict, list, tuple, named tuple, dataclass and None, to any depth."""
+"""Containers of arrays: dict, list, tuple, named tuple, dataclass and None, to any depth.
+
+Fields of a dataclass that hold text or a function belong to its form: they stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
+
+import numpy as np
 
 from .errors import StructureError
 
@@ -37,8 +43,10 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     elif type(tree) in (list, tuple):
         parts, kind, make = list(tree), type(tree).__name__, type(tree)
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        fields = [field.name for field in dataclasses.fields(tree)]
-        parts, kind = [getattr(tree, name) for name in fields], type(tree)
+        values = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+        fixed = tuple((name, value) for name, value in values.items() if _is_fixed(value))
+        fields = [name for name, value in values.items() if not _is_fixed(value)]
+        parts, kind = [values[name] for name in fields], (type(tree), fixed) if fixed else type(tree)
         make = functools.partial(_dataclass, tree, fields)
     else:
         return [tree], lambda leaves: leaves[0], "leaf"
@@ -53,6 +61,11 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
         return make(new)
 
     return [leaf for leaves, _, _ in flat for leaf in leaves], rebuild, (kind, tuple(part for _, _, part in flat))
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether a field of a dataclass belongs to its form: a text, such as a name, or a function."""
+    return isinstance(value, str | bytes | FunctionType | np.ufunc)
 
 
 def _dict(like: dict[Any, Any], values: list[Any]) -> dict[Any, Any]:

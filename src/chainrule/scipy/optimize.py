@@ -59,7 +59,7 @@ here.not_implemented(
     "basinhopping", "brute", "differential_evolution", "direct", "dual_annealing", "shgo",
 )  # fmt: skip
 here.not_implemented(
-    "derivatives of solutions under constraints are not implemented",
+    "its derivative is not implemented: minimize has one under constraints",
     "isotonic_regression", "linprog", "lsq_linear", "milp", "nnls",
 )  # fmt: skip
 here.not_implemented("it chooses among finitely many", "linear_sum_assignment", "quadratic_assignment")
@@ -184,10 +184,9 @@ def minimize(
 
     Raises
     ------
-    UnsupportedFunctionError
-        If a problem with constraints (other than bounds) depends on Tensors.
     numpy.linalg.LinAlgError
-        When differentiated, if the Hessian at the solution is singular.
+        When differentiated, if the Hessian at the solution is singular; for a problem that depends on Tensors, if the
+        constraints that hold there depend on each other.
 
     Notes
     -----
@@ -196,7 +195,8 @@ def minimize(
     run on Tensors needs a `jac`, which may be SciPy's "2-point".
     Derivative: that of the stationary point, ``dx = -H⁻¹ d(∇f)``, taken where SciPy stopped, so that its error is in
     proportion to how far that is from the minimum: ask for a small `tol`.  Variables that a bound holds stay on it, and
-    move with it if the bound is a Tensor.  In `x0` the derivative is zero.  It costs n Hessian products and the
+    move with it if the bound is a Tensor; constraints that hold with equality go on doing so (the equations of Karush,
+    Kuhn and Tucker), the others do not count.  In `x0` the derivative is zero.  It costs n Hessian products and the
     solution of a dense system.  ``result.jac`` is zero to first order and stays plain, as do SciPy's estimates of
     Hessians.
 
@@ -244,8 +244,12 @@ def minimize(
         target, point.x0, (), method, jac, hess, hessp, _plain_bounds(bounds),
         [_constraint(each, point, name == "trust-constr") for each in several], tol, callback, options,
     )  # fmt: skip
-    _refuse_constraints(several, point, value, result.x)
-    x = _minimum(result.x, value, _limits(bounds), "minimize")
+    limits = _limits(bounds)
+    if several:
+        rows = [_rows(each, point) for each in several]
+        x = _constrained(result.x, value, rows if limits is None else [*rows, (lambda x: x, *limits)])
+    else:
+        x = _minimum(result.x, value, limits, "minimize")
     if isinstance(x, Tensor):
         result.fun = exactly(result.fun, value(x))
     result.x = point.make(x)
@@ -328,7 +332,7 @@ def _constraint(constraint: Any, point: Point, hessian: bool) -> Any:
     def of_vector(x: Any) -> Any:
         return vector(constraint.fun(point.make(x)))
 
-    new.fun = _constant(of_vector)
+    new.fun, new.lb, new.ub = _constant(of_vector), plain(constraint.lb), plain(constraint.ub)
     if callable(given_jac):
         new.jac = _constant(lambda x: given_jac(point.make(x)))
     elif given_jac == "2-point":  # SciPy's default
@@ -340,24 +344,61 @@ def _constraint(constraint: Any, point: Point, hessian: bool) -> Any:
     return new
 
 
-def _refuse_constraints(constraints: Sequence[Any], point: Point, value: Function, x: Any) -> None:
-    """Raise if a problem with constraints depends on Tensors: its solution has no derivative here."""
-    if not constraints:
-        return
+def _rows(constraint: Any, point: Point) -> tuple[Function, Any, Any]:
+    """A constraint as a function from SciPy's vector to a vector, and the bounds of that."""
+    if isinstance(constraint, dict):
+        rest = constraint.get("args", ())
+        high = 0.0 if constraint["type"] == "eq" else np.inf
+        return lambda x: vector(constraint["fun"](point.make(x), *rest)), 0.0, high
+    if isinstance(constraint, scipy.optimize.LinearConstraint):
+        return lambda x: constraint.A @ x, constraint.lb, constraint.ub
+    return lambda x: vector(constraint.fun(point.make(x))), array(constraint.lb), array(constraint.ub)
+
+
+def _constrained(x: Any, value: Function, rows: Sequence[tuple[Function, Any, Any]]) -> Any:
+    """What SciPy found, with its history: the gradient is a sum of those of the constraints that hold with equality.
+
+    Which do?  The multipliers are fitted to the gradient; a constraint counts whose multiplier is larger than its
+    distance.
+    """
 
     def everything(x: Any) -> Any:
-        parts = [value(x)]
-        for each in constraints:
-            if isinstance(each, dict):
-                parts.append(np.sum(vector(each["fun"](point.make(x), *each.get("args", ())))))
-            elif isinstance(each, scipy.optimize.NonlinearConstraint):
-                parts.append(np.sum(vector(each.fun(point.make(x)))))
-        return sum(parts)
+        return sum((np.sum(function(x)) for function, _, _ in rows), value(x))
 
-    if depends(everything, x):
-        raise here.unsupported(
-            "minimize", "derivatives of solutions under constraints are not implemented, only under bounds"
+    if not (holds_tensors([limits for _, *limits in rows]) or depends(everything, x)):
+        return x
+    with no_grad():
+        slope, n = plain(grad(value)(x)), x.size
+        found = [
+            (plain(function(x)), plain(jacobian(function)(x)), plain(low), plain(high)) for function, low, high in rows
+        ]
+    slopes = np.concatenate([sign * J for _, J, _, _ in found for sign in (1, -1)])
+    distances = np.concatenate([each for y, _, low, high in found for each in (y - low, high - y)])
+    equal = np.concatenate([np.broadcast_to(low == high, y.shape) for y, _, low, high in found for _ in range(2)])
+    upper = np.concatenate([np.full(len(y), side) for y, *_ in found for side in (False, True)])
+    tried = np.flatnonzero(np.isfinite(distances) & ~(equal & upper))
+    distance = np.where(equal, 0, np.maximum(distances, 0))[tried]
+    multipliers = scipy.optimize.lsq_linear(
+        np.concatenate([slopes[tried].T, np.diag(distance)]),
+        np.concatenate([slope, np.zeros(len(tried))]),
+        (np.where(equal[tried], -np.inf, 0), np.inf),
+    ).x
+    holding = tried[equal[tried] | (multipliers > distance)]
+
+    def held(x: Any) -> Any:
+        sides = [each for function, low, high in rows for y in [function(x)] for each in (y - low, high - y)]
+        return np.concatenate(sides)[holding]
+
+    def equations(z: Any) -> Any:
+        return np.concatenate([grad(lambda x: value(x) - np.sum(z[n:] * held(x)))(z[:n]), held(z[:n])])
+
+    start, _, rank, _ = np.linalg.lstsq(slopes[holding].T, slope)
+    if rank < len(holding):
+        raise np.linalg.LinAlgError(
+            f"the solution of minimize has no derivative here: of the {len(holding)} constraints that hold with "
+            f"equality only {rank} are independent. Leave out what the others imply"
         )
+    return solution(np.concatenate([x, start]), equations, "minimize")[:n]
 
 
 @by_example("x")
