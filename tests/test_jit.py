@@ -1085,6 +1085,44 @@ def test_shared_and_unneeded_work_is_dropped() -> None:
     assert not any("cosh" in line for line in lines)
 
 
+def test_a_careful_human_would_not_write_it() -> None:
+    def f(x: Any, y: Any) -> Any:
+        turned = np.swapaxes(np.swapaxes(x, 0, 1), 0, 1) @ y.T.T
+        viewed = turned.reshape(-1).reshape(2, 6).reshape(4, 3)[...]
+        return np.tanh(viewed * np.ones_like(viewed)) * np.full_like(viewed, 0.5) + +viewed
+
+    check(f, (normal(4, 2), normal(2, 3)), (normal(4, 2, seed=1), normal(2, 3)))
+    source = cr.jit(f).source(normal(4, 2), normal(2, 3))
+    lines = [line.strip() for line in source.splitlines() if "#" not in line]
+    assert not any("swapaxes" in line or ".T" in line or "reshape" in line or "positive" in line for line in lines)
+    assert sum("np.multiply(" in line for line in lines) == 1
+    assert not any("captured" in line for line in lines)
+
+
+def test_operators_of_scalars_are_pythons() -> None:
+    f = lambda x: -x * abs(x) if x > 0.5 and not x == 2 else +x  # noqa: E731
+    check(f, (np.float64(0.7),), (np.float64(0.2),), (np.float64(-3.0),), variants=2)
+    check(f, (np.float32(0.7),), (np.float32(0.2),), variants=2)
+    source = cr.jit(f).source(np.float64(0.7))
+    assert "abs(x)" in source
+    assert "x > 0.5" in source
+    assert "np." not in source
+
+
+def test_lists_as_operands() -> None:
+    check(lambda x: [1.0, 2.0, 3.0] * x + [3, 2, 1] - (0.5, 0.5, 0.5) @ x * (x > [0, 1, 0]), (normal(3),))
+
+
+def test_a_read_only_view_may_change() -> None:
+    table = np.ones(1)
+    wide = np.broadcast_to(table, (5,))
+    f = lambda x: np.tanh(x) * wide + x  # noqa: E731
+    jitted = cr.jit(f)
+    for _ in range(6):
+        assert_same(jitted(normal(5)), f(normal(5)), False)
+        table += 1
+
+
 def test_buffers_are_used_again() -> None:
     def f(x: Any) -> Any:
         for _ in range(20):

@@ -18,7 +18,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..rules.registry import rules
 from .kernels import Group, Input, Op, Output, exact_ops, supported
 from .kernels.group import Kind
-from .program import UFUNCS, Program, is_reduction, read
+from .program import UFUNCS, Program, is_fixed, is_reduction, read
 from .trace import Guard, Method, Step, Var, operands
 
 __all__ = ["Fused", "fused"]
@@ -321,9 +321,9 @@ class _Grouping:
         column = y.shape != group.shape
         if column and not (group.is_column(y.shape) and any(v in group.values for v in operands(step.args))):
             return False
-        if y.root is not y:
-            return False
         args = step.args
+        if y.root is not y or any(isinstance(x, list | tuple) for x in args):
+            return False
         dtype: Any = y.dtype
         if name in COMPARING:
             dtype = np.result_type(*(_weak(x) if type(x) is not Var or x.python else x.dtype for x in args))
@@ -474,7 +474,7 @@ def _weak(x: Any) -> Any:
 def _is_number(source: Any) -> bool:
     """Whether a captured value is one number, perhaps many times, that nobody can change."""
     if isinstance(source, np.ndarray):
-        return not source.flags.writeable and bool((source == source.item(0)).all())
+        return is_fixed(source) and bool((source == source.item(0)).all())
     return isinstance(source, np.generic)
 
 

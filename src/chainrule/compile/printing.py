@@ -31,8 +31,9 @@ __all__ = ["Missed", "Names", "Printed", "print_program"]
 INFIX: dict[Any, str] = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//",
     operator.mod: "%", operator.pow: "**", operator.matmul: "@",
+    operator.lt: "<", operator.le: "<=", operator.eq: "==", operator.ne: "!=", operator.gt: ">", operator.ge: ">=",
 }  # fmt: skip
-COMPARED: dict[Any, str] = {np.greater: ">", np.greater_equal: ">=", np.less: "<", np.less_equal: "<="}
+PREFIX: dict[Any, str] = {operator.neg: "-{}", operator.pos: "+{}", operator.invert: "~{}", operator.abs: "abs({})"}
 NUMBERED = re.compile(r"[vb]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
 RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count"]
@@ -270,6 +271,8 @@ class _Printer:
         if function in INFIX:
             left, right = (f"({self._text(x)})" if isinstance(x, int | float) else self._text(x) for x in args)
             return f"{left} {INFIX[function]} {right}"
+        if function in PREFIX:
+            return PREFIX[function].format(self._text(args[0]))
         if type(function) is Property:
             return f"{self._text(args[0])}.{function.name}"
         written = [self._text(x) for x in args]

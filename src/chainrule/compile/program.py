@@ -16,12 +16,17 @@ from ..rules.helpers import share
 from ..rules.registry import rules
 from .trace import Guard, Line, Method, Property, Step, Trace, Var, inner, operands
 
-__all__ = ["Loop", "Program", "alike", "described", "each_loop", "expanded", "key_of", "read", "simplified"]
+__all__ = [
+    "Loop", "Program", "alike", "described", "each_loop", "expanded", "is_fixed", "key_of", "read", "simplified",
+]  # fmt: skip
 
 # Python's operators on arrays are these ufuncs, which can be told where to put the result.
 UFUNCS: dict[Any, np.ufunc] = {
     operator.add: np.add, operator.sub: np.subtract, operator.mul: np.multiply, operator.truediv: np.divide,
     operator.floordiv: np.floor_divide, operator.mod: np.remainder, operator.matmul: np.matmul,
+    operator.neg: np.negative, operator.pos: np.positive, operator.abs: np.absolute, operator.invert: np.invert,
+    operator.lt: np.less, operator.le: np.less_equal, operator.eq: np.equal, operator.ne: np.not_equal,
+    operator.gt: np.greater, operator.ge: np.greater_equal,
 }  # fmt: skip
 FILLED: dict[Any, int] = {np.ones_like: 1, np.zeros_like: 0}
 IMPURE = {np.empty_like}
@@ -175,6 +180,7 @@ def simplified(program: Program, further: Sequence[Callable[[Program], list[Step
     for change in (
         named_by_numpy,
         lowered,
+        undone,
         folded,
         shared,
         broadcast,
@@ -238,6 +244,7 @@ REDUCED |= {Method("sum"): np.add, Method("max"): np.maximum, Method("min"): np.
 RESHAPING = {np.reshape, np.ravel, np.expand_dims, np.squeeze, Method("ravel"), Method("squeeze"), Method("reshape")}
 RESHAPING |= {rules["reshape"].value}
 PLACE = rules["place"].value
+SWAPPING = {np.swapaxes, Method("swapaxes")}
 TURNING = {np.transpose, np.swapaxes, Method("transpose"), Method("swapaxes")}
 
 
@@ -302,8 +309,80 @@ def _reads_all(step: Step) -> bool:
 TURNED = ((), (None,), ((1, 0),), (0, 1), (1, 0), (-1, -2), (-2, -1))
 
 
+def undone(program: Program) -> list[Step | Guard]:
+    """Drop what changes nothing: a view of a view, axes that are turned twice, a copy that nobody writes to."""
+    outputs = {x.root for x in program.outputs if type(x) is Var}
+
+    def visit(step: Step) -> Var | None:
+        x, y = step.args[0] if step.args else None, step.results
+        if type(x) is not Var or type(y) is not Var or step.writes or not private(x) or not private(y):
+            return None
+        if step.function == Method("reshape") and not step.options and step.args[1:] == (y.shape,):
+            while _made_by(x, {Method("reshape")}) and x.source.args[0].contiguous:
+                x = x.source.args[0]
+            step.args = x, y.shape
+        elif step.function in TURNING or step.function == Property("T"):
+            if not _made_by(x, {*TURNING, Property("T")}):
+                return None
+            once, again = _axes(x.source), _axes(step)
+            if once is None or again is None or [once[i] for i in again] != list(range(len(once))):
+                return None
+            x = x.source.args[0]
+        elif not _copies(step):
+            return None
+        same = (x.shape, x.dtype, x.scalar) == (y.shape, y.dtype, y.scalar)
+        return x if same and y.root not in outputs else None
+
+    return _renamed(program, visit)
+
+
+def _made_by(x: Var, functions: set[Any]) -> bool:
+    """Whether one of these functions made a view of something else that nobody writes to."""
+    step = x.source
+    return isinstance(step, Step) and step.function in functions and type(step.args[0]) is Var and private(step.args[0])
+
+
+def _axes(step: Step) -> list[int] | None:
+    """Which axis of the operand each axis of a transpose is."""
+    axes = list(range(len(step.args[0].shape)))
+    if step.options:
+        return None
+    if step.function == Property("T") or (step.function not in SWAPPING and step.args[1:] in ((), (None,))):
+        return axes[::-1]
+    if step.function in SWAPPING:
+        i, j = step.args[1:]
+        axes[i], axes[j] = axes[j], axes[i]
+        return axes
+    return [axes[i] for i in step.args[1]] if len(step.args) == 2 and type(step.args[1]) is tuple else None
+
+
+def _copies(step: Step) -> bool:
+    """Whether a step gives the same elements once more."""
+    if step.function is np.positive:
+        return len(step.args) == 1 and not step.options
+    return step.function is operator.getitem and step.args[1] == ()
+
+
+def is_fixed(x: Any) -> bool:
+    """Whether nobody can change an array: neither it nor what it is a view of can be written to."""
+    while isinstance(x, np.ndarray):
+        if x.flags.writeable:
+            return False
+        x = x.base
+    return x is None or isinstance(x, bytes)
+
+
 def broadcast(program: Program) -> list[Step | Guard]:
-    """Let ufuncs stretch their operands themselves."""
+    """Let ufuncs stretch their operands themselves; an array of one number is that number."""
+    numbers: dict[Var, Any] = {}
+
+    def number(x: Var) -> Any:
+        if x not in numbers:
+            value = program.captured.get(x)
+            narrow = isinstance(value, np.ndarray) and x.dtype in (np.double, np.single) and is_fixed(value)
+            numbers[x] = value.item(0) if narrow and _is_uniform(value) else None  # type: ignore[union-attr]
+        return numbers[x]
+
     for step in program.steps:
         if isinstance(step, Guard) or step.options or type(step.results) is not Var:
             continue
@@ -316,6 +395,13 @@ def broadcast(program: Program) -> list[Step | Guard]:
                 shapes = [narrow.shape if j == i else getattr(a, "shape", ()) for j, a in enumerate(args)]
                 if type(narrow) is Var and np.broadcast_shapes(*shapes) == step.results.shape:
                     args[i] = narrow
+        for i, x in enumerate(args):
+            if type(x) is not Var or number(x) is None:
+                continue
+            others = [a for a in args if type(a) is Var and not a.python and number(a) is None]
+            wide = np.broadcast_shapes(*(a.shape for a in others)) == step.results.shape
+            if wide and any(a.dtype == x.dtype for a in others):
+                args[i] = number(x)
         step.args = tuple(args)
     return program.steps
 
@@ -356,6 +442,8 @@ def folded(program: Program) -> list[Step | Guard]:
             return None
         if step.function in FILLED and set(step.options) <= {"dtype", "shape", "order"}:
             return constant(np.full(y.shape, FILLED[step.function], y.dtype))
+        if step.function is np.full_like and not step.options and type(step.args[1]) in (bool, int, float):
+            return constant(np.full(y.shape, step.args[1], y.dtype))
         if step.function in (np.multiply, operator.mul) and not step.options:
             a, b = step.args
             for one, x in ((a, b), (b, a)):

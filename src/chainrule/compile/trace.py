@@ -484,10 +484,10 @@ def value_of(x: Any) -> Any:
     return x.value if isinstance(x, Traced | Draws) else x
 
 
-def _operator(function: Any, reflected: bool = False) -> Any:
+def _operator(function: Any, reflected: bool = False, otherwise: Any = None) -> Any:
     def operate(self: Traced, other: Any) -> Any:
         if isinstance(other, Tensor) or not isinstance(other, OPERANDS):
-            return NotImplemented
+            return NotImplemented if otherwise is None else otherwise(self, other)
         return self.trace.apply(function, (other, self) if reflected else (self, other), {})
 
     return operate
@@ -671,7 +671,7 @@ class Number(Traced):
 
 
 # Python's operators are not NumPy's functions for `**`, and, of complex scalars, for products: they stay what they are.
-OPERANDS = (Traced, ndarray, np.generic, int, float, complex)
+OPERANDS = (Traced, ndarray, np.generic, int, float, complex, list, tuple)
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
     _function = getattr(operator, _name)
     setattr(Traced, f"__{_name}__", _operator(_function))
@@ -681,9 +681,9 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     setattr(Traced, f"__i{_name}__", _in_place(getattr(np, _ufunc), _function))
     setattr(Number, f"__i{_name}__", _operator(_function))
 for _name in ("neg", "pos", "abs", "invert"):
-    setattr(Number, f"__{_name}__", _unary(getattr(operator, _name)))
+    setattr(Traced, f"__{_name}__", _unary(getattr(operator, _name)))
 for _name in ("lt", "le", "eq", "ne", "gt", "ge"):
-    setattr(Number, f"__{_name}__", _operator(getattr(operator, _name)))
+    setattr(Traced, f"__{_name}__", _operator(getattr(operator, _name), otherwise=getattr(Traced, f"__{_name}__")))
 
 
 class Draws:
