@@ -1100,7 +1100,7 @@ def test_a_careful_human_would_not_write_it() -> None:
 
 
 def test_operators_of_scalars_are_pythons() -> None:
-    f = lambda x: -x * abs(x) if x > 0.5 and not x == 2 else +x  # noqa: E731
+    f = lambda x: -x * abs(x) if x > 0.5 and x != 2 else +x  # noqa: E731
     check(f, (np.float64(0.7),), (np.float64(0.2),), (np.float64(-3.0),), variants=2)
     check(f, (np.float32(0.7),), (np.float32(0.2),), variants=2)
     source = cr.jit(f).source(np.float64(0.7))
