@@ -138,6 +138,10 @@ CASES: dict[str, tuple[Any, list[Any]]] = {
     "qr r": (lambda a: linalg.qr(a, mode="r"), [TALL]),
     "qr economic": (lambda a: linalg.qr(a, mode="economic"), [TALL]),
     "qr wide": (linalg.qr, [WIDE]),
+    "rq": (linalg.rq, [TALL]),
+    "rq r": (lambda a: linalg.rq(a, mode="r"), [WIDE]),
+    "rq economic": (lambda a: linalg.rq(a, mode="economic"), [WIDE]),
+    "rq complex": (lambda a: linalg.rq(a + 1j * a[::-1, ::-1], mode="economic"), [WIDE]),
     "qr pivoting": (lambda a: linalg.qr(a, mode="economic", pivoting=True)[:2], [TALL]),
     "svd": (lambda a: linalg.svd(a, full_matrices=False), [TALL]),
     "svd gesvd": (lambda a: linalg.svd(a, full_matrices=False, lapack_driver="gesvd"), [WIDE]),
@@ -335,6 +339,7 @@ def test_what_has_no_derivative_raises_by_name() -> None:
     for call in (
         lambda: linalg.schur(t), lambda: linalg.ldl(t), lambda: linalg.funm(t, np.exp), lambda: linalg.eig(t, t),
         lambda: linalg.qr(t, mode="raw"), lambda: linalg.solve_continuous_are(t, t, t, t, s=t),
+        lambda: linalg.rq(t[:1]),
     ):  # fmt: skip
         with pytest.raises(UnsupportedFunctionError, match=r"scipy\.linalg\.\w+"):
             call()

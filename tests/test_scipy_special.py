@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.special as scipy_special
@@ -221,6 +223,14 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "spherical_jn": (lambda x: special.spherical_jn(2, x + 2), [(3,)]),
     "spherical_kn'": (lambda x: special.spherical_kn(2, x + 2, derivative=True), [(3,)]),
     "lambertw": (lambda x: special.lambertw(x + 2, k=-1), [(3,)]),
+    "legendre_p": (lambda x: special.legendre_p(3, np.tanh(x)), [(3,)]),
+    "legendre_p_all": (lambda x: special.legendre_p_all(3, np.tanh(x)), [(2, 2)]),
+    "assoc_legendre_p": (lambda x: special.assoc_legendre_p([[3], [2]], -2, np.tanh(x), norm=True), [(3,)]),
+    "assoc_legendre_p_all": (lambda x: special.assoc_legendre_p_all(3, 2, np.tanh(x)), [(3,)]),
+    "sph_legendre_p": (lambda x: special.sph_legendre_p(3, [[-2], [0], [3]], x), [(3,)]),
+    "sph_legendre_p_all": (lambda x: special.sph_legendre_p_all(3, 3, x), [(3,)]),
+    "sph_harm_y": (lambda x, y: special.sph_harm_y(3, np.arange(-3, 4), x, y), [(), ()]),
+    "sph_harm_y_all": (lambda x, y: special.sph_harm_y_all(2, 2, x, y), [(3,), (2, 1)]),
     "sici": (lambda x: scipy_special.sici(np.exp(x)), [(3,)]),
     "airy": (lambda x: scipy_special.airy(x), [(3,)]),
     "ellipj": (lambda u: scipy_special.ellipj(u, 0.3), [(3,)]),
@@ -242,9 +252,22 @@ def test_options_that_are_for_integers_raise() -> None:
         lambda: special.perm(t, 2, exact=True),
         lambda: special.zeta(t),
         lambda: special.logsumexp(t + 1j),
+        lambda: special.sph_harm_y(2, 1, t, t, diff_n=1),
+        lambda: special.assoc_legendre_p(2, 1, t, branch_cut=3),
     ):
         with pytest.raises(errors.UnsupportedFunctionError, match=r"scipy\.special"):
             call()
+
+
+def test_spherical_harmonics_at_50_digits() -> None:
+    """Also at the poles, where the formula by the cotangent has none."""
+    for theta in (0.0, 1e-8, 0.7, 3.0):
+        for n, m in ((2, 1), (3, -2), (4, 0)):
+            slope = cr.jvp(lambda x: special.sph_harm_y(n, m, x, 0.3), (theta,), (1.0,))[1]  # noqa: B023
+            with mpmath.workdps(50):
+                f = partial(mpmath.spherharm, n, m)
+                desired = complex(mpmath.diff(lambda x: f(x, mpmath.mpf(0.3)), mpmath.mpf(theta), direction=1))  # noqa: B023
+            np.testing.assert_allclose(slope, desired, rtol=1e-13, atol=1e-14)
 
 
 def test_ufunc_keywords() -> None:

@@ -38,7 +38,6 @@ here.not_implemented(
 here.not_implemented("call qr of the changed matrix", "qr_delete", "qr_insert", "qr_update")
 here.not_implemented("multiply by the factor that qr gives", "qr_multiply")
 here.not_implemented("its factors depend on which rows LAPACK exchanges; use cholesky, lu or eigh", "ldl")
-here.not_implemented("use qr of the rows in reverse order", "rq")
 here.not_implemented("it uses random numbers; multiply by a sketching matrix instead", "clarkson_woodruff_transform")
 here.not_implemented("it is an estimate of an error", "expm_cond")
 here.not_implemented(
@@ -632,6 +631,21 @@ def qr(a: Any, lwork: Any = None, mode: str = "full", pivoting: bool = False) ->
     a = np.take_along_axis(a, order[..., None, :], axis=-1) if pivoting else a
     q, r = _qr(a, mode="full" if mode in ("full", "r") else mode, check_finite=False)
     return (*(() if mode == "r" else (q,)), r, *((order,) if pivoting else ()))
+
+
+@here.derived("a")
+def rq(a: Any, lwork: Any = None, mode: str = "full") -> Any:
+    a = array(a)
+    extra = max(a.shape[-1] - a.shape[-2], 0)
+    if mode == "full" and extra:
+        raise here.unsupported("rq", "the first rows of a full Q are not determined by it; use 'economic' or 'r'")
+    # The factors of the adjoint of the rows in reverse order, in reverse order; LAPACK chooses other signs for them.
+    q, r = (np.flip(adjoint(x), -2) for x in _qr(adjoint(np.flip(a, -2)), mode="economic", check_finite=False))
+    sign = np.sign(np.sum(scipy.linalg.rq(plain(a), mode="economic")[1] * np.conj(plain(q)), axis=-1).real)
+    q, r = sign[..., :, None] * q, np.flip(r, -1) * sign[..., None, :]
+    if mode != "r":
+        return r, q
+    return np.concatenate([np.zeros((*r.shape[:-1], extra), r.dtype), r], axis=-1)
 
 
 _svd = several(

@@ -19,6 +19,7 @@ from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
 from ..tensor import Tensor, batched_among, plain, tensor_like
 from . import special_distributions, special_table, special_waves  # noqa: F401 (they register the rows)
+from .namespace import exactly
 from .unwrapped import special
 
 __all__ = list(special.__all__)
@@ -153,6 +154,80 @@ spherical_jn, spherical_yn, spherical_in, spherical_kn = map(
 )
 
 
+# -- Legendre functions and spherical harmonics ------------------------------------------------------------------------
+def _exact(function: Function) -> Function:
+    """SciPy's value for a function composed of others; without `diff_n`, its way to ask for derivatives."""
+    name = function.__name__
+    original = getattr(special, name)
+
+    @_like_scipy
+    @wraps(function)
+    def legendre(*args: Any, diff_n: int = 0, **options: Any) -> Any:
+        if diff_n:
+            raise UnsupportedFunctionError(
+                f"scipy.special.{name}(..., diff_n={diff_n}) was called with a Tensor; leave diff_n out, and "
+                f"differentiate {name}, or pass t.data"
+            )
+        return exactly(original(*map(plain, args), **options), function(*args, **options))
+
+    return legendre
+
+
+def _degrees(n: int, x: Any) -> Any:
+    """0, ..., n along an axis of its own, before those of x."""
+    return np.arange(n + 1).reshape(-1, *[1] * np.ndim(x))
+
+
+def _orders(m: int, x: Any) -> Any:
+    """0, ..., m, -m, ..., -1 along an axis of its own, before those of x."""
+    return np.concatenate([np.arange(m + 1), np.arange(-m, 0)]).reshape(-1, *[1] * np.ndim(x))
+
+
+@_exact
+def legendre_p(n: Any, z: Any) -> Any:
+    return special.eval_legendre(n, z)[np.newaxis]
+
+
+@_exact
+def legendre_p_all(n: int, z: Any) -> Any:
+    return legendre_p(_degrees(n, z), z)
+
+
+@_exact
+def assoc_legendre_p(n: Any, m: Any, z: Any, *, branch_cut: Any = 2, norm: bool = False) -> Any:
+    if np.any(np.asarray(branch_cut) != 2):
+        raise UnsupportedFunctionError("scipy.special.assoc_legendre_p of a Tensor has branch_cut=2; or pass t.data")
+    return rules["assoc_legendre_p_norm" if norm else "assoc_legendre_p"](n, m, z)[np.newaxis]
+
+
+@_exact
+def assoc_legendre_p_all(n: int, m: int, z: Any, *, branch_cut: Any = 2, norm: bool = False) -> Any:
+    orders = _orders(m, z)
+    return assoc_legendre_p(_degrees(n, orders), orders, z, branch_cut=branch_cut, norm=norm)
+
+
+@_exact
+def sph_legendre_p(n: Any, m: Any, theta: Any) -> Any:
+    return rules["sph_legendre_p"](n, m, theta)[np.newaxis]
+
+
+@_exact
+def sph_legendre_p_all(n: int, m: int, theta: Any) -> Any:
+    orders = _orders(m, theta)
+    return sph_legendre_p(_degrees(n, orders), orders, theta)
+
+
+@_exact
+def sph_harm_y(n: Any, m: Any, theta: Any, phi: Any) -> Any:
+    return rules["sph_legendre_p"](n, m, theta) * np.exp(1j * (m * phi))
+
+
+@_exact
+def sph_harm_y_all(n: int, m: int, theta: Any, phi: Any) -> Any:
+    orders = _orders(m, theta + phi)
+    return sph_harm_y(_degrees(n, orders), orders, theta, phi)
+
+
 # -- log-sum-exp and softmax -----------------------------------------------------------------------------------------
 def _weighted(a: Any, b: Any, axis: Any = None, keepdims: bool = False) -> Any:
     with np.errstate(all="ignore"):
@@ -238,8 +313,7 @@ DECLARED = {
     "its values do not satisfy its equation in SciPy": "obl_rad2 obl_rad2_cv pro_rad2 pro_rad2_cv",
     "it makes a table for a single number; use the ufunc of one order, such as pbdv, jv or lpmv": "lmbda "
     "lqmn lqn pbdn_seq pbdv_seq pbvv_seq riccati_jn riccati_yn lpmn lpn clpmn",
-    "it is not implemented; use eval_legendre or lpmv": "legendre_p legendre_p_all assoc_legendre_p "
-    "assoc_legendre_p_all sph_harm sph_harm_y sph_harm_y_all sph_legendre_p sph_legendre_p_all",
+    "it is not implemented; use sph_harm_y, whose arguments come in another order": "sph_harm",
     "it is a function of integers": "bernoulli euler factorial2 factorialk stirling2 ai_zeros bei_zeros beip_zeros "
     "ber_zeros berp_zeros bi_zeros erf_zeros fresnel_zeros fresnelc_zeros fresnels_zeros jn_zeros jnjnp_zeros "
     "jnp_zeros jnyn_zeros kei_zeros keip_zeros kelvin_zeros ker_zeros kerp_zeros y0_zeros y1_zeros y1p_zeros yn_zeros "

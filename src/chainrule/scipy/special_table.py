@@ -12,6 +12,8 @@ from functools import partial
 from math import log, pi, sqrt
 from typing import Any
 
+import numpy as np
+
 from ..rules.registry import Rule, functions, row, rules
 from . import stable
 from .unwrapped import special
@@ -76,6 +78,15 @@ def solution(
     known(value, operands, *held, f"{unit}*{slope}({arguments})", value=part(name, 0), domain=domain)
     known(slope, operands, *held, f"{unit}*({curvature})", value=part(name, 1), domain=domain)
     parts(name, value, slope)
+
+
+def _legendre(name: str, **options: Any) -> Callable[..., Any]:
+    """One of SciPy's Legendre functions, of degree and order, without the axis in front of its result."""
+
+    def value(n: Any, m: Any, z: Any) -> Any:
+        return getattr(special, name)(np.asarray(n).astype(int), np.asarray(m).astype(int), z, **options)[0]
+
+    return value
 
 
 # -- error functions and relatives -------------------------------------------------------------------------------------
@@ -583,6 +594,28 @@ known(
     domain=(WHOLE, (2.0, 3.0), (0.5, 1.5), UNIT),
 )
 known("lpmv", "a b c", None, None, "(b*c*y - (a + b)*lpmv(a, b - 1, c))/((c - 1)*(c + 1))", domain=(COUNT, WHOLE, UNIT))
+# SciPy's newer Legendre functions put the derivatives that they were asked for on an axis in front: there are none.
+for _norm, _before in ((False, "(a + b)"), (True, "sqrt(maximum((2*a + 1)*(a - b)*(a + b)/(2*a - 1), 0))")):
+    _name = f"assoc_legendre_p{'_norm' * _norm}"
+    known(
+        _name,
+        "a b c",
+        None,
+        None,
+        f"(a*c*y - {_before}*{_name}(a - 1, b, c))/((c - 1)*(c + 1))",
+        value=_legendre("assoc_legendre_p", norm=_norm),
+        domain=(WHOLE, COUNT, UNIT),
+    )
+known(  # of the absolute value of the sine
+    "sph_legendre_p",
+    "a b c",
+    None,
+    None,
+    "where(sin(c) < 0, -0.5, 0.5)*(sqrt(maximum((a - b)*(a + b + 1), 0))*sph_legendre_p(a, b + 1, c)"
+    " - sqrt(maximum((a + b)*(a - b + 1), 0))*sph_legendre_p(a, b - 1, c))",
+    value=_legendre("sph_legendre_p"),
+    domain=(WHOLE, COUNT, UNIT),
+)
 
 # -- others -----------------------------------------------------------------------------------------------------------
 known("round", "a", "0", domain=((0.6, 0.9),))
