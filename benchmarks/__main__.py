@@ -14,8 +14,9 @@ from .measure import measured
 from .report import COMPILED, EAGER, Result, amount, page, tables
 from .rows import ROWS as EAGER_ROWS
 from .scaling import CURVES, curves, measured_at, plotted
+from .watching import WATCHED
 
-ROWS = EAGER_ROWS | PROGRAMS | JACOBIANS
+ROWS = EAGER_ROWS | PROGRAMS | JACOBIANS | WATCHED
 PAGE = ROOT / "docs" / "benchmarks.md"
 KEPT = ROOT / "out" / "benchmarks.json"  # what was measured, so that the page can be written again
 PATIENCE = 300.0  # seconds for a row

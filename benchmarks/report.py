@@ -160,6 +160,21 @@ def overhead(results: Sequence[Result]) -> list[str]:
     ]
 
 
+def watched(results: Sequence[Result]) -> list[str]:
+    """What debug() costs where it is off, and inside."""
+    names = ("outside", "asking", "recording", "stopping")
+    found = [result.seconds for result in results if set(names) <= result.seconds.keys()]
+    if not found:
+        return []
+    return [
+        WATCHED.format(share=found[0]["asking"] / found[0]["outside"]),
+        "",
+        "| outside | the asking alone | inside `debug(stop=False)` | inside `debug()` |",
+        "|---:|---:|---:|---:|",
+        "| " + " | ".join(amount(found[0][name]) for name in names) + " |",
+    ]
+
+
 # -- what is held to -----------------------------------------------------------------------------------------------
 MEANS = {("chainrule.jit", "jax.jit"): 0.5, (ON_NUMPY, "jax.jit"): 1.0}  # geometric means over all rows
 LEAN, CHEAP, CHEAP_ON_AVERAGE = 1.1, 4.0, 3.0
@@ -258,7 +273,14 @@ def failures(results: Sequence[Result]) -> list[str]:
 
 def tables(results: Sequence[Result]) -> list[str]:
     """Everything, for the terminal."""
-    parts = [table(results), compiled_table(results), overhead(results), bars(results), cheapness(results)]
+    parts = [
+        table(results),
+        compiled_table(results),
+        overhead(results),
+        watched(results),
+        bars(results),
+        cheapness(results),
+    ]
     return [text for part in [*parts, memory_table(results), failures(results)] if part for text in ["", *part]]
 
 
@@ -309,6 +331,7 @@ def page(results: Sequence[Result], pictures: Sequence[Path]) -> str:
         "## Compiled": [JIT, *compiled_table(results)],
         "## Bars": bars(results),
         "## Overhead of one operation": overhead(results),
+        "## Looking for NaN": watched(results),
         "## Cost of a gradient": cheapness(results),
         "## Memory": memory_table(results),
         "## Time and memory by size": [CURVES, *(f"![{picture.stem}]({picture.name})" for picture in pictures)],
@@ -318,6 +341,9 @@ def page(results: Sequence[Result], pictures: Sequence[Path]) -> str:
     text = "\n\n".join("\n".join([*([title, ""] if title else []), *part]) for title, part in sections.items() if part)
     return f"{HEAD}\n{text}\n"
 
+
+WATCHED = """Where `debug()` is off, an operation asks once whether anybody watches. That is its whole cost; alone, in an
+empty loop, it is {share:.1%} of the chain of 200 scalar operations."""
 
 HEAD = """<!-- Written by `make bench` (python -m benchmarks): edit benchmarks/report.py instead. -->
 

@@ -132,7 +132,7 @@ def test_bad_input(name):
 def test_a_path_that_cannot_be_written(tmp_path):
     done = run("x**2", "x=1", "--html", str(tmp_path / "missing" / "out.html"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("cannot write")
+    assert done.stderr.startswith("error: cannot write")
 
 
 # -- the language --------------------------------------------------------------------------------------------------
@@ -201,3 +201,17 @@ def test_no_function_touches_files():
 def test_nothing_else_is_run(text):
     with pytest.raises(FormulaError):
         evaluate(parse(text), {"x": Tensor(1.0)})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["", "x=1"], "there is nothing to be read"),
+        (["x + 1", "x="], "given no value"),
+        (["solve(A, b)", "A=[[1, 2], [2, 5]]", "b=[1, 2]"], "Did you mean linalg.solve"),
+    ],
+)
+def test_what_is_missing_is_named(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -512,3 +512,14 @@ def test_errors_of_the_backward_pass_say_the_line() -> None:
         assert "y = np.sum(np.sin(x))" in caught.value.__notes__[0]
         with pytest.raises(SingularError, match=r"multiply.*made at .*test_nans.py"), cr.singular("raise"):
             np.sqrt(np.sum(0.0 * x * x)).backward()
+
+
+def test_debug_looks_into_compiled_functions():
+    """Inside, they run as they are: by line and operation, also after they were compiled."""
+    slope = cr.jit(cr.grad(lambda x: np.sum(np.sqrt(x))))
+    for _ in range(4):
+        slope(np.array([1.0, 4.0]))
+    with cr.debug(), pytest.raises(cr.errors.NonFiniteError, match="derivative of sqrt gave inf at index"):
+        slope(np.array([1.0, 0.0]))
+    np.testing.assert_array_equal(slope(np.array([1.0, 0.0])), [0.5, np.inf])
+    assert len(slope.variants) == 1

@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.html is not None:
             options.html.write_text(page(expression, y, explanation, values), encoding="utf-8")
     except OSError as error:
-        print(f"cannot write {options.html}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: cannot write {options.html}: {error.strerror or error}", file=sys.stderr)
         return 2
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         print(

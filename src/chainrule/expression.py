@@ -52,6 +52,8 @@ def parse(text: str) -> ast.expr:
     FormulaError
         If it is not one, with the place where that shows.
     """
+    if not text.strip():
+        raise FormulaError('this is not an expression: there is nothing to be read. Write one, such as "w*x + b"')
     try:
         return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
@@ -126,6 +128,8 @@ def value_of(text: str) -> Any:
     FormulaError
         If it is something else.
     """
+    if not text.strip():
+        raise FormulaError("a name was given no value: write it behind the =, as in x=1.0")
     tree = parse(text)
     if not {*names_in(tree)} <= CONSTANTS.keys():
         raise FormulaError(f"{text} is neither a number nor an array of numbers")
@@ -172,7 +176,10 @@ def _function(tree: ast.expr) -> Callable[..., Any]:
     if path[-1] in group and _calculates(group[path[-1]]):
         found: Callable[..., Any] = group[path[-1]]
         return found
-    near = get_close_matches(path[-1], [*OURS, *(name for name, each in vars(np).items() if _calculates(each))], 3)
+    inside = [f"{group}.{path[-1]}" for group, module in GROUPS.items() if hasattr(module, path[-1])]
+    near = inside or get_close_matches(
+        path[-1], [*OURS, *(name for name, each in vars(np).items() if _calculates(each))], 3
+    )
     hint = f"Did you mean {' or '.join(near)}?" if near else "There are NumPy's (docs/coverage.md), sigmoid, relu, ..."
     raise FormulaError(f"there is no function {'.'.join(path)}. {hint}")
 

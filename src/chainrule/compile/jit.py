@@ -21,7 +21,7 @@ import numpy as np
 
 from ..arguments import name_of
 from ..errors import MissingExtraError, StructureError, UntraceableError, UntraceableWarning
-from ..graph import contexts, programs
+from ..graph import contexts, programs, watchers
 from ..tensor import Tensor, handle
 from ..tree import flatten
 from .checks import is_array, outside, unpacking
@@ -62,6 +62,8 @@ class Jitted:
         return [variant for first in self._first for variant in first.tree]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        if watchers and contexts.debug is not None:
+            return self.f(*args, **options)  # so that debug() sees its operations
         missed = kept = None
         for first in self._first:
             if first.writes:
