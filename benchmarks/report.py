@@ -342,8 +342,8 @@ def page(results: Sequence[Result], pictures: Sequence[Path]) -> str:
     return f"{HEAD}\n{text}\n"
 
 
-WATCHED = """Where `debug()` is off, an operation asks once whether anybody watches. That is its whole cost; alone, in an
-empty loop, it is {share:.1%} of the chain of 200 scalar operations."""
+WATCHED = """Where `debug()` is off, an operation asks once whether anybody watches. That is its whole cost; alone, in
+an empty loop, it is {share:.1%} of the chain of 200 scalar operations."""
 
 HEAD = """<!-- Written by `make bench` (python -m benchmarks): edit benchmarks/report.py instead. -->
 

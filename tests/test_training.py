@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -563,3 +564,20 @@ def test_history_steps_ascend() -> None:
         history["other"]
     assert repr(history) == "<History of loss, noise, accuracy, to step 100>"
     assert History()._repr_html_() == "&lt;History of nothing, to step 0&gt;"
+
+
+def test_a_line_looks_the_same_in_every_panel(tmp_path):
+    """Also in panels that lack some of them: in colour and dashes, as in the legend."""
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(nn.ReLU(), nn.Linear(2, 3, rng=0), nn.ReLU(), nn.Linear(3, 2, rng=1))
+    with monitor(net) as layers:
+        for _ in range(3):
+            np.mean(net(rng.normal(size=(4, 2))) ** 2).backward()
+            layers.step()
+    layers.save(tmp_path / "layers.svg")
+    text = (tmp_path / "layers.svg").read_text(encoding="utf-8")
+    looks = dict.fromkeys(re.findall(r'<path class="cr-line" (stroke="[^>]*?) d="[^"]*"><title>(.*?)</title>', text))
+    assert len({name for _, name in looks}) == len(looks) == 4
+    legend = re.findall(r'<path class="cr-line" (stroke="[^>]*?) d="[^"]*"/>\n<text[^>]*>(.*?)</text>', text)
+    assert set(legend) == set(looks)
+    layers.save(tmp_path / "layers.png")

@@ -213,19 +213,20 @@ def svg(panels: Sequence[Panel]) -> str:
         f"<title>Curves of {escape(', '.join(panel.title for panel in panels))}</title>",
         f"<style>{STYLE}</style>",
     ]
+    places = _places(panels)
     for i, panel in enumerate(panels):
         row, column = divmod(i, columns)
         parts.append(f'<g transform="translate({column * wide + LEFT:.1f} {row * high + TOP:.1f})">')
-        parts += _axes(panel)
+        parts += _axes(panel, places)
         parts.append("</g>")
-    for i, count, name, x, row in legend:
+    for name, x, row in legend:
         y = rows * high + 18 * row + 8
-        parts.append(f'<path class="cr-line" {_look(i, count)} d="M{x:.1f} {y:.1f}h24"/>')
+        parts.append(f'<path class="cr-line" {_look(places[name], len(places))} d="M{x:.1f} {y:.1f}h24"/>')
         parts.append(f'<text x="{x + 30:.1f}" y="{y + 4:.1f}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _axes(panel: Panel) -> list[str]:
+def _axes(panel: Panel, places: dict[str, int]) -> list[str]:
     values, bad = _finite(panel)
     across = _Scale(np.array([x for line in panel.lines for x in line.x], float), WIDTH, False)
     up = _Scale(values, HEIGHT, _is_logarithmic(values))
@@ -244,13 +245,12 @@ def _axes(panel: Panel) -> list[str]:
     if bad:
         text = f"{bad} value{'s are' if bad > 1 else ' is'} NaN or infinite"
         parts.append(f'<text class="cr-bad" x="{WIDTH:.0f}" y="-11" text-anchor="end">{text}</text>')
-    for i, line in enumerate(panel.lines if values.size else ()):
+    for line in panel.lines if values.size else ():
         heights = np.asarray(line.y, float)
         finite = np.isfinite(heights)
         path = _path(across(line.x), np.where(finite, HEIGHT - up(np.where(finite, heights, values[0])), np.nan))
-        parts.append(
-            f'<path class="cr-line" {_look(i, len(panel.lines))} d="{path}"><title>{escape(line.name)}</title></path>'
-        )
+        look = _look(places[line.name], len(places))
+        parts.append(f'<path class="cr-line" {look} d="{path}"><title>{escape(line.name)}</title></path>')
     return parts
 
 
@@ -285,20 +285,27 @@ def _look(i: int, count: int) -> str:
     return f'stroke="{_colour(i, count)}"' + (f' stroke-dasharray="{dash}"' if dash else "")
 
 
-def _legend(panels: Sequence[Panel], width: float) -> list[tuple[int, int, str, float, int]]:
-    """Per name of a line its number, how many there are, the name, and its place, if any panel has several lines."""
-    names = max(([line.name for line in panel.lines] for panel in panels), key=len)
-    if len(names) < 2:
-        return []
-    shown = list(enumerate(names))
-    if len(names) > NAMED:
-        shown = [*shown[: NAMED // 2], *shown[-NAMED // 2 :]]
+def _places(panels: Sequence[Panel]) -> dict[str, int]:
+    """Per name of a line the number by which it looks the same in every panel; 0 for all if no panel has several."""
+    panels = sorted(panels, key=lambda panel: -len(panel.lines))
+    names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
+    return {name: i if len(panels[0].lines) > 1 else 0 for i, name in enumerate(names)}
+
+
+def _named(panels: Sequence[Panel]) -> list[str]:
+    """The names of lines that a legend explains, if there are several in a panel."""
+    names = [name for name, i in _places(panels).items() if i or max(len(panel.lines) for panel in panels) > 1]
+    return names if len(names) <= NAMED else [*names[: NAMED // 2], *names[-NAMED // 2 :]]
+
+
+def _legend(panels: Sequence[Panel], width: float) -> list[tuple[str, float, int]]:
+    """The names in the legend, and their places."""
     found, x, row = [], LEFT, 0
-    for i, name in shown:
+    for name in _named(panels):
         needed = 30 + 6.5 * len(name) + 18
         if x + needed > width and x > LEFT:
             x, row = LEFT, row + 1
-        found.append((i, len(names), name, x, row))
+        found.append((name, x, row))
         x += needed
     return found
 
@@ -314,21 +321,19 @@ def _figure(panels: Sequence[Panel], path: Path) -> None:
     rows, columns = _grid(len(panels))
     figure = Figure(figsize=(3.9 * columns, 2.6 * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    places, handles = _places(panels), {}
     for axes, panel in zip(grid, panels, strict=False):
         values, bad = _finite(panel)
-        for i, line in enumerate(panel.lines):
+        for line in panel.lines:
+            i = places[line.name]
             dash = DASHES[i % len(DASHES)]
             style = (0, tuple(map(float, dash.split()))) if dash else "-"
-            axes.plot(line.x, line.y, color=_colour(i, len(panel.lines)), linestyle=style, label=line.name)
+            (handles[line.name],) = axes.plot(line.x, line.y, color=_colour(i, len(places)), linestyle=style)
         axes.set(xlabel="step", yscale="log" if _is_logarithmic(values) else "linear")
         axes.set_title(panel.title + (f" ({bad} NaN or infinite)" if bad else ""), fontsize=10)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    handles, names = max(
-        (axes.get_legend_handles_labels() for axes in grid[: len(panels)]), key=lambda pair: len(pair[1])
-    )
-    if len(names) > 1:
-        if len(names) > NAMED:
-            handles, names = ([*each[: NAMED // 2], *each[-NAMED // 2 :]] for each in (handles, names))
-        figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    if names := _named(panels):
+        lines = [handles[name] for name in names]
+        figure.legend(lines, names, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.savefig(path, dpi=150)
