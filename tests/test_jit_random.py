@@ -1,0 +1,219 @@
+"""`jit` on programs that nobody thought of: branches, loops, views, writes, draws, `vmap` and derivatives inside."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule.errors import UntraceableWarning
+from chainrule.tree import flatten
+
+UNARY: list[Callable[[Any], Any]] = [
+    np.tanh, np.sin, np.negative, np.square, abs, lambda x: np.exp(-x * x), lambda x: x[::-1],
+    lambda x: np.cumsum(x) * 0.3, lambda x: x * (x > 0), lambda x: x.reshape(2, 2).T.reshape(-1),
+]  # fmt: skip
+BINARY: list[Callable[[Any, Any], Any]] = [
+    np.add, np.subtract, np.multiply, np.maximum, lambda a, b: np.where(a > b, a, b * 0.5),
+    lambda a, b: a / (2 + b * b), lambda a, b: a * (2 if np.sum(b) > 0.3 else range(4)[len(b) - 1]),
+    lambda a, b: a * np.mean(b) + np.max(a), lambda a, b: a * b[0].item(), lambda a, b: np.concatenate([a[:2], b[2:]]),
+    lambda a, b: np.outer(a, b) @ b * 0.1, lambda a, b: a[np.argsort(b)],
+]  # fmt: skip
+DERIVED: list[Callable[[Any, Any], Any]] = [
+    lambda a, b: cr.grad(lambda z: np.sum(np.tanh(z) * b) + np.sum(z * z * a) * 0.1)(a),
+    lambda a, b: cr.hessian(lambda z: np.sum(np.sin(z) * b) + np.prod(z))(a) @ b,
+    lambda a, b: cr.vmap(cr.grad(lambda z, u: np.tanh(z * u) * z))(a, b),
+    lambda a, b: cr.jvp(lambda z: np.tanh(z) * a, (a,), (b,))[1],
+    lambda a, b: cr.grad(lambda z: np.sum(cr.grad(lambda u: np.sum(np.sin(u) * u))(z) * b))(a),
+    lambda a, b: cr.vmap(lambda z: np.sum(np.where(z > b, z, b) ** 2))(np.stack([a, b, a, b])),
+]
+
+
+class Leave(Exception):
+    """Leaves the innermost loop, from wherever it is raised."""
+
+
+def run(program: Any, values: list[Any], x: Any, rng: Any) -> None:
+    """One block of a program: each statement takes some of the values and adds one."""
+    for kind, i, j, *inside in program:
+        a, b = values[i % len(values)], values[j % len(values)]
+        match kind:
+            case "one":
+                values.append(UNARY[j % len(UNARY)](a))
+            case "two":
+                values.append(BINARY[(i + j) % len(BINARY)](a, b))
+            case "derived":
+                values.append(DERIVED[(i + j) % len(DERIVED)](a, b))
+            case "write":
+                new = a + 0 * b
+                if i % 3 == 0:
+                    new[1:3] = b[:2]
+                elif i % 3 == 1:
+                    new[j % 4] += b[i % 4]
+                    view = new[::-1]
+                    view *= 0.5
+                else:
+                    new += b
+                    new[np.argsort(b)[:2]] = a[:2]
+                values.append(new)
+            case "write outside":
+                x[i % 4] = x[j % 4] * 0.5
+                values.append(x * 1)
+            case "draw":
+                values.append(a + 0.1 * rng.standard_normal(4) * (rng.random() if j % 2 else 1))
+            case "if":
+                run(inside[0] if np.sum(a) > np.sum(b) - 0.5 else inside[1], values, x, rng)
+            case "while":
+                turns = 0
+                while np.sum(values[-1] ** 2) > 0.3 and turns < 6:
+                    try:
+                        run(inside[0], values, x, rng)
+                    except Leave:
+                        break
+                    values.append(values[-1] * 0.6 + 0.05 * a)
+                    turns += 1
+            case "leave":
+                if a[0] > b[1] + 1:
+                    raise Leave
+
+
+def function(program: Any) -> Callable[..., Any]:
+    def f(x: Any, y: Any, rng: Any) -> Any:
+        values = [x, y]
+        try:
+            run(program, values, x, rng)
+        except Leave:
+            values.append(values[-1] + 1)
+        return values[-1] * 1, {"middle": values[len(values) // 2] + 0, "sum": np.sum(values[-1])}
+
+    return f
+
+
+def blocks(depth: int) -> Any:
+    numbers = st.integers(0, 30), st.integers(0, 30)
+    kinds = ["one", "two", "derived", "write", "write outside", "draw", "leave"]
+    simple = st.tuples(st.sampled_from(kinds), *numbers)
+    if not depth:
+        return st.lists(simple, min_size=1, max_size=3)
+    inner = blocks(depth - 1)
+    both = st.one_of(
+        simple, st.tuples(st.just("if"), *numbers, inner, inner), st.tuples(st.just("while"), *numbers, inner)
+    )
+    return st.lists(both, min_size=1, max_size=4)
+
+
+def assert_same(a: Any, b: Any, exact: bool) -> None:
+    (first, _, form), (second, _, other) = flatten(a), flatten(b)
+    assert form == other
+    for x, y in zip(first, second, strict=True):
+        assert type(x) is type(y)
+        assert x.dtype == y.dtype
+        if exact:
+            np.testing.assert_array_equal(x, y)
+        else:
+            np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-9)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "jit of f: 8 variants are not enough", UntraceableWarning)
+        yield
+
+
+def arguments(seed: int, number: int) -> Any:
+    return np.random.default_rng([seed, number]).standard_normal((2, 4))
+
+
+@settings(deadline=None, max_examples=12)
+@given(program=blocks(2), seed=st.integers(0, 99), exact=st.booleans())
+def test_programs_give_what_functions_give(program: Any, seed: int, exact: bool) -> None:
+    """Results, what is written to, and generators: whichever way a call goes, after whichever others."""
+    note(f"program: {program}")
+    f = function(program)
+    jitted = cr.jit(f, exact=exact)
+    ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
+    for number in (0, 1, 0, 2, 1, 0, 2, 1, 2, 0, 1):
+        mine, yours = arguments(seed, number), arguments(seed, number)
+        assert_same(jitted(*mine, ours), f(*yours, theirs), exact)
+        assert_same(mine, yours, exact)
+        assert ours.bit_generator.state == theirs.bit_generator.state
+    assert not any(variant.disagreed for variant in jitted.variants)
+    assert "differ" not in jitted.given_up
+
+
+def without(program: Any, kinds: set[str]) -> Any:
+    kept = [(kind, i, j, *(without(part, kinds) for part in inside)) for kind, i, j, *inside in program]
+    return [step for step in kept if step[0] not in kinds]
+
+
+DIFFERENTIATED = ["grad", "hvp", "vmap of grad"]
+
+
+@settings(deadline=None, max_examples=8)
+@given(program=blocks(1), seed=st.integers(0, 99), exact=st.booleans(), how=st.sampled_from(DIFFERENTIATED))
+def test_derivatives_of_programs(program: Any, seed: int, exact: bool, how: str) -> None:
+    program = without(program, {"write outside", "draw"})
+    note(f"program: {program}")
+
+    def loss(x: Any, y: Any) -> Any:
+        values = [x * 1, y]
+        try:
+            run(program, values, x, None)
+        except Leave:
+            values.append(values[-1] + 1)
+        return np.sum(np.tanh(values[-1])) + 0 * np.sum(x)
+
+    gradient = cr.grad(loss)
+    f = {
+        "grad": gradient,
+        "hvp": lambda x, y: cr.jvp(lambda x: gradient(x, y), (x,), (y,))[1],
+        "vmap of grad": lambda x, y: np.stack([gradient(x, y), gradient(y, x)]),
+    }[how]
+    jitted = cr.jit(f, exact=exact)
+    for number in (0, 1, 0, 2, 1, 0, 2, 1, 2, 0):
+        assert_same(jitted(*arguments(seed, number)), f(*arguments(seed, number)), exact)
+    assert not any(variant.disagreed for variant in jitted.variants)
+
+
+@settings(deadline=None, max_examples=4)
+@given(program=blocks(1), seed=st.integers(0, 99))
+def test_threads_trace_and_compile_at_once(program: Any, seed: int) -> None:
+    """All begin with a function that nobody has called before, and go different ways through it."""
+    note(f"program: {program}")
+    f = function(program)
+    jitted = cr.jit(f, exact=True)
+    expected = [f(*arguments(seed, number), np.random.default_rng(number)) for number in range(4)]
+    wrong: list[BaseException] = []
+    ready = threading.Barrier(4)
+
+    def work(first: int) -> None:
+        try:
+            with np.errstate(all="ignore"):
+                ready.wait()
+                for i in range(8):
+                    number = (first + i) % 4
+                    assert_same(jitted(*arguments(seed, number), np.random.default_rng(number)), expected[number], True)
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the test fails below)
+            wrong.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong, wrong[0]
+    assert "differ" not in jitted.given_up
