@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pickle
+import tracemalloc
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
@@ -484,3 +485,25 @@ if find_spec("jax"):
             np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-13)
         if structure != other:  # JAX sorts the keys of dictionaries
             assert str(sorted(str(structure))) == str(sorted(str(other)))
+
+
+def test_a_few_columns_are_found_without_a_graph():
+    def long(x):
+        y = np.outer(np.ones(1000), x)
+        for _ in range(50):
+            y = np.sin(y) + 0.5 * y
+        return np.sum(y, 0)
+
+    def most(**options):
+        x = np.linspace(0.1, 1.0, 4)
+        cr.jacobian(long, **options)(x)
+        tracemalloc.start()
+        found = cr.jacobian(long, **options)(x)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found, peak
+
+    (followed, little), (recorded, much) = most(mode="fwd"), most(mode="fwd", chunk_size=4)
+    np.testing.assert_allclose(followed, recorded, rtol=1e-13)
+    assert little < 8 * 4 * 1000 * 4 * 8  # a few arrays of the intermediate results, for each of four columns
+    assert much > 50 * 1000 * 4 * 8  # every sine's operand

@@ -21,6 +21,7 @@ from .tree import flatten
 
 __all__ = ["elementwise_grad", "ggn_vp", "hessian", "hvp", "jacobian"]
 
+FEW = 64  # directions that are pushed along with a function: with each, all that it holds at a time grows
 MODES = ("auto", "fwd", "rev")
 
 
@@ -74,7 +75,8 @@ def jacobian(
     -----
     Cost: `f` is evaluated once and recorded; then each column costs about one evaluation, each row about two, as one
     operation on a batch of them: never a Python loop over rows.  Memory grows with the number of operations of `f`, and
-    within a walk by the chunk's size.
+    within a walk by the chunk's size.  With ``mode="fwd"``, up to 64 columns and no `chunk_size`, the columns are
+    computed along with `f` and nothing is recorded: memory does not grow with the number of operations.
 
     Examples
     --------
@@ -96,6 +98,7 @@ def jacobian(
         mode=mode,
         chunk_size=chunk_size,
         singular=singular,
+        followed=mode == "fwd",
     )
 
 
@@ -110,9 +113,11 @@ def _jacobian(
     mode: str,
     chunk_size: int | None,
     singular: str | None,
+    followed: bool,
 ) -> Any:
     function, values = chosen(f, argnums, args, options)
-    run = Recorded(function, values, pulled=mode != "fwd", has_aux=has_aux, singular=singular)
+    directions = _all_at_once if followed and chunk_size is None else None
+    run = Recorded(function, values, pulled=mode != "fwd", has_aux=has_aux, singular=singular, directions=directions)
     inputs, outputs = run.tensors, [_differentiable(y, name_of(f)) for y in run.outputs]
     real = _check_complex(inputs, outputs, holomorphic, name_of(f))
     columns, rows = (sum(int(np.prod(x.shape)) for x in leaves) for leaves in (inputs, outputs))
@@ -124,16 +129,17 @@ def _jacobian(
             f"jacobian of {name_of(f)}, whose result is complex while its arguments are real, has no reverse mode: "
             "use mode='fwd'"
         )
-    chunk = chunk_size or run.at_once()
-    if mode == "fwd":
+    if mode == "fwd" and run.pushed is not None:
+        found = _in_chunks(lambda seeds: run.pushed or [], inputs, outputs, columns)
+    elif mode == "fwd":
         try:
-            found = _in_chunks(run.push_each, inputs, outputs, chunk)
+            found = _in_chunks(run.push_each, inputs, outputs, chunk_size or run.at_once())
         except NoDerivativeError:  # a custom_vjp on the way, say
             if not free or real:
                 raise
             mode = "rev"
     if mode == "rev":
-        found = _in_chunks(run.pull_each, outputs, inputs, chunk)
+        found = _in_chunks(run.pull_each, outputs, inputs, chunk_size or run.at_once())
     if mode == "fwd":
         blocks = [[_turned(found[i][j], x.ndim) for i, x in enumerate(inputs)] for j in range(len(outputs))]
     else:
@@ -145,6 +151,16 @@ def _jacobian(
         matrix.append(parts[0] if single else tuple(parts))
     derivative = run.rebuild_output(matrix)
     return (derivative, run.aux) if has_aux else derivative
+
+
+def _all_at_once(inputs: Sequence[Any]) -> list[Any] | None:
+    """A direction for each element of the arguments, if they are few: what can be pushed along with the function."""
+    sizes = [int(np.prod(x.shape)) for x in inputs]
+    columns = sum(sizes)
+    if not 0 < columns <= FEW:
+        return None
+    starts = np.cumsum([0, *sizes])
+    return [_ones(0, columns, start, x) for start, x in zip(starts, inputs)]  # noqa: B905
 
 
 def _differentiable(y: Any, name: str) -> Any:
@@ -253,8 +269,17 @@ def hessian(
     array([[6., 2.],
            [2., 0.]])
     """
-    gradient = grad(f, argnums, has_aux, holomorphic)
-    return jacobian(gradient, argnums, has_aux, holomorphic, mode="fwd", chunk_size=chunk_size, singular=singular)
+    return Transformed(
+        _jacobian,
+        grad(f, argnums, has_aux, holomorphic),
+        argnums=argnums,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
+        mode="fwd",
+        chunk_size=chunk_size,
+        singular=singular,
+        followed=False,  # what a gradient holds is the graph of its function: each direction would hold it again
+    )
 
 
 # -- products with second derivatives --------------------------------------------------------------------------------

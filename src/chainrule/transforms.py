@@ -18,7 +18,7 @@ import numpy as np
 from .arguments import Argnums, Transformed, alongside, chosen, fresh, name_of, settled
 from .batch import levels_of, lowered, together, wrapped
 from .errors import OutputError, StructureError
-from .graph import NEVER, Node, next_index, ordered, watchers
+from .graph import NEVER, Node, contexts, next_index, ordered, watchers
 from .record import entered
 from .rules.linear import as_array
 from .tensor import Tensor, describe, tensor_like
@@ -253,10 +253,13 @@ class Recorded:
     pulled : whether reverse mode will come back through what `f` does
     has_aux : whether the function returns a pair of which the second half is passed through
     singular : the mode of all walks, if it is not to be their caller's
+    directions : makes of the arguments' Tensors what is to be pushed along with the run, for each of them an array of
+        many tangents, along an axis in front; then nothing is recorded, and `pushed` has what came of it.  Or None
 
     Attributes
     ----------
     value, aux : what `f` returned
+    pushed : the tangents of its results, if there were `directions`
     """
 
     def __init__(
@@ -267,19 +270,30 @@ class Recorded:
         pulled: bool,
         has_aux: bool = False,
         singular: str | None = None,
+        directions: Callable[[list[Tensor]], list[Any] | None] | None = None,
     ) -> None:
         self.start = next_index()
         self.singular = singular
+        follower = Follower(directions=True)
         leaves, self.rebuild, self.structure = flatten(tuple(primals))
         self.tensors = [_target(x, False) for x in leaves]
         self.targets = [tensor.node for tensor in self.tensors if tensor.node is not None]  # `f` may write to Tensors
-        with under(singular), pulling.since(self.start) if pulled else nullcontext():
+        seeds = directions(self.tensors) if directions is not None and not (watchers or contexts.levels) else None
+        for tensor, seed in zip(self.tensors, seeds or (), strict=seeds is not None):
+            follow(follower, tensor, seed)
+        watching = nullcontext() if seeds is None else entered(follower)
+        with under(singular), pulling.since(self.start) if pulled else nullcontext(), watching:
             result = f(*self.rebuild(list(self.tensors)))
         if has_aux:
             result, aux = pair_of(result)
             self.aux = map_tree(lambda x: settled(x, self.start), aux)
         outputs, self.rebuild_output, self.output_structure = flatten(result)
         self.outputs = [tensor_like(output) for output in outputs]
+        self.pushed = None
+        if seeds:
+            found = [follower.tangent(y.node) if isinstance(y, Tensor) else None for y in self.outputs]
+            pairs = zip(found, self.outputs, strict=True)
+            self.pushed = [changes_of(change, y, self.start, len(seeds[0])) for change, y in pairs]
         self.value = self.rebuild_output([settled(output, self.start) for output in self.outputs])
 
     def pull(self, cotangent: Any) -> tuple[Any, ...]:

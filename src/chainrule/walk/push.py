@@ -72,7 +72,7 @@ class Follower(Context):
             tangent = self.push_one(view, tangents)
             if tangent is not None:
                 self.set_tangent(node, tangent)
-                if node.rule.asks is not None and node.rule.asks(view, tangents):
+                if self.push_one is pushed and node.rule.asks is not None and node.rule.asks(view, tangents):
                     self.asked.append(node)
                     node.root = min(node.root, node.index)  # what follows is kept for `ask`
         finally:
