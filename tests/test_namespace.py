@@ -295,6 +295,12 @@ def test_dlpack() -> None:
         same(np.from_dlpack(constant), np.asarray(value))
         assert np.array_equal(torch.from_dlpack(constant).numpy(), value)
         assert type(cnp.from_dlpack(torch.tensor(value))) is cr.Tensor
+    for dtype in ("float32", "float64", "complex64", "complex128"):  # there and back, in the same memory
+        constant = cnp.asarray(np.arange(12, dtype=dtype).reshape(3, 4)[:, ::2])
+        back = cnp.from_dlpack(torch.from_dlpack(constant))
+        same(back.data, constant.data)
+        assert np.shares_memory(back.data, constant.data)
+    assert type(cnp.from_dlpack(torch.arange(3))) is np.ndarray
     for tensor in (T, T * 2, T.sum()):
         with pytest.raises(ConversionError, match="detach"):
             np.from_dlpack(tensor)

@@ -259,6 +259,12 @@ def test_options_that_are_for_integers_raise() -> None:
             call()
 
 
+def test_vmap_of_legendre_functions() -> None:
+    x = spaced(3, "vmap")
+    for f in (partial(special.legendre_p_all, 3), lambda x: special.sph_harm_y(2, [-1, 2], x, 0.3)):
+        np.testing.assert_array_equal(cr.vmap(f)(x), np.stack([f(each) for each in x]))
+
+
 def test_spherical_harmonics_at_50_digits() -> None:
     """Also at the poles, where the formula by the cotangent has none."""
     for theta in (0.0, 1e-8, 0.7, 3.0):

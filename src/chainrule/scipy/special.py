@@ -19,7 +19,6 @@ from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
 from ..tensor import Tensor, batched_among, plain, tensor_like
 from . import special_distributions, special_table, special_waves  # noqa: F401 (they register the rows)
-from .namespace import exactly
 from .unwrapped import special
 
 __all__ = list(special.__all__)
@@ -155,20 +154,18 @@ spherical_jn, spherical_yn, spherical_in, spherical_kn = map(
 
 
 # -- Legendre functions and spherical harmonics ------------------------------------------------------------------------
-def _exact(function: Function) -> Function:
-    """SciPy's value for a function composed of others; without `diff_n`, its way to ask for derivatives."""
-    name = function.__name__
-    original = getattr(special, name)
+def _once(function: Function) -> Function:
+    """A function without `diff_n`, SciPy's way to ask for derivatives, of which it makes a table."""
 
     @_like_scipy
     @wraps(function)
     def legendre(*args: Any, diff_n: int = 0, **options: Any) -> Any:
         if diff_n:
             raise UnsupportedFunctionError(
-                f"scipy.special.{name}(..., diff_n={diff_n}) was called with a Tensor; leave diff_n out, and "
-                f"differentiate {name}, or pass t.data"
+                f"scipy.special.{function.__name__}(..., diff_n={diff_n}) was called with a Tensor; leave diff_n out, "
+                f"and differentiate {function.__name__}, or pass t.data"
             )
-        return exactly(original(*map(plain, args), **options), function(*args, **options))
+        return function(*args, **options)
 
     return legendre
 
@@ -183,46 +180,46 @@ def _orders(m: int, x: Any) -> Any:
     return np.concatenate([np.arange(m + 1), np.arange(-m, 0)]).reshape(-1, *[1] * np.ndim(x))
 
 
-@_exact
+@_once
 def legendre_p(n: Any, z: Any) -> Any:
-    return special.eval_legendre(n, z)[np.newaxis]
+    return rules["legendre_p"](n, z)[np.newaxis]
 
 
-@_exact
+@_once
 def legendre_p_all(n: int, z: Any) -> Any:
     return legendre_p(_degrees(n, z), z)
 
 
-@_exact
+@_once
 def assoc_legendre_p(n: Any, m: Any, z: Any, *, branch_cut: Any = 2, norm: bool = False) -> Any:
     if np.any(np.asarray(branch_cut) != 2):
         raise UnsupportedFunctionError("scipy.special.assoc_legendre_p of a Tensor has branch_cut=2; or pass t.data")
     return rules["assoc_legendre_p_norm" if norm else "assoc_legendre_p"](n, m, z)[np.newaxis]
 
 
-@_exact
+@_once
 def assoc_legendre_p_all(n: int, m: int, z: Any, *, branch_cut: Any = 2, norm: bool = False) -> Any:
     orders = _orders(m, z)
     return assoc_legendre_p(_degrees(n, orders), orders, z, branch_cut=branch_cut, norm=norm)
 
 
-@_exact
+@_once
 def sph_legendre_p(n: Any, m: Any, theta: Any) -> Any:
     return rules["sph_legendre_p"](n, m, theta)[np.newaxis]
 
 
-@_exact
+@_once
 def sph_legendre_p_all(n: int, m: int, theta: Any) -> Any:
     orders = _orders(m, theta)
     return sph_legendre_p(_degrees(n, orders), orders, theta)
 
 
-@_exact
+@_once
 def sph_harm_y(n: Any, m: Any, theta: Any, phi: Any) -> Any:
-    return rules["sph_legendre_p"](n, m, theta) * np.exp(1j * (m * phi))
+    return rules["sph_harm_y"](n, m, theta, phi)
 
 
-@_exact
+@_once
 def sph_harm_y_all(n: int, m: int, theta: Any, phi: Any) -> Any:
     orders = _orders(m, theta + phi)
     return sph_harm_y(_degrees(n, orders), orders, theta, phi)

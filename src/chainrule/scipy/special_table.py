@@ -80,11 +80,13 @@ def solution(
     parts(name, value, slope)
 
 
-def _legendre(name: str, **options: Any) -> Callable[..., Any]:
-    """One of SciPy's Legendre functions, of degree and order, without the axis in front of its result."""
+def _legendre(name: str, degrees: int = 2, **options: Any) -> Callable[..., Any]:
+    """One of SciPy's Legendre functions, whose first operands, degree and order, are integers."""
 
-    def value(n: Any, m: Any, z: Any) -> Any:
-        return getattr(special, name)(np.asarray(n).astype(int), np.asarray(m).astype(int), z, **options)[0]
+    def value(*operands: Any) -> Any:
+        whole = (np.asarray(n).astype(int) for n in operands[:degrees])
+        result = getattr(special, name)(*whole, *operands[degrees:], **options)
+        return np.asarray(result)[() if name == "sph_harm_y" else 0]  # on the axis in front would be derivatives
 
     return value
 
@@ -594,7 +596,14 @@ known(
     domain=(WHOLE, (2.0, 3.0), (0.5, 1.5), UNIT),
 )
 known("lpmv", "a b c", None, None, "(b*c*y - (a + b)*lpmv(a, b - 1, c))/((c - 1)*(c + 1))", domain=(COUNT, WHOLE, UNIT))
-# SciPy's newer Legendre functions put the derivatives that they were asked for on an axis in front: there are none.
+known(
+    "legendre_p",
+    "a b",
+    None,
+    "0.5*(a + 1)*eval_jacobi(a - 1, 1, 1, b)",
+    value=_legendre("legendre_p", 1),
+    domain=(WHOLE, UNIT),
+)
 for _norm, _before in ((False, "(a + b)"), (True, "sqrt(maximum((2*a + 1)*(a - b)*(a + b)/(2*a - 1), 0))")):
     _name = f"assoc_legendre_p{'_norm' * _norm}"
     known(
@@ -606,15 +615,30 @@ for _norm, _before in ((False, "(a + b)"), (True, "sqrt(maximum((2*a + 1)*(a - b
         value=_legendre("assoc_legendre_p", norm=_norm),
         domain=(WHOLE, COUNT, UNIT),
     )
-known(  # of the absolute value of the sine
+# SciPy takes the absolute value of the sine.
+POLAR = (
+    "where(sin(c) < 0, -0.5, 0.5)*(sqrt(maximum((a - b)*(a + b + 1), 0)){up}{name}(a, b + 1, {rest})"
+    " - sqrt(maximum((a + b)*(a - b + 1), 0)){down}{name}(a, b - 1, {rest}))"
+)
+known(
     "sph_legendre_p",
     "a b c",
     None,
     None,
-    "where(sin(c) < 0, -0.5, 0.5)*(sqrt(maximum((a - b)*(a + b + 1), 0))*sph_legendre_p(a, b + 1, c)"
-    " - sqrt(maximum((a + b)*(a - b + 1), 0))*sph_legendre_p(a, b - 1, c))",
+    POLAR.format(name="sph_legendre_p", rest="c", up="*", down="*"),
     value=_legendre("sph_legendre_p"),
     domain=(WHOLE, COUNT, UNIT),
+)
+known(
+    "sph_harm_y",
+    "a b c d",
+    None,
+    None,
+    POLAR.format(name="sph_harm_y", rest="c, d", up="*exp(-times_i(d))*", down="*exp(times_i(d))*"),
+    "times_i(b*y)",
+    value=_legendre("sph_harm_y"),
+    complex_result=True,
+    domain=(WHOLE, COUNT, UNIT, UNIT),
 )
 
 # -- others -----------------------------------------------------------------------------------------------------------

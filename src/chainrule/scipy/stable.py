@@ -130,7 +130,7 @@ def _quarter_turns_of_square(function: Function) -> Function:
 
 row("sin_half_pi_square", "a", f"{pi!r}*a*cos_half_pi_square(a)", value=_quarter_turns_of_square(np.sin))
 row("cos_half_pi_square", "a", f"-{pi!r}*a*sin_half_pi_square(a)", value=_quarter_turns_of_square(np.cos))
-linear(lambda x: 1j * x, lambda ct, x: -1j * ct, name="times_i")
+linear(lambda x: np.multiply(1j, x), lambda ct, x: -1j * ct, name="times_i")
 
 
 # -- logarithms ------------------------------------------------------------------------------------------------------
