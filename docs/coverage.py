@@ -26,6 +26,8 @@ from chainrule.rules.batching import SHAPED_BY_VALUES, batch_function, data_depe
 
 PAGE = Path(__file__).resolve().parent / "coverage.md"
 ACCURACY: dict[str, Any] = json.loads((PAGE.parent / "accuracy.json").read_text(encoding="utf-8"))
+ORDERS: dict[str, int] = json.loads((PAGE.parent / "orders.json").read_text(encoding="utf-8"))
+UNCOUNTED = "not counted"
 MODULES: tuple[tuple[str, ModuleType], ...] = (
     ("np", np),
     ("np.linalg", np.linalg),
@@ -45,9 +47,8 @@ operators, indexing and the array methods of the same names work where the funct
 `where=` and `dtype=`, and have `reduce`, `accumulate`, `reduceat`, `outer` and `at`. The last part lists
 [`chainrule.scipy`](#chainrulescipy).
 
-What is differentiated is so in reverse and in forward mode, nested to any order. The tests compare each with
-differences, in both modes and to second order at least; elementwise rows, reductions, `np.linalg` and what moves
-elements also to third order, in every mixture of modes (`tests/test_orders.py`).
+What is differentiated is so in reverse (rev) and in forward mode (fwd), nested to any order. *Order* is the highest
+derivative that the tests compare with differences, in both modes and their mixtures (`tests/orders.py` counts).
 """
 
 ELEMENTWISE = "Elementwise, with these derivatives"
@@ -93,10 +94,23 @@ def described(function: Any) -> tuple[str, str]:
     if not isinstance(found, Rule):
         return (PLAIN, reasons[function]) if function in reasons else (OTHERS, "composed")
     if found.partials:
-        return ELEMENTWISE, " · ".join(f"`{partial}`" for partial in found.partials) + f" | {error(found.name)}"
+        return ELEMENTWISE, " · ".join(f"`{partial}`" for partial in found.partials)
     if found.kind == "nondifferentiable":
         return PLAIN, reasons.get(function, "")
     return OTHERS, "linear" if found.kind == "linear" else "rule"
+
+
+def label(function: Any) -> str:
+    """What docs/orders.json calls a function."""
+    return f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+
+
+def modes(function: Any) -> str:
+    """In which modes a function is differentiated; what is composed, in those that its parts have."""
+    found = functions[function]
+    if not isinstance(found, Rule) or found.partials or found.kind == "linear":
+        return "fwd rev"
+    return " ".join(mode for mode, there in (("fwd", found.push), ("rev", found.pulls or found.pull_all)) if there)
 
 
 def batched(function: Any) -> str:
@@ -138,8 +152,10 @@ def sections() -> dict[str, dict[str, str]]:
     for name, function, others in numpy_functions():
         title, text = described(function)
         also = ", ".join(f"`{other}`" for other in others)
-        columns = [text, *([batched(function)] if title == OTHERS else []), also]
-        result[title][name] = " | ".join(columns) if title in (ELEMENTWISE, OTHERS) else text
+        if title in (ELEMENTWISE, OTHERS):
+            last = error(functions[function].name) if title == ELEMENTWISE else batched(function)
+            text = " | ".join((text, modes(function), str(ORDERS.get(label(function), UNCOUNTED)), last, also))
+        result[title][name] = text
     result[UNASKED] = dict(undispatched)
     return result
 
@@ -201,7 +217,8 @@ def page() -> str:
     for title, rows in sections().items():
         lines += [f"## {title}", "", INTRODUCTIONS[title] if rows else NONE, ""]
         if title in (ELEMENTWISE, OTHERS):
-            titles = ["function", "derivative", "error" if title == ELEMENTWISE else "vmap", "also called"]
+            last = "error" if title == ELEMENTWISE else "vmap"
+            titles = ["function", "derivative", "modes", "order", last, "also called"]
             lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
             lines += [f"| `{name}` | {text} |" for name, text in sorted(rows.items())]
         else:

@@ -35,6 +35,8 @@ def combined(a: Any, b: Any) -> Any:
 
 
 SMOOTH: list[tuple[Any, ...]] = [
+    ("sort_complex", lambda x: np.sort_complex(x + 1j * x**2), (4,)),
+    ("unique_inverse", lambda x: np.unique_inverse(x)[0], (2, 3)),
     # -- sums and products along axes
     ("sum", lambda x: np.sum(x), (3, 4)),
     ("sum axis", lambda x: np.sum(x, 1), (3, 4)),
@@ -308,6 +310,8 @@ SMOOTH: list[tuple[Any, ...]] = [
 ]  # fmt: skip
 
 ORDERED: list[tuple[Any, ...]] = [
+    ("ldexp", lambda x: np.ldexp(x, [3, -2, 0]), (2, 3)),
+    ("frexp", lambda x: np.frexp(x)[0], (2, 3)),
     ("max", lambda x: np.max(x), (3, 4)),
     ("max axis", lambda x: np.max(x, axis=1), (3, 4)),
     ("max axis tuple keepdims", lambda x: np.max(x, axis=(0, -1), keepdims=True), (2, 3, 4)),

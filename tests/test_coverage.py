@@ -6,11 +6,13 @@ declared, or, called with a Tensor, does something else than what is declared of
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -488,3 +490,21 @@ def test_what_decides_in_a_trace_is_a_guard() -> None:
 def test_numbers_have_no_bits(combine: Any) -> None:
     with pytest.raises(TypeError, match="Tensor of shape"):
         combine(cr.Tensor([1.0]))
+
+
+# -- the published page ------------------------------------------------------------------------------------------------
+def test_the_page_is_what_would_be_written() -> None:
+    """Under the NumPy that it was written with; other versions have other functions."""
+    path = Path(__file__).resolve().parent.parent / "docs" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_page", path)
+    assert spec is not None and spec.loader is not None
+    coverage = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(coverage)
+    text, published = (
+        page.split("## chainrule.scipy")[0] for page in (coverage.page(), coverage.PAGE.read_text(encoding="utf-8"))
+    )
+    if f"NumPy {'.'.join(np.__version__.split('.')[:2])};" in published:
+        assert text == published, "run `python docs/coverage.py`"
+        assert coverage.UNCOUNTED not in published, "run `python tests/orders.py`"
+    else:
+        assert text.count("| fwd rev |") > 200

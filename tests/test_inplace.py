@@ -717,3 +717,34 @@ def test_writes_through_views_with_many_cotangents_at_once():
 
     x = np.arange(1.0, 7)
     np.testing.assert_array_equal(cr.jacobian(f, mode="rev")(x), cr.jacobian(f, mode="fwd")(x))
+
+
+# -- functions that write, against differences -----------------------------------------------------------------------
+SOME = np.array([[True, False, True], [False, True, False]])
+WRITERS: dict[str, Any] = {
+    "copyto": lambda y, v: np.copyto(y, v[0], where=SOME),
+    "fill_diagonal": lambda y, v: np.fill_diagonal(y, v[0, 1]),
+    "place": lambda y, v: np.place(y, SOME, v[0, :2]),
+    "put": lambda y, v: np.put(y, [4, 0, 4], v[1]),
+    "put_along_axis": lambda y, v: np.put_along_axis(y, np.array([[2], [0]]), v[:, 1:2], 1),
+    "putmask": lambda y, v: np.putmask(y, SOME, v),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_writing_functions_against_differences(name: str) -> None:
+    def f(x: Any, v: Any) -> Any:
+        y = x * x
+        WRITERS[name](y, np.sin(v))
+        return y * y
+
+    check(f, [spaced((2, 3), name), spaced((2, 3), (name, "written"))])
+
+
+def test_what_empty_like_made_is_filled() -> None:
+    def f(x: Any) -> Any:
+        y = np.empty_like(x)
+        y[...] = x * x
+        return y
+
+    check(f, [spaced((2, 3))])
