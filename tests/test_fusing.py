@@ -12,6 +12,7 @@ import pytest
 import chainrule as cr
 import chainrule.scipy.special as special
 from chainrule.nn import functional
+from chainrule.rules import rules
 from chainrule.tree import flatten
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0]
@@ -222,3 +223,13 @@ def test_the_same_memory_in_several_shapes() -> None:
     assert x[0] == 7
     first[0][0] = -1
     assert jitted(x)[0][0] == 14
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "erf"])
+def test_a_function_is_one_step_whenever_it_is_used_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine prints a faster way to call it when it is used first, which is no other way for a trace."""
+    f = cr.value_and_grad(lambda x: np.sum(rules[name](x * 2) ** 2))
+    for operator in (None, rules[name].operator):
+        monkeypatch.setattr(rules[name], "operator", operator)
+        jitted = on_kernels(f, np.linspace(-1, 1, 40))
+        assert f"= {name}(" in source(jitted)

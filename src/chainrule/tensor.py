@@ -342,7 +342,7 @@ class Tensor:
 
     @staticmethod
     def _record(rule: Rule, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if rule.operator is not None and not options and operands[0].__class__ is Tensor:
+        if rule.operator is not None and not options and operands[0].__class__ is Tensor and not programs:
             return rule.operator(*operands)
         return record(rule, operands, rest, options)
 
