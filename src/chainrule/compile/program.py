@@ -214,8 +214,9 @@ def _renamed(program: Program, visit: Callable[[Step], Var | None]) -> list[Step
         if isinstance(step, Guard):
             step.var, step.keeps = new(step.var), tuple(map(new, step.keeps))
         else:
-            step.args, step.options = inner(step.args, new), inner(step.options, new)
-            _rooted(step, instead)
+            if instead:
+                step.args, step.options = inner(step.args, new), inner(step.options, new)
+                _rooted(step, instead)
             other = visit(step)
             if other is not None:
                 instead[step.results] = other

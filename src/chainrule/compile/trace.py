@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
+ARRAYS = (ndarray, np.generic)
 Line = tuple[str, int]
 # What depends on shapes and dtypes alone.
 STATIC = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
@@ -106,7 +107,7 @@ class Var:
     )
 
     def __init__(self, value: Any, source: Any, root: Var | None = None) -> None:
-        self.python = isinstance(value, int | float | complex) and not isinstance(value, np.generic)
+        self.python = not isinstance(value, ARRAYS)
         if self.python:
             value = np.asarray(value)[()]
         self.shape: tuple[int, ...] = value.shape
@@ -426,7 +427,7 @@ class Trace:
 
     def results(self, value: Any, step: Step) -> tuple[Any, Any]:
         """What stands for the result of a step in the function, and in the step."""
-        if isinstance(value, ndarray | np.generic):
+        if isinstance(value, ARRAYS):
             if value.dtype.hasobject:
                 raise UntraceableError(f"{step.function.__name__} gave an array of Python objects")
             var = Var(value, step)
@@ -456,7 +457,7 @@ class Trace:
 
     def var(self, x: Any) -> Any:
         """What stands in a step for an argument: a Var for an array or a NumPy scalar that is traced."""
-        if isinstance(x, Traced | Draws):
+        if isinstance(x, FOLLOWED):
             if x.trace is not self:
                 raise UntraceableError("an array of another call was stored somewhere and used here")
             if isinstance(x, Traced) and not any(x.scope is scope for scope in self.scopes):
@@ -481,7 +482,7 @@ def number_of(x: Any) -> Any:
 
 def value_of(x: Any) -> Any:
     """The concrete value of what may be traced."""
-    return x.value if isinstance(x, Traced | Draws) else x
+    return x.value if isinstance(x, FOLLOWED) else x
 
 
 def _operator(function: Any, reflected: bool = False, otherwise: Any = None) -> Any:
@@ -708,3 +709,6 @@ class Draws:
 def traced_generator() -> Any:
     """The class of a traced generator; made when it is first needed, for importing numpy.random takes its time."""
     return type("Draws", (Draws, np.random.Generator), {})
+
+
+FOLLOWED = (Traced, Draws)
