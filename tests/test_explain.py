@@ -534,3 +534,15 @@ def test_numbers_of_folded_factors_are_not_one_number():
         y = np.sin(y)
     lines = str(cr.explain(y, x)).partition("where")[0].split("\n")
     assert len([line for line in lines if "=" in line]) == 3  # symbols, formulas, and the derivative
+
+
+def test_latex_of_many_paths_has_a_line_for_each():
+    x = Tensor(2.0, name="x")
+    latex = cr.explain(x + np.sin(x) + np.cos(x), x).latex
+    assert latex.count("\\\\\n &\\quad + ") == 8  # symbols, formulas, numbers, products
+    y = x
+    for _ in range(1200):
+        y = np.sin(y)
+    assert r"\ldots \times 1{,}200" in cr.explain(y, x).latex
+    assert "×" not in cr.explain(y, x).latex
+    assert r"\operatorname{log~softmax}" in cr.explain(nn.log_softmax(Tensor([1.0, 2.0]))[0], []).latex

@@ -458,7 +458,7 @@ def _latex(node: Node, show: Callable[[Node], Shown]) -> Shown:
     arguments = [*(show(o)[0] for o in operands), *given]
     if name in _LATEX_CALLS and not given:
         return _LATEX_CALLS[name].format(*arguments), ATOM
-    head = rf"\{name}" if name in _LATEX_FUNCTIONS else rf"\operatorname{{{name.replace('_', ' ')}}}"
+    head = rf"\{name}" if name in _LATEX_FUNCTIONS else rf"\operatorname{{{name.replace('_', '~')}}}"
     if notation is not None:
         head = notation.latex
     return rf"{head}\left({', '.join(arguments)}\right)", ATOM

@@ -230,7 +230,8 @@ class Explanation:
         for derivative in self.derivatives:
             for head, rows in _equations(derivative):
                 for i, (sign, terms) in enumerate(rows):
-                    joined = r" + ".join(r" \cdot ".join(part.latex for part in term) for term in terms)
+                    plus = " + " if len(terms) < 3 else " \\\\\n &\\quad + "  # many are too wide for a line
+                    joined = plus.join(r" \cdot ".join(part.latex for part in term) for term in terms)
                     lines.append(f"{head.latex if not i else ''} &{sign.latex} {joined}")
         lines += [f"{d.name.latex} &= {d.expression.latex}" for d in self.definitions]
         return "\n".join([r"\begin{aligned}", " \\\\\n".join(lines), r"\end{aligned}"])
@@ -369,12 +370,16 @@ def _line(path: Product, write: Callable[[Factor], Written]) -> list[Written]:
             inner = [write(factor) for factor in part.factors]
             text, latex = " · ".join(w.text for w in inner), r" \cdot ".join(w.latex for w in inner)
             times = f"… ×{part.times:,}"
-            found.append(Written(f"({text}) {times}", rf"\left({latex}\right) \text{{{times}}}"))
+            found.append(Written(f"({text}) {times}", rf"\left({latex}\right) {_tex_times(part.times)}"))
         else:
             found.append(write(part))
     if path.times > 1:
-        found.append(Written(f"… ×{path.times:,}", rf"\text{{… ×{path.times:,}}}"))
+        found.append(Written(f"… ×{path.times:,}", _tex_times(path.times)))
     return found
+
+
+def _tex_times(count: int) -> str:
+    return rf"\ldots \times {count:,}".replace(",", "{,}")
 
 
 def _numbers(path: Product) -> list[Written]:

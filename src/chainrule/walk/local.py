@@ -220,7 +220,7 @@ def _called(rule: Rule, slots: tuple[int, ...]) -> Written:
     several = len(rule.partials) > 1 or len(rule.pulls) > 1 or rule.pull_all is not None
     place = str(slots[0] + 1) if several else ""
     shown = rule.name.removeprefix("complex_")
-    name = shown.replace("_", " ")
+    name = shown.replace("_", "~")
     tex = rf"\operatorname{{{name}}}'" + (f"_{{{place}}}" if place else "")
     return Written(f"{shown}′{named(f'x{place}').text[1:]}", tex)
 
