@@ -545,4 +545,5 @@ def test_latex_of_many_paths_has_a_line_for_each():
         y = np.sin(y)
     assert r"\ldots \times 1{,}200" in cr.explain(y, x).latex
     assert "×" not in cr.explain(y, x).latex
-    assert r"\operatorname{log~softmax}" in cr.explain(nn.log_softmax(Tensor([1.0, 2.0]))[0], []).latex
+    scores = Tensor([1.0, 2.0])
+    assert r"\operatorname{log~softmax}" in cr.explain(nn.log_softmax(scores)[0], scores).latex

@@ -59,8 +59,8 @@ def jet(
     -----
     The signature is that of ``jax.experimental.jet.jet``: derivatives go in and come out, not divided by factorials.
 
-    Cost to order k: for most operations about k² evaluations of their derivative, where k nested `jvp` take 2**k; for
-    those whose derivative is written with themselves (`solve`, decompositions, and few elementwise ones) up to 2**k.
+    Cost to order k: for most operations about k² evaluations of their derivative, where k nested `jvp` take 2ᵏ; for
+    those whose derivative is written with themselves (`solve`, decompositions, and few elementwise ones) up to 2ᵏ.
     Memory does not grow with the number of operations.
 
     Examples
