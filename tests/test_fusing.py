@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import chainrule as cr
 import chainrule.scipy.special as special
+from chainrule.compile import fuse, variants
 from chainrule.nn import functional
 from chainrule.rules import rules
 from chainrule.tree import flatten
@@ -233,3 +235,28 @@ def test_a_function_is_one_step_whenever_it_is_used_first(name: str, monkeypatch
         monkeypatch.setattr(rules[name], "operator", operator)
         jitted = on_kernels(f, np.linspace(-1, 1, 40))
         assert f"= {name}(" in source(jitted)
+
+
+def test_grouping_costs_what_a_program_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times as many steps of one group take some eight times as long."""
+    seconds = []
+
+    def timed(program: Any, exact: bool) -> Any:
+        start = time.process_time()
+        fuse.fused(program, exact)
+        seconds.append(time.process_time() - start)
+        return []  # nothing to compile
+
+    monkeypatch.setattr(variants, "fused", timed)
+
+    def chain(x: Any, n: int) -> Any:
+        for _ in range(n):
+            x = x * 0.5 + 1.0
+        return np.sum(x)
+
+    for n in (250, 2000):
+        jitted = cr.jit(chain)
+        for _ in range(4):
+            jitted(np.ones(3), n)
+    assert len(seconds) == 2
+    assert seconds[1] < 24 * seconds[0]

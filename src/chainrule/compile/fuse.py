@@ -274,7 +274,9 @@ class _Grouping:
 
     def _is_late_sum(self, group: _Open, step: Any) -> bool:
         """Whether a step would cost nothing if it were done now, and later a pass over memory."""
-        if not isinstance(step, Step) or step in group.members or step in self.done or type(step.results) is not Var:
+        if not isinstance(step, Step) or step in self.done or type(step.results) is not Var:
+            return False
+        if step.results in group.values:
             return False
         if _reduction(step) is None:
             readers = self.readers.get(step.results, [None])
