@@ -1153,6 +1153,21 @@ def test_loops_become_single_products(argnums: Any) -> None:
     assert products <= 1 + 7 + 7 + (2 if argnums != 2 else 0) + (7 if argnums != (0, 1) else 0)
 
 
+def test_gradients_of_weights_and_biases_share_what_they_are_sums_of() -> None:
+    def loss(w: Any, u: Any, b: Any, h: Any, xs: Any) -> Any:
+        for t in range(len(xs)):
+            h = np.tanh(xs[t] @ w + h @ u + b)
+        return np.sum(h * h)
+
+    f = cr.value_and_grad(loss, (0, 1, 2))
+    shapes = (2, 3), (3, 3), (3,), (4, 3), (7, 4, 2)
+    args = [tuple(normal(*shape, seed=i) for shape in shapes) for i in range(3)]
+    check(f, *args, exactly=False)
+    lines = cr.jit(f).source(*args[0]).splitlines()
+    assert sum("np.concatenate(" in line for line in lines) == 2  # the states, and the cotangents once
+    assert sum("np.add.reduce(" in line for line in lines) == 2  # the loss and the biases
+
+
 def test_filling_and_reading_piece_by_piece_costs_one_array() -> None:
     def f(x: Any) -> Any:
         total = x[0]

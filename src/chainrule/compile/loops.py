@@ -14,7 +14,7 @@ import numpy as np
 
 from ..rules.indexing import is_basic
 from ..rules.registry import rules
-from .program import Program, private, read
+from .program import Program, is_reduction, private, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
 __all__ = ["REORDERING"]
@@ -104,7 +104,10 @@ class Assemble:
 
 # -- one product for many ------------------------------------------------------------------------------------------
 def gathered(program: Program) -> Steps:
-    """Multiply once where products add up: A1.T @ G1 + A2.T @ G2 + ... is [A1, A2, ...].T @ [G1, G2, ...]."""
+    """Multiply once where products add up: A1.T @ G1 + A2.T @ G2 + ... is [A1, A2, ...].T @ [G1, G2, ...].
+
+    The sums of the rows of G1, G2, ..., which gradients of biases are, are then one sum, too.
+    """
 
     def factors(step: Step) -> tuple[Var, Var] | None:
         if step.function is not np.matmul or step.options or len(step.args) != 2:
@@ -116,21 +119,55 @@ def gathered(program: Program) -> Steps:
         a = source.args[0]
         return (a, g) if len(a.shape) == len(g.shape) == 2 and private(a) and private(g) else None
 
-    before: dict[Any, Steps] = {}
+    products: dict[Step, tuple[list[tuple[Var, Var]], Step | None]] = {}
+    orders: dict[frozenset[Var], list[Var]] = {}  # one for all sums over the same
     for step, terms in _sums(program, factors):
         pairs = [found for found, _ in terms]
         forms = {(a.shape[1], a.dtype, g.shape[1], g.dtype) for a, g in pairs}
-        if len(pairs) < FEW or len(forms) > 1:
-            continue
-        pairs, first = _in_order(pairs)
-        new = [] if first is None else [first]
-        if first is None:
-            new.append(_step(np.concatenate, ([a for a, _ in pairs],), {}, step))
-        new.append(_step(Property("T"), (new[0].results,), {}, step))
-        new.append(_step(np.concatenate, ([g for _, g in pairs],), {}, step))
-        step.function, step.args = np.matmul, (new[1].results, new[2].results)
-        before[step] = list(new)
+        if len(pairs) >= FEW and len(forms) == 1:
+            products[step] = pairs, first = _in_order(pairs)
+            if first is not None:
+                orders.setdefault(frozenset(g for _, g in pairs), [g for _, g in pairs])
+    for pairs, _ in products.values():
+        orders.setdefault(frozenset(g for _, g in pairs), [g for _, g in pairs])
+    sums: dict[Step, list[Var]] = {
+        step: orders[frozenset(g for g, _ in terms)]
+        for step, terms in _sums(program, _sum_of_rows)
+        if frozenset(g for g, _ in terms) in orders and len({g for g, _ in terms}) == len(terms)
+    }
+
+    before: dict[Any, Steps] = {}
+    joined: dict[tuple[Var, ...], Var] = {}
+
+    def all_of(gs: list[Var], step: Step) -> Var:
+        if tuple(gs) not in joined:
+            new = _step(np.concatenate, (gs,), {}, step)
+            before.setdefault(step, []).append(new)
+            joined[tuple(gs)] = new.results
+        return joined[tuple(gs)]
+
+    for step in [each for each in program.steps if isinstance(each, Step)]:
+        if step in products:
+            pairs, first = products[step]
+            place = {g: i for i, g in enumerate(orders[frozenset(g for _, g in pairs)])}
+            if first is None and len(place) == len(pairs):
+                pairs.sort(key=lambda pair: place[pair[1]])
+            parts = first or _step(np.concatenate, ([a for a, _ in pairs],), {}, step)
+            turned = _step(Property("T"), (parts.results,), {}, step)
+            before[step] = [parts, turned]
+            step.function, step.args = np.matmul, (turned.results, all_of([g for _, g in pairs], step))
+        elif step in sums:
+            step.function, step.args = np.add.reduce, (all_of(sums[step], step),)
+            step.options = {"axis": 0}
     return _with(before, program)
+
+
+def _sum_of_rows(step: Step) -> Var | None:
+    """What a step adds up along its first axis."""
+    if not is_reduction(step) or step.function.__self__ is not np.add or step.options != {"axis": 0}:
+        return None
+    (g,) = step.args
+    return g if type(g) is Var and len(g.shape) == 2 and private(g) else None
 
 
 def _in_order(pairs: list[tuple[Var, Var]]) -> tuple[list[tuple[Var, Var]], Step | None]:
