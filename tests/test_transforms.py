@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import pickle
 from typing import NamedTuple
 
 import numpy as np
@@ -327,3 +328,9 @@ def test_text_and_functions_in_a_dataclass_belong_to_its_form():
         cr.jvp(lambda p: loss(p, x), (layer,), (Layer(np.ones(2), "second"),))
     with pytest.raises(cr.errors.DataError, match="text"):
         cr.grad(lambda p: np.sum(p["weight"]))({"weight": x, "name": "first"})
+
+
+def test_what_holds_a_record_is_not_pickled():
+    for held in (cr.vjp(np.sin, X)[1], cr.linearize(np.sin, X)[1]):
+        with pytest.raises(cr.errors.ConversionError, match="record of one evaluation"):
+            pickle.dumps(held)

@@ -17,7 +17,7 @@ import numpy as np
 
 from .arguments import Argnums, Transformed, alongside, chosen, fresh, name_of, settled
 from .batch import levels_of, lowered, together, wrapped
-from .errors import OutputError, StructureError
+from .errors import ConversionError, OutputError, StructureError
 from .graph import NEVER, Node, contexts, next_index, ordered, watchers
 from .record import entered
 from .rules.linear import as_array
@@ -261,6 +261,12 @@ class Recorded:
     value, aux : what `f` returned
     pushed : the tangents of its results, if there were `directions`
     """
+
+    def __reduce__(self) -> Any:
+        raise ConversionError(
+            "what vjp and linearize return holds the record of one evaluation, which cannot be pickled or copied. "
+            "Pickle the function and its arguments, and call vjp or linearize there"
+        )
 
     def __init__(
         self,
