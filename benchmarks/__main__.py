@@ -31,6 +31,7 @@ def run(name: str, rounds: int, quick: bool) -> Result:
     except RuntimeError as error:
         return Result(row.name, row.title, str(row.dtype), failed={"the whole row": str(error)})
     result = Result(row.name, row.title, str(row.dtype), operations=row.operations, lean=row.lean, **found)
+    result.overhead = row.overhead
     result.bars = [[*who, limit] for who, limit in row.bars.items()]
     if row.large and not quick:
         for contestant in row.makers():

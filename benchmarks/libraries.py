@@ -6,7 +6,6 @@ A library here is a module: what a module holds is taken by `chainrule.jit` as i
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -39,7 +38,7 @@ def chainrule_library() -> Any:
         along=cr.jvp,
         vmap=cr.vmap,
         jacobian=cr.jacobian,
-        columns=functools.partial(cr.jacobian, mode="fwd"),
+        columns=cr.jacobian,
         cross=np.cross,
         stack=np.stack,
         concatenate=np.concatenate,

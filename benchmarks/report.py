@@ -48,6 +48,7 @@ class Result:
     title: str
     dtype: str
     operations: int = 0
+    overhead: float = 0.0
     lean: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     disturbance: float = 0.0
@@ -55,6 +56,13 @@ class Result:
     peaks: dict[str, int] = field(default_factory=dict)
     bars: list[list[Any]] = field(default_factory=list)
     alone: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def beyond_numpy(self) -> tuple[float, float] | None:
+        """Nanoseconds per operation, ours and NumPy's."""
+        if not self.operations or not {"chainrule", "NumPy"} <= self.seconds.keys():
+            return None
+        ours, numpys = (self.seconds[name] / self.operations * 1e9 for name in ("chainrule", "NumPy"))
+        return ours, numpys
 
     def fair(self, name: str) -> float | None:
         """The time that counts: alone, where that was measured."""
@@ -146,8 +154,8 @@ def overhead(results: Sequence[Result]) -> list[str]:
     """What recording and pulling one operation costs above NumPy's own time for it."""
     lines = []
     for result in results:
-        if result.operations and {"chainrule", "NumPy"} <= result.seconds.keys():
-            ours, numpys = (result.seconds[name] / result.operations * 1e9 for name in ("chainrule", "NumPy"))
+        if (found := result.beyond_numpy()) is not None:
+            ours, numpys = found
             lines.append(f"| {result.title} | {ours:.0f} ns | {numpys:.0f} ns | {ours - numpys:.0f} ns |")
     if not lines:
         return []
@@ -205,6 +213,10 @@ def bars(results: Sequence[Result]) -> list[str]:
                     judged(ratio, limit),
                 ]
                 lines.append("| " + " | ".join(cells) + " |")
+        if result.overhead and (found := result.beyond_numpy()) is not None:
+            beyond, bar = found[0] - found[1], f"overhead of an operation ≤ {result.overhead:.0f} ns"
+            cells = [result.title, result.dtype, bar, f"{beyond:.0f} ns", judged(beyond, result.overhead)]
+            lines.append("| " + " | ".join(cells) + " |")
     for (ours, other), limit in MEANS.items():
         both = [r.seconds for r in results if {ours, other} <= r.seconds.keys()]
         if both:

@@ -40,6 +40,7 @@ class Row:
     large : whether to measure each contestant also alone in a process
     slow : whether `--quick` leaves it out
     operations : how many, if the time per operation is of interest
+    overhead : nanoseconds that recording and pulling one of them may take beyond NumPy's time, if that is held to
     bars : what is held to: how many times the other's time, at most, a contestant may take
     lean : whether a step may take a tenth more memory, at most, than that written by hand
     argnums : in which arguments `loss` is differentiated
@@ -48,6 +49,7 @@ class Row:
     key = title = ""
     large = slow = lean = False
     operations = 0
+    overhead = 0.0
     argnums: Any = 0
     bars: Bars = MappingProxyType({("chainrule.jit", "jax.jit"): 1.0, ("chainrule.jit", "torch.compile"): 1.0})
 
@@ -141,6 +143,7 @@ class Chain(Row):
     """y = y*x + x, a hundred times: two hundred operations on a scalar or on a small array."""
 
     operations = 200
+    overhead = 1500.0
     bars = Row.bars | {("chainrule", "PyTorch"): 0.2}
 
     def __init__(self, size: int = 0) -> None:
@@ -150,7 +153,7 @@ class Chain(Row):
         self.title = f"chain of 200 operations, {f'array of {size}' if size else 'scalar'}"
 
         if size:
-            self.bars = Row.bars
+            self.bars, self.overhead = Row.bars, 2500.0
 
     def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         def chain(x: Any) -> Any:
