@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .harness import Step, check_agreement, interleaved, traced_peak, within
+from .harness import CLOCK, Step, check_agreement, interleaved, traced_peak, within
 from .rows import Row
 
-PATIENCE = 90.0  # seconds for a contestant to get ready, and for all rounds of a row
+PATIENCE = 60.0  # seconds for a contestant to get ready, and for all rounds of a row
+READY = 150.0  # seconds for all contestants to get ready: who comes later is left out
 
 
 def prepared(
-    makers: dict[str, Callable[[], Step]], failed: dict[str, str], check: Callable[[str, Any], None]
+    makers: dict[str, Callable[[], Step]],
+    failed: dict[str, str],
+    check: Callable[[str, Any], None],
+    end: float = float("inf"),
 ) -> dict[str, Step]:
     """The steps of those who are installed and compute the right thing; why others do not is put into `failed`."""
     steps: dict[str, Step] = {}
     for name, make in makers.items():
+        if CLOCK() > end:
+            failed[name] = "no time left for this row"
+            continue
         try:
             with within(PATIENCE):
                 step = make()
@@ -45,8 +52,9 @@ def measured(row: Row, rounds: int, without: Collection[str] = ()) -> dict[str, 
     def check(name: str, result: Any) -> None:
         check_agreement({name: result, "the reference": like}, "the reference", row.tolerance)
 
-    steps = prepared(makers, failed, check)
-    alone = prepared(row.functions(), failed, lambda name, result: None)
+    end = CLOCK() + READY
+    steps = prepared(makers, failed, check, end)
+    alone = prepared(row.functions(), failed, lambda name, result: None, end)
     times = interleaved(steps | alone, rounds, patience=PATIENCE)
     peaks = {name: traced_peak(makers[name]) for name in ("chainrule", "NumPy") if name in steps}
     return {"seconds": times.seconds, "disturbance": times.disturbance, "failed": failed, "peaks": peaks}
