@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from .harness import CLOCK
-from .libraries import chainrule_library, each, jax_library, torch_library
-from .rows import Row, Step
+from .libraries import autograd_library, chainrule_library, each, jax_library, torch_library
+from .rows import Bars, Row, Step
 
 Function = Callable[..., Any]
 
@@ -25,7 +26,7 @@ class Program(Row):
     function : called with a library first; a loss, unless `whole`
     argnums : in which arguments the loss is differentiated
     by_hand : value and gradients of the same arguments in NumPy, if that can be written by hand
-    scanned : the function of a loop with `jax.lax.scan`; called with `unroll=`, too: how many steps are one
+    scanned : the function for libraries that have a `scan`; called with `unroll=`, too: how many steps are one
     """
 
     def __init__(
@@ -48,10 +49,13 @@ class Program(Row):
     def loss(self, library: Any) -> tuple[Function, list[Any]]:
         if self.whole:
             return super().loss(library)  # type: ignore[return-value]
-        return functools.partial(self.function, library), [each(x, library.array) for x in self.arguments]
+        return functools.partial(self._for(library), library), [each(x, library.array) for x in self.arguments]
 
     def program(self, library: Any) -> tuple[Function, list[Any]]:
-        return self._of(library, self.function), [each(x, library.array) for x in self.arguments]
+        return self._of(library, self._for(library)), [each(x, library.array) for x in self.arguments]
+
+    def _for(self, library: Any) -> Function:
+        return self.scanned if self.scanned is not None and hasattr(library, "scan") else self.function
 
     def _of(self, library: Any, function: Function) -> Function:
         function = functools.partial(function, library)
@@ -309,15 +313,13 @@ def gated_loss(lib: Any, weight: Any, bias: Any, ends: Any, xs: Any) -> Any:
     return -total / (len(xs) - 1)
 
 
-def gated_scan(lib: Any, weight: Any, bias: Any, ends: Any, xs: Any, unroll: int) -> Any:
-    import jax
-
+def gated_scan(lib: Any, weight: Any, bias: Any, ends: Any, xs: Any, unroll: int = 1) -> Any:
     def step(state: Any, pair: Any) -> Any:
         state = gated_cell(lib, weight, bias, *state, pair[0])
         return state, gated_term(lib, state[0], ends, pair[1])
 
     zeros = lib.xp.zeros_like(xs[0])
-    return -jax.lax.scan(step, (zeros, zeros), (xs[:-1], xs[1:]), unroll=unroll)[1].mean()
+    return -lib.scan(step, (zeros, zeros), (xs[:-1], xs[1:]), unroll=unroll)[1].mean()
 
 
 def gated_by_hand(weight: Any, bias: Any, ends: Any, xs: Any) -> Any:
@@ -391,10 +393,8 @@ def rk4_loss(lib: Any, y: Any, a: Any, b: Any) -> Any:
     return lib.xp.sum(y * y)
 
 
-def rk4_scan(lib: Any, y: Any, a: Any, b: Any, unroll: int) -> Any:
-    import jax
-
-    y, _ = jax.lax.scan(lambda y, _: (rk4_step(lib, a, b, y), None), y, length=STEPS, unroll=unroll)
+def rk4_scan(lib: Any, y: Any, a: Any, b: Any, unroll: int = 1) -> Any:
+    y, _ = lib.scan(lambda y, _: (rk4_step(lib, a, b, y), None), y, length=STEPS, unroll=unroll)
     return lib.xp.sum(y * y)
 
 
@@ -441,6 +441,50 @@ def rk4(dtype: str) -> Program:
     arguments = y, a, np.abs(b)
     title = "Runge-Kutta, 100 steps of 1,000"
     return Program("rk4", title, dtype, arguments, rk4_loss, rk4_by_hand, argnums=(0, 1, 2), scanned=rk4_scan)
+
+
+def rolling(lib: Any, c: Any) -> Any:
+    """Euler's steps of a ball until it is far enough: how many is data, and the force of each is a gradient."""
+
+    def energy(x: Any) -> Any:
+        return c[0] * lib.xp.cos(x[0]) + c[1] * x[1] * x[1] + 0.1 * x[0] * x[1]
+
+    force = lib.slope(energy)
+
+    def step(state: Any) -> Any:
+        t, x, v = state
+        v = v - 0.01 * force(x) - 0.002 * v
+        return t + 0.01, x + 0.01 * v, v
+
+    start = 0.0, lib.array(np.array([0.2, 0.2])), lib.array(np.zeros(2))
+    t, x, v = lib.while_loop(lambda state: state[1][0] < 2, step, start)
+    return (t - 1) ** 2 + lib.xp.sum(x * x) + lib.xp.sum(v * v)
+
+
+class Rolling(Program):
+    """A loop that goes on until a value says so, which JAX cannot differentiate in reverse mode."""
+
+    bars: Bars = MappingProxyType(
+        {
+            (ours, theirs): bar
+            for theirs in ("autograd", "PyTorch")
+            for ours, bar in (("chainrule", 0.2), ("chainrule.jit", 0.01))
+        }
+    )
+
+    def __init__(self) -> None:
+        title = "Euler's steps with a gradient in each, while a value says so"
+        super().__init__("nested-while", title, "float64", [np.array([2.0, 0.7])], rolling)
+
+    def autograd(self) -> Step:
+        function, arguments = self.program(autograd_library())
+        return lambda: function(*arguments)
+
+    def jax(self) -> Step:
+        raise ImportError("JAX has no reverse mode of a loop whose length is data")
+
+    def torch_compiled(self) -> Step:
+        raise ImportError("torch.compile compiles no loop whose length is data")
 
 
 # -- scalars -----------------------------------------------------------------------------------------------------------
@@ -623,4 +667,5 @@ PROGRAMS: dict[str, Callable[[], Row]] = {
     "kmeans-float64": kmeans,
     "gated-float64": functools.partial(gated, "float64"),
     "minors-float64": minors,
+    "nested-while-float64": Rolling,
 }

@@ -36,6 +36,9 @@ def chainrule_library() -> Any:
         both=cr.value_and_grad,
         grad=cr.grad,
         along=cr.jvp,
+        slope=cr.grad,
+        while_loop=cr.while_loop,
+        scan=cr.scan,
         vmap=cr.vmap,
         jacobian=cr.jacobian,
         columns=cr.jacobian,
@@ -69,6 +72,9 @@ def jax_library() -> Any:
         both=jax.value_and_grad,
         grad=jax.grad,
         along=jax.jvp,
+        slope=jax.grad,
+        while_loop=jax.lax.while_loop,
+        scan=jax.lax.scan,
         vmap=jax.vmap,
         jacobian=jax.jacrev,
         columns=jax.jacfwd,
@@ -106,6 +112,13 @@ def torch_library(compiling: bool) -> Any:
         both = torch.func.grad_and_value(f, argnums=argnums)
         return lambda *args: both(*args)[::-1]
 
+    def slope(f: Transform) -> Transform:
+        def run(x: Any) -> Any:
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            return torch.autograd.grad(f(x), x, create_graph=True)[0]
+
+        return run
+
     return _module(
         "torch_library",
         xp=torch,
@@ -114,6 +127,8 @@ def torch_library(compiling: bool) -> Any:
         both=by_function,
         grad=torch.func.grad,
         along=torch.func.jvp,
+        slope=slope,
+        while_loop=python_loop,
         vmap=torch.func.vmap,
         jacobian=torch.func.jacrev,
         columns=torch.func.jacfwd,
@@ -127,6 +142,27 @@ def torch_library(compiling: bool) -> Any:
         softplus=torch.nn.functional.softplus,
         erf=torch.special.erf,
     )
+
+
+def autograd_library() -> Any:
+    """autograd, as far as a row needs it."""
+    import autograd
+    import autograd.numpy
+
+    return _module(
+        "autograd_library",
+        xp=autograd.numpy,
+        array=lambda x: x,
+        value_and_grad=lambda f, argnums: autograd.value_and_grad(f, argnums),
+        slope=autograd.grad,
+        while_loop=python_loop,
+    )
+
+
+def python_loop(goes_on: Callable[[Any], Any], step: Transform, state: Any) -> Any:
+    while goes_on(state):
+        state = step(state)
+    return state
 
 
 def _leaves(x: Any) -> list[Any]:

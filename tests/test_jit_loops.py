@@ -31,7 +31,7 @@ def check(
     assert not any(variant.disagreed for variant in jitted.variants)
     assert len(jitted.variants) == variants
     assert all(
-        bool(re.search(r"^ *for ", variant.printed.source, re.MULTILINE)) == loops for variant in jitted.variants
+        bool(re.search(r"^ *(# )?for ", variant.printed.source, re.MULTILINE)) == loops for variant in jitted.variants
     )
     return jitted
 
@@ -304,6 +304,29 @@ def test_source_shows_the_loop() -> None:
     source = cr.jit(cr.grad(root)).source(np.float64(2.0))
     assert source.count("for ") == 2
     assert "# return cr.while_loop(lambda y: abs(y * y - x)" in source
+
+
+SMALL = {
+    "comparisons and choices": lambda c, x: (np.where(c > x, c * 0.5, np.minimum(c + x, 1.0)), np.max(c)),
+    "reductions": lambda c, x: (c - np.sum(c) / 3 + np.min(x), np.sum(np.outer(c, x), axis=0)),
+    "moving": lambda c, x: (np.concatenate([c[1:], c[:1]])[::-1] * 0.9, np.stack([c, x]).T[1]),
+    "products": lambda c, x: (np.outer(c, x) @ c / (1 + c @ c), np.outer(x, c) @ np.outer(c, x)),
+    "functions": lambda c, x: (0.3 * np.tanh(c) + np.exp(-x * x), np.log1p(c * c) / np.sqrt(1 + c**2)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", SMALL)
+def test_small_loops_are_machine_code(name: str, dtype: str) -> None:
+    pytest.importorskip("llvmlite")
+    xs, start = 0.3 * normal(70, 3).astype(dtype), normal(3, seed=3).astype(dtype)
+    f = lambda c, xs: cr.scan(SMALL[name], c, xs)
+    slope = cr.grad(lambda c, xs: np.sum(f(c, xs)[0]) + np.sum(np.sin(f(c, xs)[1])), argnums=(0, 1))
+    for g in (f, slope):
+        jitted = check(g, (start, xs), (start * 0.5, xs))
+        source = jitted.variants[0].printed.source
+        assert "loop(1, 1, " in source
+        assert not re.search("^ *for ", source, re.MULTILINE)
 
 
 def test_what_is_wrong_is_said_as_without_jit() -> None:

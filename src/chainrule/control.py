@@ -2,7 +2,7 @@
 
 They run the program as it comes, so what they record is what a plain loop or branch records, and every derivative
 follows from that.  Outside of `vmap` a plain loop does as well; inside, where examples may want to go different ways,
-these go all the ways that some example needs and select.
+these go all the ways that some example needs and select.  Under `jit` they are what stays a loop (`looping.py`).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def scan(
     reverse : bool, default False
         Begin at the end of `xs`; each `y` is still in the place of its `x`.
     unroll : int or bool, default 1
-        How many steps JAX would put into one; accepted for its sake, and changes nothing.
+        How many steps JAX would put into one; accepted for its sake.  Under `jit`, True has all of them written out.
 
     Returns
     -------
@@ -150,7 +150,8 @@ def scan(
     Cost and memory are those of a loop: reverse mode keeps what each step records.  ``scan(checkpoint(f), ...)`` keeps
     the carries only; two scans inside each other, with the inner one under `checkpoint`, keep the square root of that.
     Without steps, `f` runs once, on zeros, to see what it returns.  `f` must not write into arrays that it has
-    returned before.
+    returned before.  Under `jit` a scan of more than 64 steps is one loop of the program, of which reverse mode keeps
+    the carries only.
 
     Examples
     --------
@@ -264,7 +265,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any, *, unro
     body_fun : callable
     init_val : array or container
     unroll : int or bool, optional
-        As for `scan`: accepted, and changes nothing.
+        As for `scan`.
 
     Returns
     -------
@@ -277,7 +278,8 @@ def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any, *, unro
 
     Notes
     -----
-    Cost: that of a Python loop; reverse mode keeps what each step records.
+    Cost: that of a Python loop; reverse mode keeps what each step records.  Under `jit` more than 64 steps are one loop
+    of the program.
 
     Examples
     --------
@@ -338,7 +340,8 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     Notes
     -----
     Cost: that of a Python loop.  Derivatives are those of the steps that were taken, in both modes; how many they are
-    is a constant.  Reverse mode keeps what each step records, and ``checkpoint(body_fun)`` less.
+    is a constant.  Reverse mode keeps what each step records, and ``checkpoint(body_fun)`` less.  Under `jit` it is one
+    loop of the program, and the number of steps is data.
 
     Inside of `vmap` the loop goes on until it is over for every example.  Those for which it is over keep their value
     and derivative, but `body_fun` still sees it: it must not raise for it.

@@ -21,7 +21,7 @@ from .kernels.group import Kind
 from .program import UFUNCS, Program, is_fixed, is_reduction, read
 from .trace import Guard, Method, Step, Var, operands
 
-__all__ = ["Fused", "fused"]
+__all__ = ["COMPARING", "LOGICAL", "Fused", "fused", "name_of", "reduction_of"]
 
 Shape = tuple[int, ...]
 Rows = tuple[int, int, int] | None
@@ -278,9 +278,9 @@ class _Grouping:
             return False
         if step.results in group.values:
             return False
-        if _reduction(step) is None:
+        if reduction_of(step) is None:
             readers = self.readers.get(step.results, [None])
-            if not all(isinstance(reader, Step) and _reduction(reader) is not None for reader in readers):
+            if not all(isinstance(reader, Step) and reduction_of(reader) is not None for reader in readers):
                 return False
         return not step.results.root.written and all(x in group.values for x in read(step))
 
@@ -294,7 +294,7 @@ class _Grouping:
             if self._joins(group, step):
                 return group
         shape = y.shape
-        if _reduction(step) is not None:
+        if reduction_of(step) is not None:
             shape = step.args[0].shape
         new = _Open(shape)
         if self._joins(new, step):
@@ -315,9 +315,9 @@ class _Grouping:
         y: Var = step.results
         if step.function == Method("reshape"):
             return self._alias(group, step)
-        if _reduction(step) is not None:
+        if reduction_of(step) is not None:
             return self._reduce(group, step)
-        name = _name(step)
+        name = name_of(step)
         if name is None or (self.exact and name not in exact_ops):
             return False
         column = y.shape != group.shape
@@ -369,7 +369,7 @@ class _Grouping:
         return True
 
     def _reduce(self, group: _Open, step: Step) -> bool:
-        reduction = _reduction(step)
+        reduction = reduction_of(step)
         assert reduction is not None
         name, axes = reduction
         x, y = step.args[0], step.results
@@ -417,7 +417,7 @@ class _Grouping:
         return True
 
 
-def _reduction(step: Step) -> tuple[str, tuple[int, ...]] | None:
+def reduction_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
     """Which reduction a step is, and over which axes."""
     if step.function in ANY and len(step.args) == 1 and not step.options:
         x = step.args[0]
@@ -493,7 +493,7 @@ def _is_supported(name: str, args: tuple[Any, ...], dtype: str) -> bool:
     return supported(name, (dtype,) * sum(type(x) is Var for x in args))
 
 
-def _name(step: Step) -> str | None:
+def name_of(step: Step) -> str | None:
     """The kernel's name of an elementwise step; None if it has none."""
     if step.function is np.where:
         return "where" if len(step.args) == 3 and not step.options else None

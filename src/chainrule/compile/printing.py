@@ -323,6 +323,8 @@ class _Printer:
     def _loop(self, step: Step) -> list[str]:
         """A loop: the carry is in variables of its own, which every turn sets anew."""
         loop: Loop = step.function
+        if loop.kernel is not None:
+            return self._loop_of_machine_code(step)
         turns, init, items, outer = step.args
         count, *results = step.results
         inside = copy(self)  # with the same buffers
@@ -361,6 +363,32 @@ class _Printer:
         if turns is None:
             lines.append(f"{self._new(count)} = {self.given.given(np.int64, 'int64')}({place})")
         lines += [f"{self._new(var)} = {name}" for var, name in zip(results, carried, strict=False)]
+        return lines
+
+    def _loop_of_machine_code(self, step: Step) -> list[str]:
+        """A call of the function that does a loop: it leaves the number of turns, or -1 for a miss."""
+        loop: Loop = step.function
+        turns, init, items, outer = step.args
+        count, *results = step.results
+        lines = ["# " + line for line in loop.described(self._told)]
+        given = [self._text(turns) if turns is not None else str(loop.length if results[len(init) :] else 2**62)]
+        for x in (*init, *items, *outer):
+            text = self._text(x)
+            array = type(x) is Var and not x.scalar
+            given.append(f"({text} if {text}.flags.carray else {text}.copy())" if array else text)
+        for k, var in enumerate(results):
+            whole = k < len(init) or (type(turns) is int and turns == loop.length)
+            text, dtype = self._new(var), self.given.given(var.dtype, var.dtype.name)
+            lines.append(f"{text} = np.{'empty' if whole else 'zeros'}({var.shape}, {dtype})")
+            given.append(text)
+        done = self._new(count)
+        lines.append(f"{done} = np.zeros(1, np.int64)")
+        lines.append(f"{self.given.given(loop.kernel, 'loop')}(1, 1, {', '.join([*given, done])})")
+        lines.append(f"{done} = {done}[0]")
+        missed = Guard(count, "turns", loop.length, step.line)
+        missed.place = -1
+        lines.append(f"if {done} < 0: {self._miss(missed)}")
+        lines += [f"{self.names[var]} = {self.names[var]}[()]" for var in results if var.scalar]
         return lines
 
     def _lines_of(self, step: Step, i: int) -> str:

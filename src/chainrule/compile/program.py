@@ -6,7 +6,7 @@ Each pass takes steps in order and returns steps in order; what writes to memory
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -106,9 +106,11 @@ class Loop:
     length : of the arrays that are collected; for a loop without a number of turns, more than that is a miss
     reverse : whether the last place comes first
     key : what it does, whatever passes make of it; equal for loops that do the same
+    kernel : the builtin function that does all of it, if there is one
     """
 
     __name__ = "loop"
+    kernel: Any = None
 
     def __init__(
         self,
@@ -129,6 +131,24 @@ class Loop:
 
     def __hash__(self) -> int:
         return hash((Loop, self.length, self.reverse))
+
+    def described(self, name: Callable[[Var], str]) -> Iterator[str]:
+        """What a turn does, line by line."""
+        texts = {var: f"t{k}" for k, var in enumerate((self.place, *self.carry, *self.items))}
+
+        def told(x: Any) -> Any:
+            return (texts.get(x) or name(x)) if type(x) is Var else repr(x)
+
+        yield f"for {texts[self.place]} in ...: from {', '.join(texts[var] for var in self.carry)}"
+        for step in self.body.steps:
+            if isinstance(step, Guard):
+                yield f"    check {step.kind} of {told(step.var)}"
+                continue
+            texts |= {var: f"t{len(texts)}" for var in operands(step.results)}
+            made = ", ".join(texts[var] for var in operands(step.results))
+            args = ", ".join(told(x) for x in operands(*step.args))
+            yield f"    {made} = {getattr(step.function, '__name__', step.function)}({args})"
+        yield f"    to {', '.join(str(told(x)) for x in self.body.outputs)}"
 
     def body_reads(self) -> set[Var]:
         """Every value that a turn reads."""

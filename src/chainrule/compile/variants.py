@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .components import componentwise
-from .fuse import Fused, fused
 from .loops import REORDERING
+from .machine_loops import with_kernels as with_kernels_in
 from .printing import Names, Printed, print_program
 from .program import Program, expanded, key_of, read, simplified
 from .replays import at
@@ -133,8 +133,8 @@ class Variant:
             program.keep()  # for branches that are newer
             whole = program if self.exact else componentwise(expanded(program, REORDERING))
             whole.own()
-            steps = fused(whole, self.exact)
-            return self._print(whole.with_steps(steps)) if any(isinstance(step, Fused) for step in steps) else None
+            steps, some = with_kernels_in(whole, self.exact)
+            return self._print(whole.with_steps(steps)) if some else None
 
         self.printed, self.with_kernels = self._print(program), with_kernels
         self.unsettle()

@@ -16,6 +16,7 @@ from .group import Group, Plan, operands, row_reductions, scalar_reductions
 __all__ = [
     "CHUNK",
     "CHUNKS",
+    "CODES",
     "DATA_OFFSET",
     "ENTRIES",
     "MOST",
@@ -59,12 +60,12 @@ TABLE = (
     *("kept", "rows", "row_outputs", "scalars", "by_rows"),  # see `Plan`; places of rows' outputs in the frame
 )
 
-_CODES = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 is an array
+CODES = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 is an array
 
 
 def codes(group: Group) -> bytes:
     """How each argument is read."""
-    given = [_CODES[i.dtype] if i.kind == "scalar" else 0 for i in group.inputs]
+    given = [CODES[i.dtype] if i.kind == "scalar" else 0 for i in group.inputs]
     return bytes(given) + bytes(len(group.outputs))
 
 

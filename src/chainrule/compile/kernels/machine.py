@@ -96,24 +96,31 @@ class Machine:
 
     def load(self, image: bytes, group: Group, plan: Plan) -> list[Any]:
         """The entry points of a kernel with this object file, as builtin functions."""
-        code = self._link(image, ("box", "finish"))
-        reading = ctypes.create_string_buffer(codes(group))
         outputs = [out.value for out in group.outputs]
         rows = np.array([len(group.inputs) + outputs.index(n) for n in row_reductions(group)], np.int64)
-        values = self.python | {
-            "box": code["box"],
-            "finish": code["finish"],
-            "arguments": len(group.inputs) + len(group.outputs),
-            "codes": ctypes.addressof(reading),
+        sizes = {
             "kept": len(plan.kept),
             "rows": len(rows),
             "row_outputs": rows.ctypes.data,
             "scalars": len(scalar_reductions(group)),
             "by_rows": needs_rows(group, plan),
         }
+        return self._builtins(image, codes(group), sizes, rows)
+
+    def load_loop(self, image: bytes, reading: bytes) -> Any:
+        """The builtin function that does a loop; `reading` says how each argument is read."""
+        sizes = dict.fromkeys(("kept", "rows", "row_outputs", "scalars", "by_rows"), 0)
+        return self._builtins(image, reading, sizes)[0]
+
+    def _builtins(self, image: bytes, reading: bytes, sizes: dict[str, int], *kept: Any) -> list[Any]:
+        code = self._link(image, ("box", "finish"))
+        buffer = ctypes.create_string_buffer(reading)
+        values = self.python | sizes
+        values |= {"box": code["box"], "finish": code["finish"]}
+        values |= {"arguments": len(reading), "codes": ctypes.addressof(buffer)}
         table = np.array([values[name] for name in TABLE], np.uintp).view(_Table)
         methods = [_MethodDef(name.encode(), self.entries[name], _METH_FASTCALL, None) for name in ENTRIES]
-        table.keeps = (code, reading, rows, methods, self)
+        table.keeps = (code, buffer, kept, methods, self)
         new = ctypes.pythonapi.PyCFunction_NewEx
         new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
         return [new(ctypes.addressof(method), table, None) for method in methods]

@@ -21,7 +21,7 @@ from .entry import CHUNKS, SLOTS
 from .group import Group, Plan, operands, row_reductions, scalar_reductions, weight
 from .vector import BYTES, SCALAR, Vector, Writer, where
 
-__all__ = ["module"]
+__all__ = ["ElementFunction", "module"]
 
 _SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _PART = 800  # simple operations that are one function
@@ -30,16 +30,11 @@ _IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf, "any": 0.0}
 _PAIR = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minimum, "any": Vector.__or__}
 
 
-class _Function(Writer):
-    """A function that goes over a group's arrays."""
+class ElementFunction(Writer):
+    """A function that reads and writes arrays."""
 
-    def __init__(self, group: Group, plan: Plan, avx512: bool) -> None:
-        small = min([_SIZES[d] for d in map(group.dtype, range(len(plan.kinds))) if d != "bool"], default=4)
-        alone = all(kind == "scalar" for kind in plan.kinds) and not plan.reduced
-        super().__init__(1 if alone else BYTES // small, avx512)
-        self.group, self.plan = group, plan
-        self.values: dict[int, Vector] = {}
-        self.first = len(group.inputs)
+    def __init__(self, lanes: int, avx512: bool) -> None:
+        super().__init__(lanes, avx512)
         self.mask: str | None = None  # which lanes there are, in the last vector of a row
 
     def _slot(self, number: int) -> str:
@@ -89,16 +84,6 @@ class _Function(Writer):
     def _shared(self, memory: str, slot: int) -> str:
         return self.value(f"getelementptr <{self.lanes} x i64>, ptr {memory}, i64 {slot}")
 
-    def apply(self, number: int) -> None:
-        """Write an operation whose operands are there."""
-        op = self.group.ops[number - self.first]
-        exponent, args = None, op.args
-        if op.name == "power":
-            args, exponent = op.args[:1], float(op.args[1])
-        dtype = next((self.group.dtype(a) for a in args[op.name == "where" :] if isinstance(a, int)), op.dtype)
-        given = [self.values[a] if isinstance(a, int) else self.constant(dtype, a) for a in args]
-        self.values[number] = functions.apply(op.name, given, op.dtype, exponent)
-
     def _load_one(self, address: str, dtype: str) -> Vector:
         element = "i8" if dtype == "bool" else SCALAR[dtype]
         one = self.fresh(f"load {element}, ptr {address}")
@@ -111,6 +96,28 @@ class _Function(Writer):
         if value.dtype == "bool":
             one = self.value(f"zext i1 {one} to i8")
         self.line(f"store {'i8' if value.dtype == 'bool' else SCALAR[value.dtype]} {one}, ptr {address}")
+
+
+class _Function(ElementFunction):
+    """A function that goes over a group's arrays."""
+
+    def __init__(self, group: Group, plan: Plan, avx512: bool) -> None:
+        small = min([_SIZES[d] for d in map(group.dtype, range(len(plan.kinds))) if d != "bool"], default=4)
+        alone = all(kind == "scalar" for kind in plan.kinds) and not plan.reduced
+        super().__init__(1 if alone else BYTES // small, avx512)
+        self.group, self.plan = group, plan
+        self.values: dict[int, Vector] = {}
+        self.first = len(group.inputs)
+
+    def apply(self, number: int) -> None:
+        """Write an operation whose operands are there."""
+        op = self.group.ops[number - self.first]
+        exponent, args = None, op.args
+        if op.name == "power":
+            args, exponent = op.args[:1], float(op.args[1])
+        dtype = next((self.group.dtype(a) for a in args[op.name == "where" :] if isinstance(a, int)), op.dtype)
+        given = [self.values[a] if isinstance(a, int) else self.constant(dtype, a) for a in args]
+        self.values[number] = functions.apply(op.name, given, op.dtype, exponent)
 
     def loop(self, start: str, stop: str, step: int | str, body: Callable[[str], None]) -> None:
         """`for i in range(start, stop, step)`; what the body computes holds inside only."""
