@@ -36,7 +36,6 @@ def combined(a: Any, b: Any) -> Any:
 
 SMOOTH: list[tuple[Any, ...]] = [
     ("sort_complex", lambda x: np.sort_complex(x + 1j * x**2), (4,)),
-    ("unique_inverse", lambda x: np.unique_inverse(x)[0], (2, 3)),
     # -- sums and products along axes
     ("sum", lambda x: np.sum(x), (3, 4)),
     ("sum axis", lambda x: np.sum(x, 1), (3, 4)),

@@ -507,3 +507,11 @@ def test_a_few_columns_are_found_without_a_graph():
     np.testing.assert_allclose(followed, recorded, rtol=1e-13)
     assert little < 8 * 4 * 1000 * 4 * 8  # a few arrays of the intermediate results, for each of four columns
     assert much > 50 * 1000 * 4 * 8  # every sine's operand
+
+
+def test_an_object_array_of_tensors_is_a_result():
+    """`ndarray.dot` does not ask a Tensor: it makes an array of the elements."""
+    matrix = np.array([[0.0, 2.0], [1.0, 3.0]])
+    for mode in ("fwd", "rev", "auto"):
+        found = cr.jacobian(lambda x: matrix.dot(np.sin(x)), mode=mode)(np.array([1.0, 2.0]))
+        np.testing.assert_allclose(found, matrix * np.cos([1.0, 2.0]), rtol=1e-15)

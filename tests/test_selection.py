@@ -112,6 +112,7 @@ ORDERED: list[tuple[Any, ...]] = [
     ("unique_values", lambda x: np.unique_values(np.concatenate([x, x])), (4,)),
     ("unique_all", lambda x: np.unique_all(x).values, (4,)),
     ("unique_counts", lambda x: np.unique_counts(x)[0], (4,)),
+    ("unique_inverse", lambda x: np.unique_inverse(x)[0], (2, 3)),
     ("union1d", lambda x, y: np.union1d(x, y), (3,), (2,)),
     ("intersect1d", lambda x: np.intersect1d(x, np.sort(x)[1:]), (4,)),
     ("setdiff1d", lambda x: np.setdiff1d(x, np.sort(x)[:2]), (5,)),

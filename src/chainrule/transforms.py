@@ -289,12 +289,13 @@ class Recorded:
             follow(follower, tensor, seed)
         watching = nullcontext() if seeds is None else entered(follower)
         with under(singular), pulling.since(self.start) if pulled else nullcontext(), watching:
-            result = f(*self.rebuild(list(self.tensors)))
+            result, aux = f(*self.rebuild(list(self.tensors))), None
+            if has_aux:
+                result, aux = pair_of(result)
+            outputs, self.rebuild_output, self.output_structure = flatten(result)
+            self.outputs = [tensor_like(output) for output in outputs]  # of an object array, that is an operation
         if has_aux:
-            result, aux = pair_of(result)
             self.aux = map_tree(lambda x: settled(x, self.start), aux)
-        outputs, self.rebuild_output, self.output_structure = flatten(result)
-        self.outputs = [tensor_like(output) for output in outputs]
         self.pushed = None
         if seeds:
             found = [follower.tangent(y.node) if isinstance(y, Tensor) else None for y in self.outputs]

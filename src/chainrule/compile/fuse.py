@@ -101,6 +101,7 @@ class _Open:
         self.ops: list[tuple[Any, ...]] = []  # operands: ("input", i), ("op", i), or a number
         self.values: dict[Var, tuple[Any, Kind]] = {}  # of inputs and results: operand and kind
         self.results: list[Var] = []
+        self.shown: dict[Var, Step] = {}  # results that are others in another shape
         self.asked: list[Guard] = []  # questions about values of the group
 
     def snapshot(self) -> tuple[Any, ...]:
@@ -192,10 +193,14 @@ class _Open:
             return None
         mine: set[Any] = {*self.members, *self.asked}
         results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
+        for var in results:  # which grows meanwhile: the kernel writes the memory that others show
+            if var in self.shown and self.shown[var].args[0] not in results:
+                results.append(self.shown[var].args[0])
+        found: list[Step | Guard] = [step for var, step in self.shown.items() if var in results]
+        results = [var for var in results if var not in self.shown]
         first = len(self.inputs)
         if first + 2 * len(results) > 2 * MANY:
             return None
-        found: list[Step | Guard] = []
         if self.asked:
             isnan = [self.add("isnan", (self.values[guard.var][0],), "bool") for guard in self.asked]
             flag = Var.made((), np.dtype(bool), None, scalar=True)
@@ -366,6 +371,7 @@ class _Grouping:
             return False
         group.values[y] = group.values[x]
         group.results.append(y)
+        group.shown[y] = step
         return True
 
     def _reduce(self, group: _Open, step: Step) -> bool:
