@@ -70,6 +70,10 @@ EQUIVALENT: dict[str, tuple[str, str]] = {
         "this side decides only where the root has lost its sign: left of -1, and there both are near enough to it",
     ),
     "arctan2": (r"b, 2\)|-a, 1\)|-a, -2\)", "a finite number over infinity is 0, and over NaN is NaN, whichever it is"),
+    r"(log|log2|log10|sqrt) \(complex\)": (
+        r"- 0\.0\)",
+        "the sign of a zero is that of a branch, which the value chose",
+    ),
     "copysign": (r"sign\(a\) / copysign", "to divide by 1 or -1 is to multiply by it"),
     "power|float_power|power_with_poles": (r"where\(b == 0, 2,", "0 times 0, to whatever power"),
     "power_by_.*": ("d/db: 1", "taken only where the exponent has no derivative"),
@@ -172,7 +176,7 @@ def changes(node: ast.AST) -> Iterator[ast.expr]:
         case ast.Constant(value=int() as value):
             yield ast.Constant(value + 1)
         case ast.Constant(value=float() as value):
-            yield ast.Constant(value * 1.001)
+            yield ast.Constant(value * 1.001 or 0.001)
         case ast.BinOp(left, op, right) if type(op) in swapped:
             yield ast.BinOp(left, swapped[type(op)](), right)
         case ast.Compare(left, [op], right) if type(op) in swapped:

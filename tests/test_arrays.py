@@ -498,6 +498,7 @@ CORNERS: list[tuple[Any, ...]] = [
     ("clip at the edges", lambda x: np.sum(np.clip(x, -1, 1)), [-1.0, 0.0, 1.0], [0.5, 1, 0.5]),
     ("clip lo above hi", lambda x: np.sum(np.clip(x, 2.0, 1.0)), [0.0, 1.5, 3.0], [0, 0, 0]),
     ("clip between equal bounds", lambda x: np.clip(x[0], x[1], x[2]), [1.0, 1.0, 1.0], [0, 0, 0.5]),
+    ("clip of complex", lambda x: np.real(np.clip(*(x * (1 + 0j)))), [1.0, 1.0, 1.0], [0, 0, 0.5]),
     ("clip below equal bounds", lambda x: np.clip(x[0], x[1], x[2]), [0.0, 1.0, 1.0], [0, 0.5, 0.5]),
     ("clip at the lower bound", lambda x: np.clip(x[0], x[1], x[2]), [1.0, 1.0, 2.0], [0.5, 0.5, 0]),
     ("clip NaN", lambda x: np.sum(np.clip(x, 0.0, 1.0)), [NAN, 0.5], [1, 1]),

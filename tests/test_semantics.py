@@ -148,6 +148,8 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
     ("max where NaN is left out", lambda x: np.max(x, initial=0.0, where=MASK), [5.0, NAN, 5.0], 1, [0.5, 0, 0.5]),
     ("sqrt(-0)", lambda x: np.sqrt(x), -0.0, 1, INF),  # zero is where it begins, whatever its sign
     ("log(-0)", lambda x: np.log(x), -0.0, 1, INF),
+    ("log2(-0)", lambda x: np.log2(x), -0.0, 1, INF),
+    ("log10(-0)", lambda x: np.log10(x), -0.0, 1, INF),
     ("norm of an infinity", lambda x: np.linalg.norm(x), [3.0, -INF, 4.0], 1, [0, -1, 0]),
     ("norm of two infinities", lambda x: np.linalg.norm(x), [INF, -INF, 4.0], 1, [1, -1, 0]),  # as hypot
     ("norm 3 of an infinity", lambda x: np.linalg.norm(x, 3), [3.0, INF, 4.0], 1, [0, 1, 0]),
