@@ -222,7 +222,10 @@ def _is_part(value: Tensor, whole: Tensor, index: Any) -> bool:
     if not whole.written or value.origin.memory is not whole.origin.memory or not value.origin.steps:
         return False
     *before, (rule, rest, _) = value.origin.steps
-    return rule is rules["getitem"] and rest[0] is index and tuple(before) == whole.origin.steps
+    if rule is not rules["getitem"] or tuple(before) != whole.origin.steps:
+        return False
+    # Since Python 3.12, `y[a:b] += v` makes the slice twice.
+    return rest[0] is index or (type(index) is type(rest[0]) is slice and rest[0] == index)
 
 
 def add_at(target: Tensor, index: Any, value: Any) -> None:
