@@ -16,6 +16,7 @@ import numpy as np
 import chainrule
 from chainrule.numpy.creation import created
 from chainrule.rules import rules
+from chainrule.scipy import special, special_table
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,6 +26,7 @@ MODULES = {
     "chainrule": chainrule,
     **{name: getattr(chainrule, name) for name in ("nn", "optim", "data", "training", "testing", "errors")},
 }
+TABULATED = "linalg", "signal"  # of which each function says no more than what it is differentiable in
 NAMESPACES = "optimize", "integrate", "interpolate", "stats", "sparse"  # of chainrule.scipy, with texts of their own
 
 
@@ -83,7 +85,37 @@ def scipy_reference() -> str:
             ours = getattr(thing, "__module__", "").startswith("chainrule.") and hasattr(thing, "__name__")
             if ours and "Parameters\n" in (thing.__doc__ or ""):
                 lines.append(f"::: {thing.__module__}.{thing.__name__}\n    options:\n      heading_level: 3\n")
-    return "\n".join(lines)
+    for name in TABULATED:
+        here = importlib.import_module(f"chainrule.scipy.{name}").here
+        lines += [f"## chainrule.scipy.{name}", "", "| function | differentiable in |", "|---|---|"]
+        lines += [f"| {linked(f'{name}.{each}')} | {listed(here.operands[each])} |" for each in sorted(here.operands)]
+        lines.append("")
+    return "\n".join([*lines, *special_reference()])
+
+
+def linked(name: str) -> str:
+    """A name in SciPy's reference."""
+    return f"[`{name}`](https://docs.scipy.org/doc/scipy/reference/generated/scipy.{name}.html)"
+
+
+def special_reference() -> list[str]:
+    """The local derivatives of special functions, from their table."""
+    lines = [
+        "## chainrule.scipy.special",
+        "",
+        "The table of elementwise functions: operands are `a`, `b`, `c`, ..., the result is `y`. Functions with",
+        "several results have a row for each (`airy_ai`, `ellipj_sn`); some rows are what only formulas call.",
+        "",
+        "| function | derivative in each operand |",
+        "|---|---|",
+    ]
+    for rule in sorted(special_table.ROWS, key=lambda rule: rule.name.removeprefix("special_")):
+        name = rule.name.removeprefix("special_")
+        partials = (f"`{partial.replace('|', chr(92) + '|')}`" if partial else "not known" for partial in rule.partials)
+        lines.append(
+            f"| {linked(f'special.{name}') if name in special.__all__ else f'`{name}`'} | {' · '.join(partials)} |"
+        )
+    return [*lines, ""]
 
 
 def numpy_reference() -> str:

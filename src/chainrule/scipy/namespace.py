@@ -127,12 +127,14 @@ class Namespace:
     ----------
     module : SciPy's
     kinds : per name: "differentiable", "nondifferentiable", "as it is", or why it is not implemented
+    operands : per differentiable name that is a function: the parameters that may hold Tensors
     members : what goes by that name here, of those that are not written as functions of the module
     """
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
         self.kinds: dict[str, str] = {}
+        self.operands: dict[str, tuple[str, ...]] = {}
         self.members: dict[str, Any] = {}
 
     def derived(self, *differentiable: str) -> Callable[[Function], Function]:
@@ -185,8 +187,15 @@ class Namespace:
         full = f"{self.module.__name__}.{name}"
         update_wrapper(wrapper, implementation)
         wrapper.__signature__ = signature  # type: ignore[attr-defined]
+        summary = inspect.cleandoc(function.__doc__ or name).partition("\n\n")[0]
+        derivative = "a rule of its own" if not composed else "that of the operations which compute the same"
+        self.operands[name] = differentiable
         wrapper.__doc__ = (
-            f"`{full}`, differentiable in {', '.join(differentiable)}: parameters and results as in `{full}`."
+            f"{summary}\n\n"
+            f"Differentiable in {', '.join(differentiable)}, in both modes and to any order; the derivative is "
+            f"{derivative}. Parameters, results and errors are SciPy's; what chooses how SciPy uses memory "
+            f"(`overwrite_a`, ...) has no effect on Tensors.\n\nSee `{full} "
+            f"<https://docs.scipy.org/doc/scipy/reference/generated/{full}.html>`_."
         )
         return wrapper
 
