@@ -523,3 +523,16 @@ def test_debug_looks_into_compiled_functions():
         slope(np.array([1.0, 0.0]))
     np.testing.assert_array_equal(slope(np.array([1.0, 0.0])), [0.5, np.inf])
     assert len(slope.variants) == 1
+
+
+def test_what_did_not_reach_a_finite_result():
+    """The first operation is named, too, where infinity or NaN vanished on the way."""
+    x = cr.Tensor([1000.0, 0.25], name="x")
+    with np.errstate(all="ignore"):
+        overflown = cr.explain_nan(np.sum(1 / np.exp(x)))
+        unselected = cr.explain_nan(np.sum(np.where(x > 5, x, np.sqrt(0.5 - x))))
+    assert overflown.forward is None
+    assert (overflown.vanished.operation, overflown.vanished.index) == ("exp", (0,))
+    assert (unselected.vanished.operation, unselected.vanished.index) == ("sqrt", (0,))
+    assert "What did not reach it: exp gave inf" in str(overflown)
+    assert cr.explain_nan(np.sum(x * x)).vanished is None

@@ -183,15 +183,20 @@ class Explanation:
         The first operation whose derivative gave NaN or infinity which reached a leaf.
     zero_won : tuple of str
         The operations at which rule R4 acted in the backward pass, with their lines where known.
+    vanished : Finding or None
+        Of a finite result, the first operation that gave NaN or infinity on the way: ``1 / np.exp(1000.0)`` is 0.
     """
 
     forward: Finding | None
     turned_nan: Finding | None
     backward: Finding | None
     zero_won: tuple[str, ...]
+    vanished: Finding | None = None
 
     def __str__(self) -> str:
         lines = [f"Forward: {self.forward or 'the result is finite.'}"]
+        if self.vanished is not None:
+            lines.append(f"What did not reach it: {self.vanished}")
         if self.turned_nan is not None:
             lines.append(f"Later it became NaN: {self.turned_nan}")
         lines.append(f"Backward: {self.backward or 'every gradient is finite.'}")
@@ -201,7 +206,9 @@ class Explanation:
             )
             lines.append(f"Rule R4 (a zero factor wins over infinity and NaN) acted in the derivative of\n  {shown}")
         found = [
-            each for each in (self.forward, self.turned_nan, self.backward) if each and each.operation not in GIVEN
+            each
+            for each in (self.forward, self.turned_nan, self.vanished, self.backward)
+            if each and each.operation not in GIVEN
         ]
         if found and not any(each.line for each in found):
             lines.append(NO_LINE)
@@ -291,6 +298,17 @@ class _Forward:
                 uses[operand] -= 1
                 if not uses[operand]:
                     current.pop(operand, None)
+
+    def earliest(self) -> Finding | None:
+        """The first operation that gave something which is not finite, whatever became of it."""
+        for node, values in self.evidence.items():
+            value = self.nonfinite[node]
+            if (new := fresh(node.rule, [v for v in values if v is not None], value)) is not None:
+                certain = not any(v is None for v in values)
+                return Finding.make(
+                    "forward", node.rule, value, new, values, node.operands, _line(node), certain=certain
+                )
+        return None
 
     def first(self, nodes: Sequence[Node], root: Node, test: Callable[[Any], Any]) -> Finding | None:
         """Follow what fails the test from the result to where it arose."""
@@ -618,9 +636,11 @@ def explain_nan(y: Tensor) -> Explanation:
             raise FreedGraphError(
                 f"explain_nan: {node.rule.reason} explain_nan runs the backward pass itself, so call it before."
             )
-    forward = turned = None
-    if not all_finite(y.data):
-        values = _Forward(nodes, root, y.data)
+    forward = turned = vanished = None
+    values = _Forward(nodes, root, y.data)
+    if all_finite(y.data):
+        vanished = values.earliest()
+    else:
         forward = values.first(nodes, root, _bad)
         if forward is not None and not np.isnan(forward.value) and np.any(np.isnan(y.data)):
             turned = values.first(nodes, root, np.isnan)
@@ -641,4 +661,5 @@ def explain_nan(y: Tensor) -> Explanation:
             shadow.origin = getattr(node, "origin", None)
         inner, outside, ends = ([of[node] for node in each] for each in (nodes, frontier, leaves))
         backward, zero_won = in_backward(inner, outside, [of[root]], start, ends, recall)
-    return Explanation(forward, turned, backward, tuple(f"{node.rule.name}{made_at(node)}" for node in zero_won))
+    acted = tuple(f"{node.rule.name}{made_at(node)}" for node in zero_won)
+    return Explanation(forward, turned, backward, acted, vanished)
