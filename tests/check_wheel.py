@@ -44,7 +44,9 @@ def main() -> None:
         names = zipfile.ZipFile(wheel).namelist()
         assert size <= LIMIT, f"{wheel.name} has {size} bytes, more than {LIMIT}"
         assert "chainrule/py.typed" in names, "the wheel does not say that it is typed"
-        assert {"chainrule/walk/show.html", "chainrule/walk/picture.js"} <= set(names), "the wheel lacks the page of show()"
+        assert {"chainrule/walk/show.html", "chainrule/walk/picture.js"} <= set(names), (
+            "the wheel lacks the page of show()"
+        )
         foreign = [n for n in names if not n.startswith(("chainrule/", "chainrule-"))]
         assert not foreign, f"in the wheel, but no part of the package: {foreign}"
         venv.create(place / "empty", with_pip=True)
