@@ -18,7 +18,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..rules.registry import rules
 from .kernels import Group, Input, Op, Output, exact_ops, supported
 from .kernels.group import Kind
-from .program import UFUNCS, Program, is_fixed, is_reduction, read
+from .program import UFUNCS, Program, is_fixed, is_reduction, is_uniform, read
 from .trace import Guard, Method, Step, Var, operands
 
 __all__ = ["COMPARING", "LOGICAL", "Fused", "fused", "name_of", "reduction_of"]
@@ -482,7 +482,7 @@ def _weak(x: Any) -> Any:
 def _is_number(source: Any) -> bool:
     """Whether a captured value is one number, perhaps many times, that nobody can change."""
     if isinstance(source, np.ndarray):
-        return is_fixed(source) and bool((source == source.item(0)).all())
+        return is_fixed(source) and is_uniform(source)
     return isinstance(source, np.generic)
 
 

@@ -17,7 +17,8 @@ from ..rules.registry import rules
 from .trace import Guard, Line, Method, Property, Step, Trace, Var, inner, operands
 
 __all__ = [
-    "Loop", "Program", "alike", "described", "each_loop", "expanded", "is_fixed", "key_of", "read", "simplified",
+    "Loop", "Program", "alike", "described", "each_loop", "expanded", "is_fixed", "is_uniform", "key_of", "read",
+    "simplified",
 ]  # fmt: skip
 
 # Python's operators on arrays are these ufuncs, which can be told where to put the result.
@@ -401,7 +402,7 @@ def broadcast(program: Program) -> list[Step | Guard]:
         if x not in numbers:
             value = program.captured.get(x)
             narrow = isinstance(value, np.ndarray) and x.dtype in (np.double, np.single) and is_fixed(value)
-            numbers[x] = value.item(0) if narrow and _is_uniform(value) else None  # type: ignore[union-attr]
+            numbers[x] = value.item(0) if narrow and is_uniform(value) else None  # type: ignore[union-attr]
         return numbers[x]
 
     for step in program.steps:
@@ -448,7 +449,9 @@ def folded(program: Program) -> list[Step | Guard]:
         value = known.get(x) if type(x) is Var else x
         if isinstance(value, bool | np.bool) or not isinstance(value, int | float | np.generic | np.ndarray):
             return False
-        return bool(np.all(value == 1))
+        if isinstance(value, np.ndarray):
+            return value.size > 0 and bool(value.item(0) == 1) and is_uniform(value)
+        return bool(value == 1)
 
     def constant(value: Any) -> Var:
         if isinstance(value, np.ndarray):
@@ -473,9 +476,9 @@ def folded(program: Program) -> list[Step | Guard]:
         inputs = set(read(step))
         if inputs and inputs <= known.keys() and (_repeats(step) or step.function in SIMPLE):
             few = y.size <= FEW
-            if few or all(_is_uniform(known[x]) for x in inputs):
+            if few or all(is_uniform(known[x]) for x in inputs):
                 value = step.function(*inner(step.args, lambda x: known.get(x, x)), **step.options)
-                if few or _is_uniform(value):
+                if few or is_uniform(value):
                     return constant(np.array(value) if isinstance(value, np.ndarray) else value)
         return None
 
@@ -485,10 +488,13 @@ def folded(program: Program) -> list[Step | Guard]:
     return [step for step in _renamed(program, visit) if not holds(step)]
 
 
-def _is_uniform(x: Any) -> bool:
-    """Whether all elements of an array are the same bits."""
+def is_uniform(x: Any) -> bool:
+    """Whether all elements of an array are the same bits: a part at a time, since most are not."""
     flat = np.reshape(x, -1)
-    return bool(flat.size) and flat.dtype.kind in "fib" and flat.tobytes() == flat[:1].tobytes() * flat.size
+    if not flat.size or flat.dtype.kind not in "fib" or flat.dtype.itemsize > 8:
+        return False
+    bits = flat.view(f"u{flat.dtype.itemsize}")
+    return all((bits[i : i + FEW] == bits[0]).all() for i in range(0, flat.size, FEW))
 
 
 def _repeats(step: Step) -> bool:
