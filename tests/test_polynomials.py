@@ -10,6 +10,7 @@ import pytest
 from oracle import check, close, difference, spaced
 
 import chainrule as cr
+from chainrule import errors
 
 X = np.linspace(-1.0, 2.0, 7)
 FITS: list[tuple[Any, ...]] = [
@@ -210,6 +211,33 @@ def test_coefficients_with_axes(basis: str) -> None:
     check_derivative(lambda a, b: val(np.asanyarray(a), np.outer(b, a)), A, B)
     points = lambda *args: [np.asanyarray(arg) for arg in args]  # noqa: E731
     check_derivative(lambda a, b: grid(*points(a, b, b), np.ones((2, 3, 2))), A, B)
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_coefficients_without_axes_raise(basis: str) -> None:
+    """Given a Tensor itself NumPy leaves the axes out; shapes that then fit would give another result than NumPy's."""
+    val, grid = getattr(BASES[basis], f"{basis}val"), getattr(BASES[basis], f"{basis}grid2d")
+    for length in (1, 2, 3, 4):
+        c = np.ones((length, 3))
+        for coefficients in (c, cr.Tensor(c), np.asfortranarray(c), c[::-1]):
+            with pytest.raises(errors.UnsupportedFunctionError, match=rf"{basis}val .* shape \({length}, 3\)"):
+                val(cr.Tensor(A), coefficients)
+    with pytest.raises(errors.UnsupportedFunctionError, match=r"np\.asanyarray"):
+        cr.grad(lambda a: np.sum(val(a, c)))(A)
+    with pytest.raises(errors.UnsupportedFunctionError, match=r"np\.asanyarray"):
+        cr.vmap(lambda a: val(a, c))(np.stack([A, B]))
+    if basis != "poly":  # which of NumPy 2.4 on asks whether a Tensor knows better
+        with pytest.raises(errors.UnsupportedFunctionError, match=r"np\.asanyarray"):
+            grid(cr.Tensor(A), A, c)
+    check_derivative(lambda a, b: val(a, np.outer(b, a), tensor=False), A, B)  # broadcast, as was asked for
+    check_derivative(lambda a, b: val(a[0], np.outer(b, a)), A, B)
+
+
+def test_roots_without_axes_raise() -> None:
+    r = np.ones((2, 3))
+    for roots in (r, cr.Tensor(r)):
+        with pytest.raises(errors.UnsupportedFunctionError, match=r"polyvalfromroots .* shape \(2, 3\)"):
+            poly.polynomial.polyvalfromroots(cr.Tensor(A), roots)
 
 
 def test_roots_for_many_arguments() -> None:

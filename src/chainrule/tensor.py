@@ -19,7 +19,7 @@ import numpy as np
 from .errors import ConcreteValueError, ConversionError, DataError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, programs, watchers
 from .rules.linear import stored
-from .rules.registry import Rule, functions, kept, lookup, parameter_names, rules
+from .rules.registry import Rule, functions, kept, lookup, parameter_names, refuse_missing_axes, rules
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 
@@ -324,6 +324,8 @@ class Tensor:
                 if a.__class__ is Tensor:
                     result = pair[0](a, inputs[1])
                 else:
+                    if a.__class__ is ndarray and a.base is not None:  # such as coefficients c[-1]
+                        refuse_missing_axes()
                     result = pair[1](inputs[1], a) if inputs[1].__class__ is Tensor else NotImplemented
                 if result is not NotImplemented:
                     return result

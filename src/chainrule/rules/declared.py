@@ -98,7 +98,7 @@ POLYNOMIALS = {  # module: what its functions begin with, and its class
 EVALUATES = (
     "Works, differentiated in the argument and in the coefficients. Where the coefficients (of polyvalfromroots: the "
     "roots) have axes of their own, pass np.asanyarray(t) for an argument t that is no number: NumPy looks whether it "
-    "is an ndarray before it gives them axes for it"
+    "is an ndarray before it gives them axes for it, and chainrule raises where it did not"
 )
 FACTORISED = (
     "Calls LAPACK on an array of Tensors, which NumPy refuses. Write np.polyfit or np.roots, or np.linalg.lstsq of the "

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..memory import BIG, apply
 from .linear import Axes, axes_of, conjugated, cumsum_rule, masked, raised, spread, stored, sum_rule, summed, zero_wins
-from .registry import Rule, custom, implements
+from .registry import Rule, custom, implements, refuse_missing_axes
 
 MISSING = np._NoValue  # NumPy's own mark of an argument that was not given
 
@@ -290,6 +290,8 @@ def prod(
     initial: Any = MISSING,
     where: Any = MISSING,
 ) -> Any:
+    if axis == 0:  # NumPy's polyvalfromroots ends here
+        refuse_missing_axes()
     options = _options(axis=axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
     return stored(product_rule(a, **options), out)
 

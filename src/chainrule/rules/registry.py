@@ -38,6 +38,7 @@ __all__ = [
     "multilinear",
     "nondifferentiable",
     "not_implemented",
+    "refuse_missing_axes",
     "row",
     "rules",
     "sparse_product",
@@ -341,6 +342,26 @@ def _on_elements(function: Function) -> Function:
         return function(*(np.asanyarray(x) if hasattr(type(x), "_record") else x for x in args), **options)
 
     return run
+
+
+def refuse_missing_axes() -> None:
+    """Raise where NumPy's polynomials did not give coefficients axes for a Tensor, as they do for an ndarray.
+
+    They ask `isinstance(x, ndarray)` and go on with Python's operators: where the shapes then fit, they fit by chance.
+    """
+    frame = sys._getframe(2)
+    while (module := frame.f_globals.get("__name__", "")).startswith("chainrule.") and frame.f_back is not None:
+        frame = frame.f_back
+    if module.startswith("numpy.polynomial."):
+        there = frame.f_locals
+        x: Any = there.get("x")
+        coefficients = np.asanyarray(there.get("r", there.get("c")))
+        if hasattr(type(x), "_record") and x.ndim and there.get("tensor") and coefficients.ndim > 1:
+            raise UnsupportedFunctionError(
+                f"np.polynomial's {frame.f_code.co_name} was called with a Tensor of shape {x.shape} and coefficients "
+                f"of shape {coefficients.shape}: NumPy gives them axes for an ndarray only. "
+                "Pass np.asanyarray(t) for the argument t, or tensor=False to broadcast it against them."
+            )
 
 
 def special_functions() -> ModuleType:
