@@ -8,6 +8,7 @@ import pickle
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -55,6 +56,18 @@ def check(f: Callable[..., Any], *calls: tuple[Any, ...], variants: int | None =
     if variants is not None:
         assert len(jitted.variants) == variants
     return jitted
+
+
+def at_once(work: Callable[[int], None], threads: int = 4) -> None:
+    """Let threads that begin together do this work, each with its number; raise what one of them raises."""
+    ready = threading.Barrier(threads)
+
+    def begin(number: int) -> None:
+        ready.wait()
+        work(number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(begin, range(threads)))
 
 
 def mlp(parameters: dict[str, Any], x: Any, y: Any) -> Any:
@@ -1191,45 +1204,50 @@ def test_filling_costs_what_is_written() -> None:
 def test_threads_that_go_different_ways() -> None:
     f = cr.value_and_grad(lambda x: np.sum(np.exp(x)) if x[0] > 0 else np.sum(filled(x) ** 2))
     jitted = cr.jit(f)
-    wrong: list[Exception] = []
-    ready = threading.Barrier(4)
 
     def work(seed: int) -> None:
-        try:
-            ready.wait()
-            for i in range(25):
-                args = (normal(5 + i % 2, seed=100 * seed + i),)
-                assert_same(jitted(*args), f(*args), exactly=False)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the test fails below)
-            wrong.append(error)
+        for i in range(25):
+            args = (normal(5 + i % 2, seed=100 * seed + i),)
+            assert_same(jitted(*args), f(*args), exactly=False)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    at_once(work)
     assert not jitted.given_up
 
 
 def test_many_threads() -> None:
     jitted = cr.jit(cr.value_and_grad(mlp))
-    wrong: list[Exception] = []
 
     def work(seed: int) -> None:
-        try:
-            for i in range(30):
-                args = mlp_arguments(5 + (seed + i) % 2, seed)
-                assert_same(jitted(*args), cr.value_and_grad(mlp)(*args), exactly=False)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the test fails below)
-            wrong.append(error)
+        for i in range(30):
+            args = mlp_arguments(5 + (seed + i) % 2, seed)
+            assert_same(jitted(*args), cr.value_and_grad(mlp)(*args), exactly=False)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    at_once(work)
+
+
+def test_what_warns_is_up_to_the_caller() -> None:
+    """And to the function, where it says so; never to the call that was traced."""
+
+    def f(x: Any) -> Any:
+        with np.errstate(all="ignore"):
+            large = np.fmod(x[0], 0.0) != 0 and x[0] * 1 > 3  # for fmod there is no kernel, which would not warn
+        return np.fmod(x, 0 * x) if large else np.sin(x)
+
+    small, large = np.ones(3), np.full(3, 4.0)
+    for traced_under in ("warn", "ignore"):
+        jitted = cr.jit(f)
+        with warnings.catch_warnings(), np.errstate(all=traced_under):
+            warnings.simplefilter("ignore")
+            for x in (small, large) * 3:
+                jitted(x)
+        assert len(jitted.variants) == 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            jitted(small)
+            with np.errstate(all="ignore"):
+                jitted(large)
+            with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+                jitted(large)
 
 
 def test_pickling_and_methods() -> None:

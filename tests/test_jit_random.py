@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from test_jit import at_once
 
 import chainrule as cr
 from chainrule.errors import UntraceableWarning
@@ -192,28 +192,17 @@ def test_threads_trace_and_compile_at_once(program: Any, seed: int) -> None:
     f = function(program)
     jitted = cr.jit(f, exact=True)
     expected = [f(*arguments(seed, number), np.random.default_rng(number)) for number in range(4)]
-    wrong: list[BaseException] = []
-    ready = threading.Barrier(4)
 
     def work(first: int) -> None:
-        try:
-            with np.errstate(all="ignore"):
-                ready.wait()
-                for i in range(8):
-                    number = (first + i) % 4
-                    assert_same(jitted(*arguments(seed, number), np.random.default_rng(number)), expected[number], True)
-        except BaseException as error:  # noqa: BLE001 (whatever it is, the test fails below)
-            wrong.append(error)
+        with np.errstate(all="ignore"):
+            for i in range(8):
+                number = (first + i) % 4
+                assert_same(jitted(*arguments(seed, number), np.random.default_rng(number)), expected[number], True)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
-        threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(work)
     finally:
         sys.setswitchinterval(before)
-    assert not wrong, wrong[0]
     assert "differ" not in jitted.given_up

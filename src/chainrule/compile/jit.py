@@ -21,7 +21,7 @@ import numpy as np
 
 from ..arguments import name_of
 from ..errors import MissingExtraError, StructureError, UntraceableError, UntraceableWarning
-from ..graph import contexts, programs, watchers
+from ..graph import contexts, watchers
 from ..tensor import Tensor, handle
 from ..tree import flatten
 from .checks import is_array, outside, unpacking
@@ -164,13 +164,8 @@ class Jitted:
     def _traced(self, trace: Trace, leaves: list[Any], rebuild: Callable[..., Any]) -> tuple[Any, list[Any], Any, Any]:
         traced = [_entering(trace, leaf) for leaf in leaves]
         args, options = rebuild(traced)
-        programs.append(trace)
-        contexts.program = trace
-        try:
+        with trace.running():
             found, rebuild_output, _ = flatten(self.f(*args, **options))
-        finally:
-            contexts.program = None
-            programs.remove(trace)
         trace.check_captured()
         names, outputs, values = [], [], []
         for each in found:

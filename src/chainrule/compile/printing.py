@@ -12,7 +12,6 @@ import linecache
 import operator
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from copy import copy
 from itertools import count
 from typing import Any
@@ -413,18 +412,18 @@ class _Printer:
         self.made_at[var] = self.at
         return name
 
-    def _miss(self, guard: Guard, quiet: bool = False) -> str:
-        self.exits.append(Exit(guard, self, quiet))
+    def _miss(self, guard: Guard) -> str:
+        self.exits.append(Exit(guard, self))
         return f"return EXITS[{len(self.exits) - 1}](locals())"
 
-    def _guard(self, guard: Guard, quiet: bool) -> str:
+    def _guard(self, guard: Guard) -> str:
         x = self.names[guard.var]
         if guard.kind == "goes on":
             return f"if not {x}: break"
         if guard.place == self.variant.place and self.variant.parent is not None:
             miss = "return None"  # what a branch begins with: whether it is the one
         else:
-            miss = self._miss(guard, quiet)
+            miss = self._miss(guard)
         match guard.kind:
             case "no NaN":
                 return f"if {x} != {x}: {miss}" if guard.var.scalar else f"if has_nan({x}): {miss}"
@@ -459,11 +458,13 @@ class _Printer:
                 quiet = step.quiet
                 if quiet:
                     body.append("with np.errstate(all='ignore'):")
+            elif isinstance(step, Guard) and step.place >= 0:
+                quiet = False  # a branch that begins here warns as the caller wants it
             indent = "    " if quiet else ""
             if comment:
                 body.append(indent + comment)
             if isinstance(step, Guard):
-                body.append(indent + self._guard(step, quiet))
+                body.append(indent + self._guard(step))
             elif isinstance(step, Fused):
                 body += [indent + line for line in self._kernel(step, i)]
             elif isinstance(step.function, Loop):
@@ -528,8 +529,8 @@ class Exit:
     owner : the variant whose program it is
     """
 
-    def __init__(self, guard: Guard, printer: _Printer, quiet: bool) -> None:
-        self.guard, self.owner, self.quiet = guard, printer.variant, quiet
+    def __init__(self, guard: Guard, printer: _Printer) -> None:
+        self.guard, self.owner = guard, printer.variant
         self._printer, self._at = printer, printer.at
         self._names: dict[Printed, list[str] | None] = {}
         self._constants: dict[str, Any] = {}  # that a branch reads by name
@@ -543,8 +544,7 @@ class Exit:
             if names is None:
                 continue
             values |= self._constants
-            with np.errstate(**self.owner.loud) if self.quiet else nullcontext():
-                result = printed.function(*[values[name] for name in names])
+            result = printed.function(*[values[name] for name in names])
             if result is not None:
                 return (result[0], branch) if result.__class__ is tuple and len(result) == 1 else result
         return self._missed

@@ -237,7 +237,7 @@ def _run(trace: Trace, step: Step, loop: Loop, like: Sequence[Any]) -> list[Any]
     if step.args[0] is not None:
         outputs = outputs[1:]
     program = Program([program_step], {}, outputs)
-    variant = SimpleNamespace(parent=None, place=0, loud={})
+    variant = SimpleNamespace(parent=None, place=0)
     printed = print_program(variant, program, unpack, names, lambda texts: f"[{', '.join(texts)}]", Names(), exact=True)
     found = printed.function(*(trace.values[var] for var in inputs))
     if found.__class__ is Missed:

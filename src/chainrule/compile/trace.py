@@ -13,7 +13,7 @@ import operator
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from math import prod
 from types import FrameType
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..errors import UntraceableError, is_ours
+from ..graph import contexts, programs
 from ..memory import Lease
 from ..tensor import Tensor, record, traced_among
 
@@ -308,6 +309,20 @@ class Trace:
         self._alive: list[Any] = []  # so that no identity comes twice
         self.loud = np.geterr()
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run a function that is traced."""
+        ignored = set(self.loud.values()) == {"ignore"}  # then another way to ignore, from which the function's differs
+        with np.errstate(all="call", call=_nothing) if ignored else nullcontext():
+            self.loud = np.geterr()
+            programs.append(self)
+            contexts.program = self
+            try:
+                yield
+            finally:
+                contexts.program = None
+                programs.remove(self)
+
     # -- what goes in ------------------------------------------------------------------------------------------------
     def argument(self, value: Any) -> Any:
         """Stand for an array, a NumPy scalar or a random generator that is passed in."""
@@ -468,6 +483,10 @@ class Trace:
         if isinstance(x, Tensor):  # only a constant can come here: others dispatch before
             return self.var(x.data)
         return x
+
+
+def _nothing(*_: Any) -> None:
+    pass
 
 
 def checksum(array: Any) -> int:

@@ -40,7 +40,6 @@ class Variant:
     parent, place : where a branch begins: in which variant, and at which step; None
     depth : how many branches lead here
     arguments, unpack, names_given : of the first: the values that are passed in, and how the program gets them
-    loud : NumPy's error state while it was traced
     rolls, rooms : of the trace
     printed : the program that runs
     first : whether it has not been checked yet against a second run
@@ -60,7 +59,6 @@ class Variant:
         self.write: Callable[[list[str]], str]
         self.given: Names
         self.printed: Printed
-        self.loud: Any = {}
         self.rolls = True
         self.rooms: list[int] = []
         self.first, self.settled, self.disagreed = True, False, False
@@ -186,7 +184,7 @@ def begun(trace: Trace, arguments: list[Var], outputs: list[Any], exact: bool) -
         outputs,
         exact,
     )
-    variant.arguments, variant.loud = arguments, trace.loud
+    variant.arguments = arguments
     variant.rolls, variant.rooms = trace.rolls, trace.rooms
     _number(variant.steps, 0, Counter())
     return variant
@@ -234,7 +232,7 @@ def branched(owner: Variant, guard: Guard, trace: Trace, arguments: list[Var], o
         owner.exact,
     )
     branch.parent, branch.place, branch.depth = owner, place, owner.depth + 1
-    branch.given, branch.loud = owner.given, trace.loud
+    branch.given = owner.given
     branch.rolls, branch.rooms = trace.rolls, trace.rooms
     _number(steps, place, Counter(step.line for step in path[:place] if isinstance(step, Guard)))
     if newly_written:  # the programs that lead here relied on nobody writing there
