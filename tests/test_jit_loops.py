@@ -122,8 +122,10 @@ def test_hessian_of_a_loop() -> None:
 
     w = normal(3, 3, seed=2)
     check(cr.grad(lambda w: np.sum(cr.grad(f)(w) * np.cos(w))), (w,))
-    hessian = cr.jit(cr.hessian(f))  # batches of directions run turn by turn
-    np.testing.assert_allclose(hessian(w), cr.hessian(f)(w), rtol=1e-8, atol=1e-10)
+    check(cr.hessian(f), (w,))
+    for mode in ("fwd", "rev"):
+        check(cr.jacobian(lambda w: np.cos(f(w)) * w, mode=mode), (w,))
+    check(cr.vmap(cr.jacobian(cr.grad(f), mode="rev")), (np.stack([w, 0.8 * w]),))
 
 
 def test_few_turns_are_written_out() -> None:
@@ -290,9 +292,49 @@ def test_random_numbers_in_a_turn() -> None:
         assert_same(jitted(np.float64(1.0), a), f(np.float64(1.0), b), exactly=False)
 
 
-def test_inside_of_vmap_it_runs_turn_by_turn() -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_examples_of_vmap_that_take_as_many_turns_as_they_take(order: str) -> None:
+    few, many = np.array([2.0, 9.0, 30.0]), np.array([1e8, 1.0, 1e-3])
+    check(cr.vmap(ORDERS[order](root)), (few,), (many,))
+
+
+def test_derivatives_outside_of_vmap() -> None:
+    total = lambda x: np.sum(np.sin(cr.vmap(root)(x)) * x)
     xs = np.array([2.0, 9.0, 30.0])
-    check(cr.vmap(cr.grad(root)), (xs,), loops=False)
+    check(cr.value_and_grad(total), (xs,), (xs * 0.1,))
+    check(cr.hessian(total), (xs,), (xs * 0.1,))
+    check(cr.vmap(cr.vmap(cr.grad(root)), in_axes=1), (np.stack([xs, xs * 3]),))
+
+
+def test_only_what_differs_from_example_to_example_is_batched() -> None:
+    captured = lambda x: cr.fori_loop(0, 80, lambda i, c: (c[0] * 0.9 + np.cos(x), c[1] + 0.1), (0.0, 1.0))
+    check(cr.vmap(captured), (normal(4),))
+    check(cr.vmap(cr.grad(lambda x: captured(x)[0] * captured(x)[1])), (normal(4),))
+    late = lambda x: cr.fori_loop(0, 80, lambda i, c: (c[1] * 0.5, c[2] * 0.9, c[0] + x), (0.0, 1.0, 2.0))
+    check(cr.vmap(late), (normal(4),))  # the first is batched from the third turn on
+    counted = lambda x: cr.while_loop(lambda c: c[0] < 40, lambda c: (c[0] + 1, np.sin(c[1]) + x), (0, x))
+    check(cr.vmap(counted), (normal(4),))
+    until = lambda x, end: cr.while_loop(lambda c: c[0] < end, lambda c: (c[0] + 1, np.sin(c[1]) + x), (0, x))
+    check(cr.vmap(until, in_axes=(None, 0)), (np.float64(0.3), np.array([3, 0, 70])))
+    check(cr.vmap(until), (normal(3), np.array([3, 0, 70])), (normal(3), np.array([0, 0, 0])))
+    emitted = lambda x: cr.scan(lambda c, _: (c * 0.9, (c + x, c)), np.float64(1.0), length=80)
+    check(cr.vmap(emitted), (normal(4, 2),))
+    single = lambda x: cr.while_loop(lambda y: y < 100, lambda y: y * x, np.float32(1))
+    check(cr.vmap(cr.grad(single)), (np.array([1.5, 3.0], np.float32),))
+    over = lambda p, xs: np.sum(cr.vmap(lambda xs: scanned(p, xs))(xs))  # weights are the same for all examples
+    parameters = {"w": normal(3, 3), "u": normal(3, 3, seed=1) / 3}
+    check(cr.grad(over, argnums=(0, 1)), (parameters, normal(5, 80, 3)))
+    check(cr.vmap(cr.grad(scanned), in_axes=(None, 1)), (parameters, normal(80, 5, 3)))
+
+
+def test_loops_inside_of_loops_inside_of_vmap() -> None:
+    def f(x: Any, y: Any) -> Any:
+        inner = lambda z: cr.while_loop(lambda z: z > 0.5, lambda z: z * 0.9 * np.cos(0.1 * x), z)
+        return cr.while_loop(lambda c: c[0] < 6, lambda c: (c[0] + y, inner(c[1] + 0.3 * c[0]) + x), (0.0, x))[1]
+
+    x, y = np.array([0.3, 0.6]), np.array([1.0, 2.5, 0.7])
+    for g in (f, cr.grad(f), along(cr.grad(f))):
+        check(cr.vmap(cr.vmap(g, in_axes=(0, None)), in_axes=(None, 0)), (x, y))
 
 
 def test_under_grad_it_runs_as_it_is() -> None:
@@ -350,7 +392,7 @@ FUNCTIONS = [
 @settings(max_examples=10, deadline=None)
 @given(
     st.lists(st.sampled_from(FUNCTIONS), min_size=1, max_size=2),
-    st.sampled_from(["value", "grad", "jvp", "jvp of grad"]),
+    st.sampled_from(["value", "grad", "jvp", "jvp of grad", "hessian", "vmap of grad", "grad of vmap"]),
     st.booleans(),
     st.booleans(),
     st.integers(0, 5),
@@ -373,7 +415,13 @@ def test_random_turns(parts: list[Any], order: str, reverse: bool, while_it_is: 
         return s * np.sum(v) + np.sum(np.sin(ys))
 
     x = normal(3, seed=seed + 9)
-    g = ORDERS[order](f)
+    several = np.stack([x, 0.7 * x])
+    orders: dict[str, tuple[Any, Any]] = {
+        "hessian": (cr.hessian(f), x),
+        "vmap of grad": (cr.vmap(cr.grad(f)), several),
+        "grad of vmap": (cr.grad(lambda x: np.sum(np.sin(cr.vmap(f)(x)))), several),
+    }
+    g, x = orders[order] if order in orders else (ORDERS[order](f), x)
     jitted = cr.jit(g)
     for _ in range(4):
         for start in (x, 0.5 * x):

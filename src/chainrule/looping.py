@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from copy import copy
 from typing import Any
 
 import numpy as np
 
-from .batch import Batched
+from .batch import Batched, Level, batched_as_then, bottom, levels_of, lifted_to, lowered, wrapped
 from .checkpointing import pulled, unwatched
-from .compile.rolled import NotRolledError, is_traced, roll
+from .compile.rolled import Iteration, NotRolledError, is_traced, roll
 from .graph import Node, contexts, leaf, next_index
 from .own import is_floating
 from .record import Context, entered
@@ -66,20 +67,104 @@ def loop(
         If the loop has to run turn by turn.
     """
     trace = contexts.program
-    with trace.scope(), np.errstate(all="ignore"):
-        goes_on = None if condition is None else condition(list(init))
-        after, collected = turn(0, list(init), [x[0] for x in items])
-    everything = [tensor_like(x) for x in (*init, *items, *after, *collected, goes_on)]
-    if not any(is_traced(_plain(x)) for x in everything):
+    plain = _Unbatched(turn, condition, init, items)
+    if not any(is_traced(_plain(x)) for x in (*plain.init, *plain.items, *plain.seen)):
         raise NotRolledError("it does not depend on arguments")
-    start = [_array(x, like) for x, like in zip(init, after, strict=True)]
-    differentiable = any(isinstance(x, Tensor) for x in everything)
+    differentiable = any(isinstance(x, Tensor) for x in (*plain.init, *plain.items, *plain.seen))
     if differentiable and trace.exact:
         raise NotRolledError("its derivative would add up in another order")
     length = 0 if turns is None else turns
-    return _Loop(turn, turns, condition, length=length, reverse=reverse, differentiable=differentiable)(
-        start, list(items)
-    )
+    run = _Loop(plain.turn, turns, plain.condition, length=length, reverse=reverse, differentiable=differentiable)
+    return plain.batched(*run(plain.init, plain.items))
+
+
+class _Unbatched:
+    """A loop over examples, of `vmap`, or over directions, as a loop over the arrays that hold all of them.
+
+    What is carried is batched where a turn makes it so.  Where the condition differs from example to example, there are
+    turns until it fails in all of them, and those in which it does keep what they have.
+
+    Attributes
+    ----------
+    turn, condition, init, items : of the other loop
+    seen : what the first turn gave, bottoms of batches
+    """
+
+    def __init__(self, turn: Turn, condition: Condition | None, init: Sequence[Any], items: Sequence[Any]) -> None:
+        self._turn, self._condition = turn, condition
+        self._around = list(contexts.levels)
+        self._levels = [levels_of(x) for x in init]
+        self._items = [levels_of(x) for x in items]
+        while True:
+            carry = [lifted_to(x, *levels) for x, levels in zip(init, self._levels, strict=True)]
+            with contexts.program.scope(), np.errstate(all="ignore"):
+                holds = None if condition is None else condition(list(carry))
+                after, collected = turn(0, list(carry), [x[0] for x in items])
+            before, self._active = self._levels, levels_of(holds)
+            self._levels = [
+                _united(levels, levels_of(x), self._active) for levels, x in zip(before, after, strict=True)
+            ]
+            if self._levels == before:
+                break
+        self._collected = [levels_of(x) for x in collected]
+        self.seen = [bottom(tensor_like(x)) for x in (*after, *collected, holds)]
+        self.init = [
+            _flat(x if levels_of(x) else _array(x, like), levels)
+            for x, like, levels in zip(init, after, self._levels, strict=True)
+        ]
+        self.items = [np.moveaxis(bottom(x), len(levels_of(x)), 0) if levels_of(x) else x for x in items]
+        if self._active:
+            self.init.append(self._still(condition, self._examples(self.init)))
+        self.condition = None if condition is None else self._goes_on
+
+    def _examples(self, carry: Sequence[Any]) -> list[Any]:
+        return [wrapped(x, levels) for x, levels in zip(carry, self._levels, strict=False)]
+
+    def _still(self, condition: Any, carry: list[Any]) -> Any:
+        """For which examples there is another turn."""
+        return _flat(condition(carry) != 0, self._active)
+
+    def _goes_on(self, carry: list[Any]) -> Any:
+        if self._active:
+            return np.any(_plain(carry[-1]))
+        with batched_as_then(self._around):
+            return self._condition(self._examples(carry))  # type: ignore[misc]
+
+    def turn(self, place: Any, carry: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
+        """A turn of all examples."""
+        with batched_as_then(self._around):
+            given = self._examples(carry)
+            parts = [wrapped(x, levels) for x, levels in zip(parts, self._items, strict=True)]
+            if not self._active:
+                after, collected = self._turn(place, given, parts)
+            else:
+                with np.errstate(all="ignore"):  # of those for which it is over
+                    after, collected = self._turn(place, given, parts)
+                    active = wrapped(carry[-1], self._active)
+                    after = [np.where(active, x, before) for x, before in zip(after, given, strict=True)]
+                    still = _flat(active, self._active) & self._still(self._condition, after)
+            after = [_flat(x, levels) for x, levels in zip(after, self._levels, strict=True)]
+            collected = [_flat(x, levels) for x, levels in zip(collected, self._collected, strict=True)]
+        return [*after, still] if self._active else after, collected
+
+    def batched(self, after: list[Any], collected: list[Any]) -> tuple[list[Any], list[Any]]:
+        """The results of the other loop as those of this one."""
+        pairs = zip(collected, self._collected, strict=True)
+        moved = [wrapped(np.moveaxis(x, 0, len(levels)), levels) if levels else x for x, levels in pairs]
+        return self._examples(after), moved
+
+
+def _united(*several: Sequence[Level]) -> list[Level]:
+    """All of these levels, the oldest first."""
+    return sorted({level for levels in several for level in levels}, key=lambda level: level.index)
+
+
+def _flat(x: Any, levels: Sequence[Level]) -> Any:
+    """The examples of these levels along axes in front, of what is batched over no other."""
+    x = lowered(x, levels)
+    if isinstance(x, Batched):
+        raise NotRolledError("a later turn is batched otherwise")
+    return x
 
 
 def _array(x: Any, like: Any) -> Any:
@@ -153,8 +238,6 @@ class _Loop:
     def __call__(self, init: list[Any], items: list[Any]) -> tuple[list[Any], list[Any]]:
         """Run it.  Where reverse mode may come through, what is carried into each turn is kept."""
         self.inputs, self.carried = [*init, *items], len(init)
-        if contexts.levels or any(isinstance(x, Batched) for x in self.inputs):
-            raise NotRolledError("examples of vmap")
         reads = _Reads()
 
         def tensors(values: list[Any]) -> list[Any]:
@@ -176,11 +259,7 @@ class _Loop:
                 contexts.program,
                 one,
                 None if self.condition is None else goes_on,
-                plain[: self.carried],
-                plain[self.carried :],
-                self.turns,
-                self.length,
-                self.reverse,
+                Iteration(plain[: self.carried], plain[self.carried :], self.turns, self.length, self.reverse),
             )
         if not self.differentiable:
             return after, collected
@@ -290,7 +369,11 @@ class _Loop:
     def or_by_turns(self, init: list[Any], items: list[Any]) -> tuple[list[Any], list[Any]]:
         """Run it as one step, or, where that cannot be, turn by turn."""
         try:
-            return self(init, items)
+            if not contexts.levels:
+                return self(init, items)
+            plain, run = _Unbatched(self.turn, None, init, items), copy(self)  # for there may be many directions
+            run.turn = plain.turn
+            return plain.batched(*run(plain.init, plain.items))
         except NotRolledError:
             with entered(_Reads()):
                 return self._by_turns(init, items)

@@ -183,6 +183,8 @@ class _Translation:
     def _done(self, step: Step) -> Value:
         w, y = self.writer, step.results
         if (found := reduction_of(step)) is not None:
+            if found[0] == "any":
+                return Value((), "bool", [w.splat("bool", w.any_true(self.value(step.args[0])))])
             return w.reduced(found[0], self.value(step.args[0]), found[1], y.shape)
         if type(step.function) is Assemble:
             return self._assembled(step)

@@ -8,6 +8,7 @@ of nothing that changes is done once, ahead of the loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from .printing import Missed, Names, print_program
 from .program import Loop, Program, alike, described, read
 from .trace import Guard, ImpureTurnError, Method, NotRolledError, Step, Trace, Traced, Var, operands, users_line
 
-__all__ = ["ImpureTurnError", "NotRolledError", "is_traced", "roll"]
+__all__ = ["ImpureTurnError", "Iteration", "NotRolledError", "is_traced", "roll"]
 
 Turn = Callable[[Any, list[Any], list[Any]], tuple[list[Any], list[Any]]]
 Condition = Callable[[list[Any]], Any]
@@ -30,15 +31,35 @@ def is_traced(x: Any) -> bool:
     return isinstance(x, Traced)
 
 
+@dataclass(frozen=True)
+class Iteration:
+    """What a loop begins with, what it goes through, and how far.
+
+    Attributes
+    ----------
+    init : the first carry: arrays and NumPy scalars
+    items : arrays that are gone through along their first axis
+    turns : int, or a traced one, or None if a condition says
+    length : of the arrays that are collected; 0: as many as it takes
+    reverse : whether the last item comes first
+    """
+
+    init: Sequence[Any]
+    items: Sequence[Any]
+    turns: Any
+    length: int
+    reverse: bool
+
+    def places(self) -> tuple[int, int]:
+        """The numbers of the first two turns; of a turn that there may be, where there are none."""
+        many = int(value_or(self.turns, 1))
+        first = max(many - 1, 0) if self.reverse else 0
+        last = (len(self.items[0]) if self.items else many or 2) - 1
+        return first, min(max(first + (-1 if self.reverse else 1), 0), last)
+
+
 def roll(
-    trace: Trace,
-    turn: Turn,
-    condition: Condition | None,
-    init: Sequence[Any],
-    items: Sequence[Any],
-    turns: Any,
-    length: int,
-    reverse: bool,
+    trace: Trace, turn: Turn, condition: Condition | None, iteration: Iteration
 ) -> tuple[Any, list[Any], list[Any]]:
     """Do a loop as one step.
 
@@ -49,11 +70,7 @@ def roll(
         Called with the number of the turn, the carry and the items; returns the next carry, and what is collected.
     condition : callable, optional
         Called with the carry; says whether there is another turn.
-    init, items : sequence of arrays and NumPy scalars
-        The first carry, and arrays that are gone through along their first axis.
-    turns : int, or a traced one, or None if the condition says
-    length : of the arrays that are collected; 0: as many as it takes
-    reverse : whether the last item comes first
+    iteration : Iteration
 
     Returns
     -------
@@ -64,17 +81,15 @@ def roll(
     NotRolledError
         If it has to be written down turn by turn.
     """
-    init = [_scalar(x) for x in init]
-    many = int(value_or(turns, 1))
-    first_place = max(many - 1, 0) if reverse else 0
-    first = _Turn(trace, turn, condition, first_place, init, items)
-    second_place = min(max(first_place + (-1 if reverse else 1), 0), (len(items[0]) if items else many or 2) - 1)
+    iteration = replace(iteration, init=[_scalar(x) for x in iteration.init])
+    one, two = iteration.places()
+    first = _Turn(trace, turn, condition, one, iteration.init, iteration.items)
     with np.errstate(all="ignore"):
-        second = _Turn(trace, turn, condition, second_place, [value_or(x) for x in first.after], items)
+        second = _Turn(trace, turn, condition, two, [value_or(x) for x in first.after], iteration.items)
     first.must_do_what(second)
     outer, steps = first.split()
     trace.steps += outer
-    return _step(trace, first, steps, init, items, turns, length, reverse)
+    return _step(trace, first, steps, iteration)
 
 
 def _scalar(x: Any) -> Any:
@@ -186,23 +201,17 @@ class _Turn:
 
 
 def _step(
-    trace: Trace,
-    first: _Turn,
-    steps: list[Step | Guard],
-    init: Sequence[Any],
-    items: Sequence[Any],
-    turns: Any,
-    length: int,
-    reverse: bool,
+    trace: Trace, first: _Turn, steps: list[Step | Guard], iteration: Iteration
 ) -> tuple[Any, list[Any], list[Any]]:
     """Write the step, and do it."""
+    init, turns, length, reverse = iteration.init, iteration.turns, iteration.length, iteration.reverse
     made = {var for step in steps if isinstance(step, Step) for var in operands((step.results,))}
     reads = [var for step in steps for var in read(step)] + [x for x in first.outputs if type(x) is Var]
     outer = list(dict.fromkeys(var for var in reads if var not in made and var not in first.inputs))
     key = first.key(), reverse, length
     loop = Loop(Program(steps, {}, first.outputs), first.place, first.carry, first.parts, outer, length, reverse, key)
     step = Step(loop, (), {}, np.geterr() != trace.loud, users_line())
-    step.args = trace.var(turns), [trace.var(x) for x in init], [trace.var(x) for x in items], list(outer)
+    step.args = trace.var(turns), [trace.var(x) for x in init], [trace.var(x) for x in iteration.items], list(outer)
     n = len(init)
     if turns is None and not length:
         alone = loop.with_body(Program(steps, {}, first.outputs[:n]))

@@ -223,11 +223,13 @@ class Turns(ElementFunction):
 
     def any_nan(self, value: Value) -> str:
         """Whether there is a NaN among the elements."""
+        return self.any_true(Value(value.shape, "bool", [row.isnan() for row in value.rows]))
+
+    def any_true(self, value: Value) -> str:
+        """Whether one of the elements is true."""
         found = None
         for row in value.rows:
-            one = row.isnan()
-            if 1 < value.width < self.lanes:
-                one = one & self._these_lanes(range(value.width))
+            one = row & self._these_lanes(range(value.width)) if 1 < value.width < self.lanes else row
             found = one if found is None else found | one
         assert found is not None
         any_of = f"@llvm.vector.reduce.or.v{self.lanes}i1"
