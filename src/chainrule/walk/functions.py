@@ -18,10 +18,9 @@ from ..graph import CLOSED, Node
 from ..memory import BIG, empty_like, in_blocks, owns, uniform
 from ..rules.batching import batch_function
 from ..rules.linear import zero_wins
-from ..rules.registry import LETTERS, UNKNOWN, Rule, formulas, partial_trees
-from ..tensor import Tensor, record
+from ..rules.registry import LETTERS, UNKNOWN, Rule, apply, formulas, partial_trees
 
-__all__ = ["additive_push_together", "is_written_down", "linear_push_together", "pull_function", "push_function"]
+__all__ = ["additive_push_together", "is_written_down", "linear_push", "pull_function", "push_function"]
 
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
@@ -249,38 +248,28 @@ def _writing(pull_in_place: Callable[..., Any], pulls: Any, accumulate: Accumula
     return pull_through
 
 
-def _linear_push(node: Node, tangents: Sequence[Any]) -> Any:
-    """Push through a product: the sum over operands of the function with that operand's tangent in its place."""
-    rest, options = node.params or ((), {})
+def linear_push(node: Node, tangents: Sequence[Any], together: bool = False) -> Any:
+    """Push through a product: the sum over operands of the function with that operand's tangent in its place.
+
+    If `together`, each tangent is many of them, along an axis in front, and the function is applied as `vmap` does.
+    """
+    rule, (rest, options) = node.rule, node.params or ((), {})
     total = None
     for i, t in enumerate(tangents):
         if t is not None:
             operands = [operand.value for operand in node.operands]
             operands[i] = t
-            if any(isinstance(operand, Tensor) for operand in operands):
-                term = record(node.rule, operands, rest, options)
+            if together:
+                flags = [j == i for j in range(len(operands))]
+                term = batch_function(rule)(rule, operands, flags, *rest, **options)
             else:
-                term = node.rule.value(*operands, *rest, **options)
-            total = term if total is None else total + term
-    return total
-
-
-def linear_push_together(node: Node, tangents: Sequence[Any]) -> Any:
-    """The same for many tangents, along an axis in front: what `vmap` does with the product."""
-    rest, options = node.params or ((), {})
-    total = None
-    for i, t in enumerate(tangents):
-        if t is not None:
-            operands = [operand.value for operand in node.operands]
-            operands[i] = t
-            flags = [j == i for j in range(len(operands))]
-            term = batch_function(node.rule)(node.rule, operands, flags, *rest, **options)
+                term = apply(rule, operands, rest, options)
             total = term if total is None else total + term
     return total
 
 
 def additive_push_together(node: Node, tangents: Sequence[Any]) -> Any:
-    """The same for a sum or its like: the function itself, of all tangents."""
+    """Push many tangents through a sum or its like: the function itself, of all of them."""
     rest, options = node.params or ((), {})
     size = next(len(t) for t in tangents if t is not None)
     whole = [
@@ -318,7 +307,7 @@ def push_function(rule: Rule, careful: bool) -> Push:
     if rule.push is not None:
         return (rule.careful_push if careful else None) or rule.push
     if rule.kind == "linear":
-        return _linear_push
+        return linear_push
     if rule.kind == "nondifferentiable":
         return _nothing
     raise NoDerivativeError(_missing(rule, "forward", "reverse" if rule.pulls or rule.pull_all else None))

@@ -162,7 +162,7 @@ def pushed_together(node: Node, tangents: Sequence[Any], checked: bool = True) -
         rank = len(node.shape)
         return pushed(node, [t if t is None else with_axes(t, rank) for t in tangents], many, checked)
     if rule.kind == "linear" and rule.push is None:
-        return fitting(functions.linear_push_together(node, tangents), node, many)
+        return fitting(functions.linear_push(node, tangents, together=True), node, many)
     if rule.additive and "initial" not in (node.params or ((), {}))[1]:  # that is added once, and is no tangent
         return fitting(functions.additive_push_together(node, tangents), node, many)
     arrays, rebuild = unbundled(tangents)
@@ -180,7 +180,8 @@ def pushed_together(node: Node, tangents: Sequence[Any], checked: bool = True) -
 def fitting(tangent: Any, node: Node, many: tuple[int, ...] = ()) -> Any:
     """Bring a tangent to the shape and dtype of its node."""
     shape = (*many, *node.shape)
-    return in_dtype(tangent if tangent.shape == shape else np.broadcast_to(tangent, shape), node.dtype)
+    tangent = in_dtype(tangent if tangent.shape == shape else np.broadcast_to(tangent, shape), node.dtype)
+    return tangent if shape or tangent.__class__ is not np.ndarray else tangent[()]
 
 
 # -- over a finished graph -----------------------------------------------------------------------------------------
