@@ -21,15 +21,14 @@ import numpy as np
 from .arguments import Transformed, name_of
 from .batch import batched_as_then, bottom, levels_of, lifted_to, wrapped
 from .errors import InPlaceError, RecomputationError, StructureError
-from .graph import NEVER, Node, contexts, leaf, next_index, ordered, programs
+from .graph import NEVER, Node, contexts, leaf, next_index, ordered
 from .own import Call, is_floating
 from .randomness import Draws, States
 from .record import Context, entered
 from .rules.bundle import Bundle, take
 from .rules.registry import EVERYTHING, Rule, rules
 from .tensor import Tensor, as_value, describe, handle, record, tensor_like
-from .tree import flatten
-from .walk.functions import is_written_down
+from .tree import flatten, map_tree
 from .walk.pull import pull
 from .walk.push import Follower, outside, push
 
@@ -79,19 +78,18 @@ def checkpoint(f: Function) -> Function:
     >>> np.round(x.grad, 4)
     array([0.3994, 0.7081])
     """
-    return Transformed(_checkpointed, f)
+    return Transformed(_checkpoint, f)
 
 
-def _checkpointed(f: Function, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    if any(context.traces for context in contexts.stack) or _in_a_program(args, options):
+def _checkpoint(f: Function, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    if _written_out():
         return f(*args, **options)
     return _Checkpoint(f, args, options).result()
 
 
-def _in_a_program(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
-    """Whether `jit` is writing this call down: a program keeps what it computed, and computes nothing twice."""
-    leaves = flatten((args, options))[0] if programs else ()
-    return any(is_written_down(bottom(x).data) for x in leaves if isinstance(x, Tensor))
+def _written_out() -> bool:
+    """Whether a trace or a program is made of what runs here: it keeps what it computed, and computes nothing twice."""
+    return contexts.program is not None or any(context.traces for context in contexts.stack)
 
 
 class _Reads(Context):
@@ -415,9 +413,14 @@ def checkpoint_chain(steps: Sequence[Function] | tuple[Function, int], memory: i
 
 
 def _chained(steps: Sequence[Function], memory: int | str, size: float | None, state: Any) -> Any:
-    if any(context.traces for context in contexts.stack) or _in_a_program((state,), {}):
+    if _written_out():
         return functools.reduce(lambda state, step: step(state), steps, state)
-    return _Chain(steps, state, memory, size).result()
+    return map_tree(_plain_constant, _Chain(steps, state, memory, size).result())
+
+
+def _plain_constant(x: Any) -> Any:
+    """A state as others see it: the array, where nothing differentiable went into it."""
+    return x.data if isinstance(x, Tensor) and x.node is None else x
 
 
 class _Repeated(Sequence[Function]):
