@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -43,8 +43,11 @@ class Transformed:
     __slots__ = ("__dict__", "__weakref__", "call", "f", "settings")
 
     def __init__(self, call: Callable[..., Any], f: Callable[..., Any], **settings: Any) -> None:
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=("__dict__",) if isinstance(f, FunctionType | Transformed) else ())
         self.call, self.f, self.settings = call, f, settings
+
+    def __reduce__(self) -> Any:
+        return functools.partial(Transformed, **self.settings), (self.call, self.f)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.call(self.f, args, options, **self.settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
@@ -56,6 +57,13 @@ class Primitive(Rule):
         functools.update_wrapper(self, function)
         self.operands, self.several = _operands(function)
 
+    def __reduce__(self) -> Any:
+        """By name: pickle looks in the module where it was made, as for functions, or else among all operations."""
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for part in (name := getattr(self, "__qualname__", self.name)).split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (operation_named, (self.name,))
+
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Apply to arrays or Tensors."""
         count = len(args) if self.several else len(self.operands)
@@ -72,6 +80,13 @@ class Primitive(Rule):
         if any(isinstance(x, Tensor) for x in operands) and (self.several or len(operands) == count):
             return record(self, operands, rest, options)
         return applied(self, operands, rest, options)
+
+
+def operation_named(name: str) -> Rule:
+    """The operation that another process has pickled by its name."""
+    if name not in rules:
+        raise ConversionError(f"there is no operation named {name!r} here: import the module that makes it first")
+    return rules[name]
 
 
 def _operands(function: Function) -> tuple[tuple[str, ...], bool]:
@@ -508,6 +523,10 @@ class _Replaced:
         self.fun = fun
         self.nondiff_argnums = tuple(nondiff_argnums)
         self.name = getattr(fun, "__name__", type(self).__name__)
+
+    def __reduce__(self) -> str:
+        """By name: pickle looks in the module where it was made, as for functions."""
+        return cast(str, getattr(self, "__qualname__", self.name))
 
     def _arguments(self, args: Sequence[Any], options: dict[str, Any]) -> list[Any]:
         bound = inspect.signature(self.fun).bind(*args, **options)
