@@ -270,7 +270,7 @@ def hessian(
            [2., 0.]])
     """
     return Transformed(
-        _jacobian,
+        _hessian,
         grad(f, argnums, has_aux, holomorphic),
         argnums=argnums,
         has_aux=has_aux,
@@ -280,6 +280,10 @@ def hessian(
         singular=singular,
         followed=False,  # what a gradient holds is the graph of its function: each direction would hold it again
     )
+
+
+def _hessian(gradient: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], **settings: Any) -> Any:
+    return _jacobian(gradient, args, options, **settings)
 
 
 # -- products with second derivatives --------------------------------------------------------------------------------
@@ -425,10 +429,12 @@ def elementwise_grad(
     >>> elementwise_grad(elementwise_grad(np.sin))(np.array([0.0, np.pi / 2]))
     array([-0., -1.])
     """
-    return Transformed(_elementwise, f, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, singular=singular)
+    return Transformed(
+        _elementwise_grad, f, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, singular=singular
+    )
 
 
-def _elementwise(
+def _elementwise_grad(
     f: Callable[..., Any],
     args: tuple[Any, ...],
     options: dict[str, Any],

@@ -121,12 +121,10 @@ def value_and_grad(
     (np.float64(9.0), array([ 3., 12.]))
     """
 
-    return Transformed(
-        _value_and_gradient, f, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, singular=singular
-    )
+    return Transformed(_value_and_grad, f, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, singular=singular)
 
 
-def _value_and_gradient(
+def _value_and_grad(
     f: Callable[..., Any],
     args: tuple[Any, ...],
     options: dict[str, Any],
@@ -234,11 +232,11 @@ def grad(
     >>> float(grad(grad(np.sin))(np.pi / 2))
     -1.0
     """
-    return Transformed(_gradient_alone, f, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, singular=singular)
+    return Transformed(_grad, f, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, singular=singular)
 
 
-def _gradient_alone(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], **settings: Any) -> Any:
-    value, gradient = _value_and_gradient(f, args, options, **settings)
+def _grad(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], **settings: Any) -> Any:
+    value, gradient = _value_and_grad(f, args, options, **settings)
     return (gradient, value[1]) if settings["has_aux"] else gradient
 
 

@@ -1,0 +1,270 @@
+"""What holds of every transform: nested in every other one, containers, plain results, pickles, docstrings.
+
+The function that is differentiated is written with operations of every kind, and yet is a polynomial, so that what any
+nest of transforms makes of it is a polynomial, too, found by arithmetic on coefficients.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import itertools
+import pickle
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.polynomial import Polynomial
+
+import chainrule as cr
+from chainrule.rules import rules
+from chainrule.tree import flatten, map_tree
+
+AT = 0.7
+X = Polynomial([0.0, 1.0])
+POLYNOMIAL = Polynomial([1.0, 1.0, -2.0, 0.5])
+MATRIX = np.array([[2.0, 1.0], [0.5, 3.0]])
+
+
+def program(x: Any) -> Any:
+    """That polynomial: elementwise functions, reductions, writes through a view, products, a linear solve."""
+    y = np.zeros_like(np.stack([x, x, x]))
+    y[0] = np.tan(np.arctan(x))
+    y[1:] = np.sqrt(x) ** 4
+    tail = y[1:]
+    tail[1] *= -3
+    solved = np.linalg.solve(MATRIX, np.stack([x, 2 * x]))
+    return np.sum(y) + 0.5 * np.exp(3 * np.log(x)) + np.sin(x) ** 2 + np.cos(x) ** 2 + (MATRIX @ solved)[1] - 2 * x
+
+
+# -- every transform inside of every other -----------------------------------------------------------------------------
+def value_and_slope(f: Any) -> Any:
+    def g(x: Any) -> Any:
+        value, slope = cr.value_and_grad(f)(x)
+        return value + 2 * slope
+
+    return g
+
+
+def jacobian(mode: str) -> Any:
+    def of(f: Any) -> Any:
+        J = cr.jacobian(lambda v: np.stack([f(v[0]), f(v[0] * v[1])]), mode=mode)
+        return lambda x: np.sum(J(np.stack([x, 2.0])))
+
+    return of
+
+
+def hessian(f: Any) -> Any:
+    H = cr.hessian(lambda v: f(v[0]) * v[1])
+    return lambda x: np.sum(np.array([[1.0, 3.0], [0.0, 1.0]]) * H(np.stack([x, 2.0])))
+
+
+def chained(f: Any) -> Any:
+    chain = cr.checkpoint_chain((lambda s: (s[0] * 2, s[1] + f(s[0])), 2), memory=1)
+    return lambda x: chain((x, 0.0 * x))[1]
+
+
+def scanned(f: Any) -> Any:
+    return lambda x: np.sum(cr.scan(lambda c, k: (c * 1.0, f(c * k)), x, np.array([1.0, 2.0]))[1])
+
+
+def counted_up(f: Any) -> Any:
+    return lambda x: cr.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] + f(x * s[0])), (1, 0.0 * x))[1]
+
+
+def doubled(p: Polynomial) -> Polynomial:
+    """p(x) + p(2x)"""
+    return p + p(2 * X)
+
+
+def of_jacobian(p: Polynomial) -> Polynomial:
+    slope = p.deriv()
+    return slope + (2 + X) * slope(2 * X)
+
+
+# Per transform: what it makes of a function of a number, and what of a polynomial.
+NESTING: dict[str, tuple[Any, Any]] = {
+    "grad": (cr.grad, lambda p: p.deriv()),
+    "value_and_grad": (value_and_slope, lambda p: p + 2 * p.deriv()),
+    "vjp": (lambda f: lambda x: cr.vjp(f, x)[1](x)[0], lambda p: X * p.deriv()),
+    "jvp": (lambda f: lambda x: sum(cr.jvp(f, (x,), (x,))), lambda p: p + X * p.deriv()),
+    "linearize": (lambda f: lambda x: cr.linearize(f, x)[1](x), lambda p: X * p.deriv()),
+    "jacobian, forward": (jacobian("fwd"), of_jacobian),
+    "jacobian, reverse": (jacobian("rev"), of_jacobian),
+    "jacobian": (jacobian("auto"), of_jacobian),
+    "hessian": (hessian, lambda p: 2 * p.deriv(2) + 3 * p.deriv()),
+    "hvp": (lambda f: lambda x: cr.hvp(f, (x,), (x,))[0], lambda p: X * p.deriv(2)),
+    "ggn_vp": (lambda f: lambda x: cr.ggn_vp(f, lambda y: y * y + y, (x,), (x,))[0], lambda p: 2 * X * p.deriv() ** 2),
+    "elementwise_grad": (cr.elementwise_grad, lambda p: p.deriv()),
+    "derivative": (cr.derivative, lambda p: p.deriv()),
+    "second derivative": (lambda f: cr.derivative(f, order=2), lambda p: p.deriv(2)),
+    "jet": (
+        lambda f: lambda x: cr.jet(f, (x,), ([x, 0.5, 0.0],))[1][1],
+        lambda p: X**2 * p.deriv(2) + 0.5 * p.deriv(),
+    ),
+    "vmap": (lambda f: lambda x: np.sum(cr.vmap(f)(np.stack([x, 2 * x]))), doubled),
+    "checkpoint": (cr.checkpoint, lambda p: p),
+    "checkpoint_chain": (chained, doubled),
+    "jit": (cr.jit, lambda p: p),
+    "scan": (scanned, doubled),
+    "fori_loop": (lambda f: lambda x: cr.fori_loop(1, 3, lambda i, c: c + f(x * i), 0.0 * x), doubled),
+    "while_loop": (counted_up, doubled),
+    "cond": (lambda f: lambda x: cr.cond(x > 0.1, f, lambda x: x, x), lambda p: p),
+}
+
+
+def check(transforms: Any, f: Any = program, p: Polynomial = POLYNOMIAL) -> None:
+    """The transforms, the innermost first."""
+    for name in transforms:
+        transform, of_polynomial = NESTING[name]
+        f, p = transform(f), of_polynomial(p)
+    found = f(AT)
+    assert type(found) in (np.float64, float), f"{transforms}: {type(found)}"
+    assert found == pytest.approx(p(AT), rel=1e-9, abs=1e-9), transforms
+
+
+@pytest.mark.parametrize("outer", NESTING)
+def test_pairs(outer: str) -> None:
+    for inner in NESTING:
+        check((inner, outer))
+
+
+def test_triples() -> None:
+    triples = list(itertools.product(NESTING, repeat=3))
+    for i in np.random.default_rng(0).choice(len(triples), 250, replace=False):
+        check(triples[i])
+
+
+WRAPPINGS = {"plainly": lambda g: g, "checkpoint": cr.checkpoint, "jit": cr.jit}
+
+
+def closing_over(inner: str, wrapping: str, early: bool) -> tuple[Any, Any]:
+    """Of f: the inner transform, at x, of ``y -> f(x)*y**3``, in which f(x) is a value from outside."""
+    transform, of_polynomial = NESTING[inner]
+
+    def made(f: Any) -> Any:
+        def at(x: Any) -> Any:
+            h = f(x) if early else None
+            return transform(WRAPPINGS[wrapping](lambda y: (h if early else f(x)) * y**3))(x)
+
+        return at
+
+    return made, lambda p: (p**2 if inner == "ggn_vp" else p) * of_polynomial(X**3)
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("inner", NESTING)
+def test_values_from_outside(inner: str, wrapping: str) -> None:
+    """What is made of them is differentiated on: by every transform around, and, of a leaf, by `backward`."""
+    for early in (True, False):
+        made, of_polynomial = closing_over(inner, wrapping, early)
+        for outer in NESTING if early else ("grad", "jvp", "linearize", "hessian", "jet", "vmap"):
+            check((outer,), made(program), of_polynomial(POLYNOMIAL))
+        leaf = cr.Tensor(AT)
+        result = made(program)(leaf)
+        assert isinstance(result, cr.Tensor), "detached"
+        result.backward()
+        assert leaf.grad == pytest.approx(of_polynomial(POLYNOMIAL).deriv()(AT), rel=1e-9)
+
+
+# -- pickles and names -------------------------------------------------------------------------------------------------
+def total(x: Any) -> Any:
+    """A number."""
+    return np.sum(np.sin(x) * x)
+
+
+def each(x: Any) -> Any:
+    """As many numbers."""
+    return np.sin(x) * x
+
+
+@cr.custom_vjp
+def pulled(x: Any) -> Any:
+    return np.sin(x)
+
+
+pulled.defvjp(lambda x: (np.sin(x), x), lambda x, ct: (ct * np.cos(x),))
+
+
+@cr.custom_jvp
+def pushed(x: Any) -> Any:
+    return np.sin(x)
+
+
+@pushed.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return np.sin(primals[0]), np.cos(primals[0]) * tangents[0]
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+class Spring:
+    """Called like a function."""
+
+    stiffness = 3.0
+
+    def __call__(self, x: Any) -> Any:
+        return self.stiffness * np.sum(x * x)
+
+
+@cr.primitive
+def own_sinh(x: Any) -> Any:
+    return np.sinh(x)
+
+
+OPERATION = cr.def_partials(own_sinh, "cosh(a)")
+POINT = np.array([0.3, 0.8])
+MADE = {
+    "grad": (cr.grad(total), POINT),
+    "value_and_grad": (cr.value_and_grad(total, "x"), POINT),
+    "jacobian": (cr.jacobian(each, mode="rev"), POINT),
+    "hessian": (cr.hessian(total), POINT),
+    "elementwise_grad": (cr.elementwise_grad(each), POINT),
+    "derivative": (cr.derivative(each, 3), 0.4),
+    "vmap": (cr.vmap(total, out_axes=-1), np.ones((3, 2))),
+    "checkpoint": (cr.checkpoint(each), POINT),
+    "checkpoint_chain": (cr.checkpoint_chain((each, 4), 2), POINT),
+    "jit": (cr.jit(each), POINT),
+    "custom_vjp": (pulled, POINT),
+    "custom_jvp": (pushed, POINT),
+    "all of them": (cr.jit(cr.vmap(cr.hessian(cr.grad(cr.checkpoint(total))))), POINT),
+    "of a function with its own derivative": (cr.vmap(cr.grad(pulled)), POINT),
+    "of an object": (cr.grad(Spring()), POINT),
+    "of a class": (cr.vmap(Pair), (POINT, POINT)),
+    "of a ufunc": (cr.grad(np.tanh), 0.3),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_pickles(name: str) -> None:
+    transformed, given = MADE[name]
+    args = given if isinstance(given, tuple) else (given,)
+    expected = transformed(*args)
+    for again in (pickle.loads(pickle.dumps(transformed)), copy.deepcopy(transformed)):
+        map_tree(np.testing.assert_array_equal, again(*args), expected)
+        assert getattr(again, "__name__", None) == getattr(transformed, "__name__", None)
+
+
+def test_operations_pickle_by_name() -> None:
+    for op in (OPERATION, cr.def_partials(cr.primitive(lambda x: np.sinh(x), name="pickled_by_name"), "cosh(a)")):
+        assert pickle.loads(pickle.dumps(op)) is op
+        assert pickle.loads(pickle.dumps(cr.grad(op)))(0.3) == np.cosh(0.3)
+        assert copy.deepcopy(op) is op
+        del rules[op.name]
+    assert pickle.loads(pickle.dumps(OPERATION)) is OPERATION  # found in this module
+    with pytest.raises(cr.errors.ConversionError, match="import the module"):
+        pickle.loads(pickle.dumps(op))
+
+
+def test_what_is_made_says_of_what() -> None:
+    for name in ("grad", "value_and_grad", "jacobian", "hessian", "elementwise_grad", "derivative", "vmap", "jit"):
+        made, _ = MADE[name]
+        assert repr(made).startswith(f"<{name} of {made.__name__}")
+        assert made.__name__ in ("total", "each")
+        assert made.__doc__ in (total.__doc__, each.__doc__)
+        assert list(inspect.signature(made).parameters) == ["x"]
