@@ -7,11 +7,9 @@ nest of transforms makes of it is a polynomial, too, found by arithmetic on coef
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
 import itertools
 import pickle
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +18,7 @@ from numpy.polynomial import Polynomial
 
 import chainrule as cr
 from chainrule.rules import rules
-from chainrule.tree import flatten, map_tree
+from chainrule.tree import map_tree
 
 AT = 0.7
 X = Polynomial([0.0, 1.0])
