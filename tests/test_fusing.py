@@ -284,3 +284,19 @@ def test_a_result_that_shows_another_one() -> None:
     compiled = cr.jit(f)
     for shift in range(5):
         same(compiled(x + shift), f(x + shift))
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_a_condition_that_is_a_constant(always: bool) -> None:
+    def f(x: Any) -> Any:
+        condition = np.full_like(x, always) == 1  # folded: the same for every element
+        small = np.where(condition, np.exp(x), np.log(x))
+        spread = np.where(condition, np.sin(x[0]), np.cos(x[1]))  # each stretched, whichever is chosen
+        return np.sum(small * spread + np.where(condition, 2.0, x))
+
+    x = np.random.default_rng(0).uniform(0.5, 1, size=3000)
+    on_kernels(f, x)
+    on_kernels(cr.grad(f), x)
+    written = source(on_kernels(lambda x: np.sum(np.where(np.ones_like(x) == always, x * 2, x)), x))
+    assert "= where(" not in written
+    assert "= np.where(" not in written

@@ -160,6 +160,20 @@ def test_writing() -> None:
     close(cr.grad(lambda X: np.sum(cr.vmap(shifted)(X) ** 2))(X), looped(slope, X), 1e-14)
 
 
+def test_results_written_into_an_array_of_each_example() -> None:
+    def f(x: Any) -> Any:
+        y = x * 1
+        np.clip(y, -0.5, 0.5, out=y)
+        np.maximum(y, x[0], out=(y,))
+        whole = np.empty_like(x)
+        np.modf(y * 3, out=(None, whole))
+        return y + whole
+
+    close(cr.vmap(f)(X), looped(f, X), 0)
+    slope = cr.grad(lambda x: np.sum(f(x) ** 2))
+    close(cr.vmap(slope)(X), looped(slope, X), 0)
+
+
 def test_writing_to_an_argument_stays_inside() -> None:
     def f(x: Any) -> Any:
         x[0] = 7.0

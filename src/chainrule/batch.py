@@ -277,7 +277,7 @@ class Batched(Indirect):
             result = super().__array_ufunc__(ufunc, method, *inputs)
         else:
             result = each(getattr(ufunc, method), inputs, options, f"np.{ufunc.__name__}")
-        if out is None or out == (None,):
+        if out is None or all(target is None for target in out):
             return result
         results = result if isinstance(result, tuple) else (result,)
         outs = [target if target is None else overwrite(target, y) for target, y in zip(out, results, strict=True)]

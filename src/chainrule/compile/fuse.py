@@ -351,6 +351,8 @@ class _Grouping:
             ]
             if any(number is None for number in numbers) or all(type(number) is float for number in numbers):
                 return False
+            if name == "where" and type(numbers[0]) is float:
+                return False
             if not _is_supported(name, args, CODES[dtype]):
                 return False
         kinds = [group.values[x][1] for x in args if type(x) is Var and x in group.values]

@@ -441,7 +441,7 @@ def named_by_numpy(program: Program) -> list[Step | Guard]:
 
 
 def folded(program: Program) -> list[Step | Guard]:
-    """Compute once what depends on no argument; multiply by one for free."""
+    """Compute once what depends on no argument; multiply by one, and choose what is always chosen, for free."""
     known: dict[Var, Any] = {}
     outputs = {x.root for x in program.outputs if type(x) is Var}
 
@@ -452,6 +452,17 @@ def folded(program: Program) -> list[Step | Guard]:
         if isinstance(value, np.ndarray):
             return value.size > 0 and bool(value.item(0) == 1) and is_uniform(value)
         return bool(value == 1)
+
+    def unchanged(step: Step) -> Any:
+        """Which operand a step returns, whatever is in it."""
+        if step.function in (np.multiply, operator.mul):
+            a, b = step.args
+            return b if is_one(a) else a if is_one(b) else None
+        if step.function is np.where and len(step.args) == 3:
+            condition = known.get(step.args[0]) if type(step.args[0]) is Var else None
+            if condition is not None and is_uniform(condition):
+                return step.args[1] if condition.item(0) else step.args[2]
+        return None
 
     def constant(value: Any) -> Var:
         if isinstance(value, np.ndarray):
@@ -468,11 +479,9 @@ def folded(program: Program) -> list[Step | Guard]:
             return constant(np.full(y.shape, FILLED[step.function], y.dtype))
         if step.function is np.full_like and not step.options and type(step.args[1]) in (bool, int, float):
             return constant(np.full(y.shape, step.args[1], y.dtype))
-        if step.function in (np.multiply, operator.mul) and not step.options:
-            a, b = step.args
-            for one, x in ((a, b), (b, a)):
-                if is_one(one) and type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
-                    return x
+        x = None if step.options else unchanged(step)
+        if type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
+            return x
         inputs = set(read(step))
         if inputs and inputs <= known.keys() and (_repeats(step) or step.function in SIMPLE):
             few = y.size <= FEW
