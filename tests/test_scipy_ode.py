@@ -360,9 +360,28 @@ def test_odeint_forms() -> None:
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------
-def test_dense_output_refuses_by_name() -> None:
-    with pytest.raises(UnsupportedFunctionError, match=r"scipy\.integrate\.solve_ivp.*dense_output=True.*t_eval"):
-        integrate.solve_ivp(lambda t, y: -y, (0, 1), cr.Tensor([1.0]), dense_output=True)
+@pytest.mark.parametrize("method", METHODS)
+def test_dense_output(method: str) -> None:
+    """A function of time that is differentiable in time, too, and by itself or among many."""
+
+    def at(t: Any, k: Any) -> Any:
+        found = integrate.solve_ivp(lambda t, y: -k * y, (0, 2), [3.0], method, dense_output=True, **METHODS[method])
+        return found.sol(t)
+
+    t, k = np.array([1.7, 0.3, 0.0, 2.0]), 0.5
+    tolerance = 1e-6 if METHODS[method] is LOOSE else 1e-8
+    exact = 3 * np.exp(-k * t)
+    value, pullback = cr.vjp(at, t, k)
+    same(value, scipy.integrate.solve_ivp(
+        lambda t, y: -k * y, (0, 2), [3.0], method, dense_output=True, **METHODS[method]
+    ).sol(t))  # fmt: skip
+    of_time, of_rate = pullback(np.ones((1, 4)))
+    close(of_time, -k * exact, tolerance)
+    close(of_rate, np.sum(-t * exact), tolerance)
+    close(cr.jvp(at, (t, k), (np.ones(4), 1.0))[1], ((-k - t) * exact)[None], tolerance)
+    close(R(lambda t: at(t, k)[0])(0.7), -k * 3 * np.exp(-k * 0.7), tolerance)
+    with pytest.raises(UnsupportedFunctionError, match=r"sol of scipy\.integrate\.solve_ivp.*outside.*t_span"):
+        at(np.array([0.5, 2.5]), cr.Tensor(0.5))
 
 
 def test_tolerances_that_determine_nothing_warn() -> None:

@@ -1,16 +1,14 @@
 """Solutions of differential equations: in the initial state, in time, and in what the right-hand side depends on.
 
-SciPy solves, and its values are returned.  The derivative is that of a discrete solution: a chain of Runge-Kutta steps,
-made of operations on Tensors.  Differentiating a discrete solution gives forward sensitivities in forward mode and the
-discrete adjoint in reverse mode, which agree to rounding, to any order; whatever the right-hand side reads, from where
-ever, is recorded as everywhere else.  (The continuous adjoint is another differential equation to be solved backwards:
-its gradient is that of no solution that was computed, and is wrong by the tolerance in another way in each mode.)
+SciPy solves, and its values are returned.  The derivative is that of a discrete solution, on SciPy's steps: forward
+sensitivities in forward mode and the discrete adjoint in reverse mode, which agree to rounding, to any order.  (The
+continuous adjoint is another differential equation to be solved backwards: its gradient is that of no solution that was
+computed, and is wrong by the tolerance in another way in each mode.)  The times that are asked for are among the steps,
+so that nothing is interpolated.
 
-Which steps?  Those of the solver itself are chosen for the solution; where that rests, in an equilibrium, they become
-so long that sensitivities are lost.  So the same solver, with the same tolerances, solves once more, for the solution
-and one sensitivity in a random direction, and it is these steps that are taken.  The points that are asked for are
-added, so that nothing is interpolated.  Explicit methods are differentiated by their own formula; all others, whose
-steps may be far longer than an explicit formula is stable for, by the Radau IIA collocation of order 5.
+The steps are those of collocation, all at once (`collocation.py`), whatever the method: its matrices are small.  Only
+where there are many states and the method is explicit, so that it needs no matrices, its own formula is recorded, step
+by step; at steps that the solver takes for the solution and one sensitivity in a random direction.
 """
 
 from __future__ import annotations
@@ -24,10 +22,8 @@ import numpy as np
 import scipy.integrate
 
 from ..errors import UnsupportedFunctionError
-from ..jacobians import jacobian
-from ..record import no_grad
-from ..rules.linear import conjugated
 from ..tensor import Tensor, handle, plain, plain_everywhere, tensor_like
+from .collocation import FEW, Collocation, Directions
 from .implicit import Closure, alone, solution
 from .namespace import array, by_example, holds_tensors
 
@@ -38,10 +34,7 @@ EXPLICIT = {
     "RK45": scipy.integrate.RK45,
     "DOP853": scipy.integrate.DOP853,
 }
-NODES = np.array([(4 - 6**0.5) / 10, (4 + 6**0.5) / 10, 1.0])  # of Radau IIA: roots of a Jacobi polynomial, and the end
-POWERS = np.arange(len(NODES))
-WEIGHTS = NODES[:, None] ** (POWERS + 1) / (POWERS + 1) @ np.linalg.inv(NODES[:, None] ** POWERS)
-ABOUT_STEPS = ("jac", "jac_sparsity", "lband", "uband")  # options that fit the problem itself only
+ABOUT_STATES = ("jac", "jac_sparsity", "lband", "uband")  # options that fit the problem itself only
 
 
 @by_example("t", "y")
@@ -68,7 +61,8 @@ def solve_ivp(
     method : str or OdeSolver
         As in SciPy.
     dense_output : bool
-        As in SciPy; not for Tensors: ask for the points by `t_eval`.
+        As in SciPy: ``sol`` is then called with times, or a Tensor of times; with all at once, since each call finds
+        the discrete solution anew.
     events, vectorized
         As in SciPy.
     args : tuple
@@ -85,25 +79,34 @@ def solve_ivp(
 
     Raises
     ------
-    UnsupportedFunctionError
-        For Tensors with ``dense_output=True``.
+    ArithmeticError
+        If sensitivities cannot be found to the tolerances.
     numpy.linalg.LinAlgError
         When differentiated, if the solution touches the zero of an event without crossing it.
 
     Warns
     -----
     RuntimeWarning
-        If the solution that is differentiated is not close to SciPy's: the tolerances do not determine it.
+        If the solution that is differentiated is not close to SciPy's, at the times of `t_eval` or else at the end: the
+        tolerances do not determine it.
 
     Notes
     -----
     Derivative: in forward mode forward sensitivities, in reverse mode the discrete adjoint, to any order, to about the
-    tolerances `rtol` and `atol` (SciPy's ``rtol=1e-3`` is for plots).  Steps are chosen by the error of the solution
-    and of a random sensitivity together.  RK23, RK45 and DOP853 are differentiated by their own formulas, the others by
-    that of Radau collocation on the steps that they choose.  An event moves as the zero of its function.
-    Cost: with Tensors, SciPy solves twice, the second time with values and derivatives of `fun`; each step is recorded,
-    and a derivative goes over them.  In reverse mode memory grows with the number of steps.  An implicit step takes
-    Jacobians of `fun` at three points, and dense systems of 3n equations.
+    tolerances `rtol` and `atol` (SciPy's ``rtol=1e-3`` is for plots).  Steps are SciPy's, split where a random
+    sensitivity needs it, and Radau collocation solves on them, with the exact Jacobian of `fun`.  With more than 32
+    states RK23, RK45 and DOP853 are differentiated by their own formulas instead.  An event moves as the zero of its
+    function.
+
+    Cost, with n states, N steps and times of `t_eval`: what SciPy's own solution costs, and about 10 evaluations of
+    `fun` and 5 of its Jacobian (n directions) on a batch of 5 N states, and 5 N small linear systems; then for each
+    forward direction or reverse pass one evaluation, one Jacobian and N systems more.  So it is a few times SciPy's
+    cost, for any number of parameters in reverse mode.  A `fun` that does not run under `vmap` (`if t < 1:`) is called
+    for one state after the other, which takes many times as long: write `np.where`.  Tensors in `args` cost less than
+    ones from outside, which are watched at each of SciPy's calls.
+    Memory: 5 N n numbers, and of the steps whose matrices have 2**21 elements all that `fun` and its Jacobian compute.
+    With n > 32: 3 N n, and a matrix of (3 n)**2 elements; for RK23, RK45 and DOP853 all that `fun` computes at all
+    steps, and the solver runs twice.
 
     Examples
     --------
@@ -117,47 +120,87 @@ def solve_ivp(
     t0, t1 = map(tensor_like, t_span)
     y0, t_eval = array(y0), None if t_eval is None else array(t_eval)
 
-    def rhs(t: Any, y: Any) -> Any:
+    def rhs(t: Any, y: Any, *args: Any) -> Any:
         value = array(tensor_like(fun(t, y[:, None] if vectorized and y.ndim == 1 else y, *args)))
         return np.ravel(value) if y.ndim == 1 else value
 
     options = {name: _constant(each, args) if name == "jac" else each for name, each in options.items()}
-    flow = Flow(Closure(rhs, "solve_ivp"), method, plain_everywhere(options))
+    flow = Flow(rhs, args, "solve_ivp", method, plain_everywhere(options))
     happenings = [Closure(_event(event, args), "the events of solve_ivp") for event in _listed(events)]
-    result = scipy.integrate.solve_ivp(
-        flow.closure.watched, (plain(t0), plain(t1)), plain(y0), method, plain(t_eval), dense_output,
-        [_like(event, each.watched) for event, each in zip(_listed(events), happenings, strict=True)] or None,
-        vectorized, None, **flow.options,
-    )  # fmt: skip
-    captured = any(each.captured for each in (flow.closure, *happenings))
-    if not (captured or holds_tensors((t0, t1, y0, t_eval))):
+
+    def solve(dense_output: bool) -> Any:
+        return scipy.integrate.solve_ivp(
+            flow.outside.watched, (plain(t0), plain(t1)), plain(y0), method, plain(t_eval), dense_output,
+            [_like(event, each.watched) for event, each in zip(_listed(events), happenings, strict=True)] or None,
+            vectorized, None, **flow.options,
+        )  # fmt: skip
+
+    def differentiable() -> bool:
+        captured = any(each.captured for each in (flow.outside, *happenings))
+        return captured or holds_tensors((t0, t1, y0, t_eval, args))
+
+    probable = differentiable() or flow.reads(t0, y0)
+    result = solve(dense_output or probable)
+    if differentiable() and result.sol is None:  # it took Tensors later on only
+        result = solve(True)
+    flow.found, result.sol = result.sol, Continuous(result.sol, flow, t0, y0) if dense_output else None
+    if not differentiable():
         return result
-    if dense_output:
-        raise UnsupportedFunctionError(
-            "scipy.integrate.solve_ivp was called with Tensors and dense_output=True: its interpolation is not "
-            "differentiated. Ask for the points by t_eval=."
-        )
-    found = result.t_events or []
-    marks = [_moved(float(t), t_eval, i) for i, t in enumerate(result.t)]
-    if t_eval is None:
-        marks[0] = t0
-        if result.status == 0:
-            marks[-1] = t1
-    points = flow.through(t0, y0, [*marks, *(float(t) for times in found for t in times)])
-    states, moments = points[: len(marks)], points[len(marks) :]
-    times = list(marks)
-    for i, (happening, at) in enumerate(zip(happenings, found, strict=True)):
+    happened = [np.zeros(0), *(result.t_events or [])]
+    times = _with_history(result, t0, t1, t_eval)
+    states = flow.through(t0, y0, np.concatenate([times, *happened]))
+    states, moments = states[: len(times)], states[len(times) :]
+    for i, (happening, at) in enumerate(zip(happenings, happened[1:], strict=True)):
         here, moments = moments[: len(at)], moments[len(at) :]
         moved = [flow.event(happening, float(t), y) for t, y in zip(at, here, strict=True)]
         if moved:
-            _set(result.t_events, i, [t for t, _ in moved])
-            _set(result.y_events, i, [y for _, y in moved])
+            result.t_events[i], result.y_events[i] = (
+                attached(value, np.stack([*map(array, parts)]))
+                for value, parts in zip((result.t_events[i], result.y_events[i]), zip(*moved, strict=True), strict=True)
+            )
         if moved and result.status == 1 and t_eval is None and at[-1] == result.t[-1]:
-            times[-1], states[-1] = moved[-1]
-    if states:
-        result.t = _attached(result.t, np.stack([*map(array, times)]), None)
-        result.y = _attached(result.y, np.stack(states, -1), "solve_ivp")
+            times, states = (
+                np.concatenate([each[:-1], array(last)[None]])
+                for each, last in zip((times, states), moved[-1], strict=True)
+            )
+    if len(times):
+        _compare(result.y[:, slice(None) if t_eval is not None else slice(-1, None)], states, "solve_ivp")
+        result.t, result.y = attached(result.t, times), attached(result.y, states.T)
     return result
+
+
+def _with_history(result: Any, t0: Any, t1: Any, t_eval: Any) -> Any:
+    """The times of a result, as they depend on what was asked for."""
+    times = result.t
+    if t_eval is not None:
+        return t_eval[: len(times)] if isinstance(t_eval, Tensor) else times
+    if isinstance(t0, Tensor):
+        times = np.concatenate([t0[None], times[1:]])
+    if isinstance(t1, Tensor) and result.status == 0:
+        times = np.concatenate([times[:-1], t1[None]])
+    return times
+
+
+class Continuous(scipy.integrate.OdeSolution):  # type: ignore[misc]
+    """What ``solve_ivp(..., dense_output=True).sol`` is: SciPy's, with the history of the discrete solution."""
+
+    def __init__(self, found: Any, flow: Flow, t0: Any, y0: Any) -> None:
+        self.__dict__ |= found.__dict__
+        self.flow = flow
+        self.start = t0, y0
+
+    def __call__(self, t: Any) -> Any:
+        t = array(t)
+        value = super().__call__(plain(t))
+        if not (self.flow.outside.captured or holds_tensors((t, *self.start, self.flow.args))):
+            return value
+        if np.any((plain(t) < self.t_min) | (plain(t) > self.t_max)):
+            raise UnsupportedFunctionError(
+                "sol of scipy.integrate.solve_ivp, called with Tensors, was asked for a time outside of its interval "
+                f"from {self.t_min} to {self.t_max}: make t_span as long as is needed."
+            )
+        states = self.flow.through(*self.start, np.reshape(t, (-1,)))
+        return attached(value, np.reshape(states.T, value.shape))
 
 
 @by_example()
@@ -218,21 +261,26 @@ def odeint(
     args = args if isinstance(args, tuple) else (args,)
     y0, t = array(y0), array(t)
 
-    def rhs(t: Any, y: Any) -> Any:
+    def rhs(t: Any, y: Any, *args: Any) -> Any:
         return np.ravel(array(tensor_like(func(t, y, *args) if tfirst else func(y, t, *args))))
 
     tolerances = {"rtol": 1.49012e-8 if rtol is None else rtol, "atol": 1.49012e-8 if atol is None else atol}
     steps = {name: value for name, value in (("first_step", h0), ("max_step", hmax), ("min_step", hmin)) if value}
-    flow = Flow(Closure(rhs, "odeint"), "LSODA", tolerances | steps)
+    flow = Flow(rhs, args, "odeint", "LSODA", tolerances | steps)
     result = scipy.integrate.odeint(
-        flow.closure.watched, plain(y0), plain(t), (), _constant(Dfun, args), col_deriv, full_output, ml, mu, rtol,
+        flow.outside.watched, plain(y0), plain(t), (), _constant(Dfun, args), col_deriv, full_output, ml, mu, rtol,
         atol, tcrit, h0, hmax, hmin, ixpr, mxstep, mxhnil, mxordn, mxords, printmessg, True,
     )  # fmt: skip
-    if not (flow.closure.captured or holds_tensors((y0, t))):
+    if not (flow.outside.captured or holds_tensors((y0, t, args))):
         return result
     value, *rest = result if full_output else (result,)
-    points = flow.through(t[0], np.reshape(y0, (-1,)), list(t))
-    value = _attached(value, np.stack(points), "odeint")
+    at = plain(t)
+    flow.found = scipy.integrate.solve_ivp(
+        flow.outside.watched, (at[0], at[-1]), np.ravel(plain(y0)), "LSODA", dense_output=True, **flow.options
+    ).sol
+    states = flow.through(t[0], np.reshape(y0, (-1,)), t)
+    _compare(value.T, states, "odeint")
+    value = attached(value, states)
     return (value, *rest) if full_output else value
 
 
@@ -257,27 +305,22 @@ def _like(event: Function, function: Function) -> Function:
     return functools.update_wrapper(lambda t, y: function(t, y), event)  # noqa: PLW0108 (methods take no attributes)
 
 
-def _moved(t: float, t_eval: Any, i: int) -> Any:
-    return t_eval[i] if isinstance(t_eval, Tensor) else t
+def attached(value: Any, composed: Any) -> Any:
+    """SciPy's value with the history of the discrete solution."""
+    return handle(composed.node, value) if isinstance(composed, Tensor) else value
 
 
-def _set(values: list[Any], i: int, moved: list[Any]) -> None:
-    values[i] = _attached(values[i], np.stack([*map(array, moved)]), None)
-
-
-def _attached(value: Any, composed: Any, name: str | None) -> Any:
-    """SciPy's value with the history of the discrete solution; warn if these are not about the same."""
-    if not isinstance(composed, Tensor):
-        return value
-    distance, scale = np.max(np.abs(value - composed.data), initial=0), np.max(np.abs(value), initial=0)
-    if name and distance > 0.05 * scale and np.isfinite(scale):
+def _compare(value: Any, states: Any, name: str) -> None:
+    """Warn if SciPy's states, along the last axis, are not about the last ones of the discrete solution."""
+    states = plain(states)[-value.shape[-1] :].T
+    distance, scale = np.max(np.abs(value - states), initial=0), np.max(np.abs(value), initial=0)
+    if distance > 0.05 * scale and np.isfinite(scale):
         warnings.warn(
             f"the derivative may be wrong: {name} solved to within {distance:.1g} of the solution that is "
             f"differentiated, of size {scale:.1g}. Lower rtol and atol.",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return handle(composed.node, value)
 
 
 def _between(steps: list[float], start: float, end: float) -> list[float]:
@@ -297,135 +340,86 @@ class Flow:
 
     Attributes
     ----------
+    args : further arguments of the right-hand side
     closure : right-hand side, a function of time and state
+    outside : the same where `args` are plain: it finds Tensors that come from elsewhere, and costs what NumPy does
     method, options : of the solver
-    formula : the class with the coefficients of an explicit method; None: collocation
+    found : what it found, a function of time
     """
 
-    def __init__(self, closure: Closure, method: Any, options: dict[str, Any]) -> None:
-        self.closure = closure
-        self.rhs = closure.function
+    found: Any
+
+    def __init__(self, rhs: Function, args: tuple[Any, ...], name: str, method: Any, options: dict[str, Any]) -> None:
+        self.args, values = args, plain_everywhere(args)
+        self.closure = Closure(lambda t, y: rhs(t, y, *args), name)
+        self.outside = Closure(lambda t, y: rhs(t, y, *values), name)
         self.method = method
         self.options = options
-        cls = EXPLICIT.get(method) if isinstance(method, str) else method
-        self.formula = cls if cls is not None and hasattr(cls, "n_stages") and hasattr(cls, "B") else None
 
-    def through(self, t0: Any, y0: Any, marks: Sequence[Any]) -> list[Any]:
-        """The states at times that are numbers or Tensors, from the state `y0` at `t0`."""
+    def reads(self, t: Any, y: Any) -> bool:
+        """Whether the right-hand side takes Tensors from outside, as far as a call shows."""
+        self.outside.watched(plain(t), plain(y))
+        return bool(self.outside.captured)
+
+    def through(self, t0: Any, y0: Any, times: Any) -> Any:
+        """The states at `times`, which may be a Tensor, from the state `y0` at `t0`."""
         y = y0 if y0.dtype.kind == "c" else y0.astype(float)
-        start, ends = float(plain(t0)), [float(plain(mark)) for mark in marks]
-        order = sorted(range(len(marks)), key=lambda i: abs(ends[i] - start))
-        last = ends[order[-1]] if marks else start
-        steps, guess = self.steps(start, last, plain(y)) if last != start else ([], None)
-        states: list[Any] = [None] * len(marks)
-        t, at = t0, start
-        for i in order:
-            between = _between(steps, at, ends[i])
-            for following in [*between, marks[i]]:
-                h = following - t
-                if isinstance(h, Tensor) or h != 0:
-                    y = self.step(t, y, h, guess)
-                    t = following
-            states[i], at = y, ends[i]
-        return states
+        order = np.argsort(np.abs(plain(times) - plain(t0)), kind="stable")
+        marks = np.concatenate([np.reshape(t0, (1,)), times[order]])
+        method = EXPLICIT.get(self.method) if isinstance(self.method, str) else self.method
+        if y.size > FEW and hasattr(method, "n_stages") and hasattr(method, "B"):
+            states = self._recorded(method, y, marks)
+        else:
+            options = {name: self.options.get(name, default) for name, default in (("rtol", 1e-3), ("atol", 1e-6))}
+            states = Collocation(self.closure, plain(marks), self.found, **options).states(y, marks)
+        return states[1 + np.argsort(order, kind="stable")]
 
-    def steps(self, start: float, end: float, y0: Any) -> tuple[list[float], Function]:
-        """The times that the solver stops at for the solution and a random sensitivity together, and the solution."""
-        random, n = np.random.default_rng(0), y0.size
-        directions: dict[Any, Any] = {}
+    def _recorded(self, formula: Any, y: Any, marks: Any) -> Any:
+        """The states at all marks, by the formula of an explicit method."""
+        at = plain(marks).tolist()
+        stops = self._stops(at[0], at[-1], plain(y)) if at[-1] != at[0] else []
+        states, t = [y], marks[0]
+        for mark, start, end in zip(marks[1:], at, at[1:], strict=False):
+            for following in [*_between(stops, start, end), mark]:
+                y = step(formula, self.closure.function, t, y, following - t)
+                t = following
+            states.append(y)
+        return np.stack(states)
 
-        def direction(value: Any) -> Any:
-            """As large as what it is a change of, and no element near zero."""
-            size = random.uniform(0.5, 1, np.shape(value)) * random.choice([-1, 1], np.shape(value))
-            return (size * np.where(value == 0, 1, np.abs(value))).astype(value.dtype)
-
-        def of_captured(node: Any, value: Any) -> Any:
-            if node not in directions:
-                directions[node] = direction(value)
-            return directions[node]
+    def _stops(self, start: float, end: float, y0: Any) -> list[float]:
+        """The times that the solver stops at for the solution and a random sensitivity together."""
+        directions, n = Directions(), y0.size
 
         def together(t: float, z: Any) -> Any:
             with alone(False, self.closure):
-                return np.concatenate(self.closure.beside((t, z[:n]), (None, z[n:]), of_captured))
+                return np.concatenate(self.closure.beside((t, z[:n]), (None, z[n:]), directions.of_captured))
 
-        def diagonal(t: float, z: Any) -> Any:
-            with alone(False, self.closure):
-                return np.kron(np.eye(2), plain(self.slopes(t, z[:n])))
-
-        options = {name: value for name, value in self.options.items() if name not in ABOUT_STEPS}
+        options = {name: value for name, value in self.options.items() if name not in ABOUT_STATES}
         if np.ndim(options.get("atol", 0)):
             options["atol"] = np.tile(options["atol"], 2)
-        if self.formula is None:
-            options["jac"] = diagonal
-        found = scipy.integrate.solve_ivp(
-            together, (start, end), np.concatenate([y0, direction(y0)]), self.method, dense_output=True, **options
-        )
+        both = np.concatenate([y0, directions.of(y0)])
+        found = scipy.integrate.solve_ivp(together, (start, end), both, self.method, **options)
         if found.status < 0:
             raise ArithmeticError(f"{self.closure.name} could not solve for sensitivities: {found.message}")
-        return found.t.tolist(), lambda t: found.sol(t)[:n]
+        return found.t.tolist()  # type: ignore[no-any-return]
 
-    def slopes(self, t: Any, y: Any) -> Any:
-        """The Jacobian of the right-hand side."""
-        return jacobian(lambda y: self.rhs(t, y), holomorphic=y.dtype.kind == "c")(y)
-
-    def step(self, t: Any, y: Any, h: Any, guess: Function | None = None) -> Any:
-        """The state at t + h."""
-        if self.formula is None:
-            return self._collocation(t, y, h, guess)
-        slopes: list[Any] = []
-        for c, row in zip(self.formula.C, self.formula.A, strict=True):
-            moved = y + h * (row[: len(slopes)] @ np.stack(slopes)) if slopes else y
-            slopes.append(self.rhs(t + c * h, moved))
-        return y + h * (self.formula.B @ np.stack(slopes))
-
-    def _collocation(self, t: Any, y: Any, h: Any, guess: Function | None) -> Any:
-        """The polynomial that satisfies the equation at the nodes, by its slopes there."""
-        n = y.shape[0]
-
-        def stages(k: Any) -> Any:
-            return y + h * (WEIGHTS @ np.reshape(k, (-1, n)))
-
-        def equations(k: Any) -> Any:
-            return k - np.concatenate([self.rhs(t + c * h, s) for c, s in zip(NODES, stages(k), strict=True)])
-
-        def matrix(k: Any) -> Any:
-            blocks = [self.slopes(t + c * h, s) for c, s in zip(NODES, stages(k), strict=True)]
-            rows = [np.concatenate([w * block for w in row], 1) for row, block in zip(WEIGHTS, blocks, strict=True)]
-            return np.eye(k.shape[0]) - h * np.concatenate(rows)
-
-        def solve(k: Any, right: Any, transposed: bool) -> Any:
-            return np.linalg.solve(conjugated(matrix(k).T) if transposed else matrix(k), right)
-
-        with alone(False, self.closure), no_grad():
-            at, length = float(plain(t)), float(plain(h))
-            known = [plain(y) if guess is None else guess(at + c * length) for c in NODES]
-            k = np.concatenate([plain(self.rhs(at + c * length, s)) for c, s in zip(NODES, known, strict=True)])
-            small, before, inverse = 1e-10 * (np.max(np.abs(plain(y))) + 1e-3), np.inf, None
-            for _ in range(50):
-                if inverse is None:
-                    inverse = np.linalg.inv(plain(matrix(k)))
-                change = inverse @ plain(equations(k))
-                k = k - change
-                size = np.max(np.abs(length * change))
-                if size <= small:
-                    break
-                if size > before / 10:
-                    inverse = None
-                before = size
-            else:
-                raise ArithmeticError(
-                    f"{self.closure.name}: the step of Radau collocation from t = {at:.6g} by {length:.3g}, which is "
-                    "differentiated, did not converge. Lower rtol and atol."
-                )
-        k = solution(k, equations, self.closure.name, solve)
-        return y + h * (WEIGHTS[-1] @ np.reshape(k, (-1, n)))
-
-    def event(self, happening: Closure, t: float, y: Any) -> tuple[Any, Any]:
+    def event(self, happening: Closure, t: Any, y: Any) -> tuple[Any, Any]:
         """When and where an event happens: at t in state y, and as the zero of its function if these change."""
 
+        def after(delay: Any) -> Any:  # of no time, but it has derivatives
+            return step(scipy.integrate.RK45, self.closure.function, t, y, delay)
+
         def equation(delay: Any) -> Any:
-            return np.reshape(happening.function(t + delay[0], self.step(t, y, delay[0])), (1,))
+            return np.reshape(happening.function(t + delay[0], after(delay[0])), (1,))
 
         delay: Any = solution(np.zeros(1), equation, "an event of solve_ivp")
-        moved = isinstance(delay, Tensor)
-        return (t + delay[0], self.step(t, y, delay[0])) if moved else (t, y)
+        return (t + delay[0], after(delay[0])) if isinstance(delay, Tensor) else (t, y)
+
+
+def step(formula: Any, rhs: Function, t: Any, y: Any, h: Any) -> Any:
+    """The state at t + h, by an explicit formula."""
+    slopes: list[Any] = []
+    for c, row in zip(formula.C, formula.A, strict=True):
+        moved = y + h * (row[: len(slopes)] @ np.stack(slopes)) if slopes else y
+        slopes.append(rhs(t + c * h, moved))
+    return y + h * (formula.B @ np.stack(slopes))
