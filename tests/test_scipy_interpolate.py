@@ -245,3 +245,54 @@ def test_what_has_no_derivative_raises_by_name() -> None:
             call()
     with pytest.raises(UnsupportedFunctionError, match="no derivative in the knots"):
         interpolate.BSpline(cr.Tensor(np.arange(8.0)), y[:4], 3)
+
+
+POINTS = np.linspace(0.5, 6.5, 5)
+MADE: dict[str, Any] = {
+    "CubicSpline": lambda y: interpolate.CubicSpline(np.arange(8.0), y),
+    "CubicHermiteSpline": lambda y: interpolate.CubicHermiteSpline(np.arange(8.0), y, np.roll(y, 1)),
+    "PchipInterpolator": lambda y: interpolate.PchipInterpolator(np.arange(8.0), y),
+    "Akima1DInterpolator": lambda y: interpolate.Akima1DInterpolator(np.arange(8.0), y),
+    "PPoly": lambda y: interpolate.PPoly(np.reshape(y, (2, 4)), np.arange(5.0)),
+    "BSpline": lambda y: interpolate.BSpline(np.arange(12.0), y, 3),
+    "make_interp_spline": lambda y: interpolate.make_interp_spline(np.arange(8.0), y),
+    "make_smoothing_spline": lambda y: interpolate.make_smoothing_spline(np.arange(8.0), y, lam=0.1),
+    "BarycentricInterpolator": lambda y: interpolate.BarycentricInterpolator(np.arange(8.0), y),
+    "KroghInterpolator": lambda y: interpolate.KroghInterpolator(np.arange(8.0), y),
+    "interp1d": lambda y: interpolate.interp1d(np.arange(8.0), y),
+    "RegularGridInterpolator": lambda y: interpolate.RegularGridInterpolator([np.arange(8.0)], y),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_objects_of_batched_values(name: str) -> None:
+    """`vmap` makes one for each example, and asks one for each."""
+    make = MADE[name]
+    rows = np.random.default_rng(0).normal(size=(3, 8))
+    points = POINTS[:, None] if name == "RegularGridInterpolator" else POINTS / 2 if name == "PPoly" else POINTS
+
+    def value(y: Any, shift: Any) -> Any:
+        return np.sum(np.sin(make(y)(points + shift)))
+
+    of_rows = cr.vmap(cr.grad(value), in_axes=(0, None))(rows, 0.1)
+    np.testing.assert_allclose(of_rows, [cr.grad(value)(y, 0.1) for y in rows], rtol=1e-12, atol=1e-13)
+    shifts = np.array([0.1, 0.2])
+    of_shifts = cr.vmap(cr.grad(value, 1), in_axes=(None, 0))(rows[0], shifts)
+    np.testing.assert_allclose(of_shifts, [cr.grad(value, 1)(rows[0], s) for s in shifts], rtol=1e-12)
+    every = cr.vmap(cr.vmap(value, in_axes=(None, 0)), in_axes=(0, None))(rows, shifts)
+    np.testing.assert_allclose(every, [[value(y, s) for s in shifts] for y in rows], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["CubicSpline", "make_interp_spline"])
+def test_splines_of_batched_values(name: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 8))
+
+    def several(y: Any) -> Any:
+        spline = MADE[name](y)
+        return spline.derivative()(POINTS), spline.antiderivative()(POINTS), spline.integrate(0.5, y[0] + 3), spline.c
+
+    of_rows, expected = cr.vmap(several)(rows), [several(y) for y in rows]
+    for i, together in enumerate(of_rows):
+        np.testing.assert_allclose(together, [each[i] for each in expected], rtol=1e-12, atol=1e-13)
+    with pytest.raises(AttributeError, match="no attribute"):
+        cr.vmap(lambda y: MADE[name](y).nothing)(rows)

@@ -53,6 +53,20 @@ def test_functions_of_a_matrix_in_stacks_and_float32(name: str) -> None:
     check_dtypes(f, [square(name, 3, np.complex64)])
 
 
+@pytest.mark.parametrize("name", ["expm", "sqrtm"])
+def test_second_derivatives_of_a_batch(name: str) -> None:
+    def f(a: Any) -> Any:
+        return np.sum(getattr(linalg, name)(a @ a.T + np.eye(2)) ** 2)
+
+    a = np.array([[0.3, -0.2], [0.5, 0.1]])
+    expected = [(cr.grad(f)(a + e) - cr.grad(f)(a - e)) / 2e-5 for e in 1e-5 * np.eye(4).reshape(4, 2, 2)]
+    np.testing.assert_allclose(cr.hessian(f)(a).reshape(4, 4), np.reshape(expected, (4, 4)), rtol=1e-6, atol=1e-7)
+    infinite = np.array([np.eye(2), np.full((2, 2), np.inf)])  # a direction that SciPy would refuse spoils no other one
+    pushed = cr.vmap(lambda v: cr.jvp(getattr(linalg, name), (np.eye(2),), (v,))[1])(infinite)
+    assert np.isfinite(pushed[0]).all()
+    assert np.isnan(pushed[1]).all()
+
+
 def test_sqrtm_and_logm_of_negative_eigenvalues() -> None:
     a = np.array([[-1.0, 0.3], [0.2, 2.0]])
     check(lambda a: linalg.sqrtm(a @ a @ a), [a], tolerance=1e-6)

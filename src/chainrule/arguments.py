@@ -104,9 +104,23 @@ def chosen(
                 new_options[place] = value
             else:
                 new_args[place] = value
-        return f(*new_args, **new_options)
+        return called(f, *new_args, **new_options)
 
     return function, values
+
+
+def called(f: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    """Call the function that is to be differentiated; where NumPy met an object array, say where that came from."""
+    try:
+        return f(*args, **options)
+    except TypeError as error:
+        if "has no callable" in str(error) or "dtype('O')" in str(error):
+            error.add_note(
+                "chainrule: np.array([t, 2.0]) of a Tensor and a number is an object array, since NumPy lets nobody else "
+                "make it, and NumPy's functions of numbers refuse such. Write np.stack([t, 2.0]), or "
+                "`import chainrule.numpy as np`, whose np.array makes a Tensor."
+            )
+        raise
 
 
 def _place(f: Callable[..., Any], wanted: Any, args: tuple[Any, ...], options: dict[str, Any]) -> int | str:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from .arguments import Transformed, name_of, settled
+from .arguments import Transformed, called, name_of, settled
 from .batch import Level, bottom, entered, levels_of, lifted_to, tensor_of, wrapped
 from .errors import DataError, OutputError, StructureError
 from .graph import next_index
@@ -82,7 +82,7 @@ def _vmap(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any],
     level = Level(_common_size(leaves, axes, name_of(f)))
     with entered(level):
         new_args, new_options = rebuild([_examples(x, axis, level) for x, axis in zip(leaves, axes, strict=True)])
-        outputs, rebuild_output, _ = flatten(result := f(*new_args, **new_options))
+        outputs, rebuild_output, _ = flatten(result := called(f, *new_args, **new_options))
         places = _matched(out_axes, result, "out_axes")
         found = [_with_axis(x, axis, level, start) for x, axis in zip(outputs, places, strict=True)]
     return rebuild_output(found)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Transformed, alongside, chosen, fresh, name_of, settled
+from .arguments import Transformed, alongside, called, chosen, fresh, name_of, settled
 from .batch import levels_of, lowered
 from .errors import OutputError, StructureError
 from .graph import next_index
@@ -97,7 +97,7 @@ def _along(
         coefficients = [_coefficient(c, n, tensor) for n, c in enumerate(changes, 1)]
         follow(taylor, tensor, coefficients if any(c is not None for c in coefficients) else None)
     with entered(taylor), under(singular):
-        outputs, rebuild_output, _ = flatten(f(*rebuild(tensors)))
+        outputs, rebuild_output, _ = flatten(called(f, *rebuild(tensors)))
         outputs = [tensor_like(output) for output in outputs]
     if taylor.asked:
         taylor.ask(outputs)

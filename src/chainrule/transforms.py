@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Argnums, Transformed, alongside, chosen, fresh, name_of, settled
+from .arguments import Argnums, Transformed, alongside, called, chosen, fresh, name_of, settled
 from .batch import levels_of, lowered, together, wrapped
 from .errors import ConversionError, OutputError, StructureError
 from .graph import NEVER, Node, contexts, next_index, ordered, watchers
@@ -287,7 +287,7 @@ class Recorded:
             follow(follower, tensor, seed)
         watching = nullcontext() if seeds is None else entered(follower)
         with under(singular), pulling.since(self.start) if pulled else nullcontext(), watching:
-            result, aux = f(*self.rebuild(list(self.tensors))), None
+            result, aux = called(f, *self.rebuild(list(self.tensors))), None
             if has_aux:
                 result, aux = pair_of(result)
             outputs, self.rebuild_output, self.output_structure = flatten(result)
@@ -494,7 +494,7 @@ def jvp(
         follow(follower, tensor, lowered(t, levels_of(tensor)))
     aux = None
     with entered(follower), under(singular):
-        result = f(*rebuild(tensors))
+        result = called(f, *rebuild(tensors))
         if has_aux:
             result, aux = pair_of(result)
         outputs, rebuild_output, _ = flatten(result)

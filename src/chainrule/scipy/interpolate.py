@@ -21,7 +21,7 @@ from ..rules.registry import custom
 from ..rules.selection import fixed
 from ..tensor import plain, plain_everywhere
 from .linalg import banded_rule
-from .namespace import Namespace, array, exactly, holds_tensors
+from .namespace import Namespace, OneOrOfExamples, array, by_example, exactly, holds_tensors, making
 
 here = Namespace(scipy.interpolate)
 
@@ -82,7 +82,7 @@ def _with_axis(y: Any, points: int, axis: int) -> Any:
     return np.moveaxis(y, range(points), range(axis, axis + points)) if axis else y
 
 
-class PPoly:
+class PPoly(OneOrOfExamples):
     """Piecewise polynomials: `scipy.interpolate.PPoly`, differentiable in coefficients, breakpoints and points.
 
     Parameters
@@ -108,6 +108,7 @@ class PPoly:
     def _active(self, *more: Any) -> bool:
         return holds_tensors((self.c, self.x, *more))
 
+    @by_example()
     def __call__(self, x: Any, nu: int = 0, extrapolate: Any = None) -> Any:
         """Evaluate at `x` the polynomials or a derivative (`nu`) of them."""
         value = self._scipys(plain_everywhere(x), nu, extrapolate)
@@ -144,6 +145,7 @@ class PPoly:
             c = np.concatenate([c[:-1], np.expand_dims(start, 0)])
         return self._of(self._scipys.antiderivative(nu), c, self.x)
 
+    @by_example()
     def integrate(self, a: Any, b: Any, extrapolate: Any = None) -> Any:
         """The integral from `a` to `b`."""
         value = self._scipys.integrate(plain(a), plain(b), extrapolate)
@@ -403,7 +405,7 @@ bspline_rule = custom(
 )
 
 
-class BSpline:
+class BSpline(OneOrOfExamples):
     """A spline as a sum of B-splines: `scipy.interpolate.BSpline`, differentiable in coefficients and points.
 
     Parameters
@@ -423,6 +425,7 @@ class BSpline:
         """Knots, coefficients and degree."""
         return self.t, self.c, self.k
 
+    @by_example()
     def __call__(self, x: Any, nu: int = 0, extrapolate: Any = None) -> Any:
         """Evaluate at `x` the spline or a derivative (`nu`) of it."""
         value = self._scipys(plain_everywhere(x), nu, extrapolate)
@@ -453,6 +456,7 @@ class BSpline:
         """The spline that is the antiderivative of order `nu`."""
         return self._linear(lambda spline: spline.antiderivative(nu))
 
+    @by_example()
     def integrate(self, a: Any, b: Any, extrapolate: Any = None) -> Any:
         """The integral from `a` to `b`."""
         value = self._scipys.integrate(plain(a), plain(b), extrapolate)
@@ -497,6 +501,7 @@ def _spline_of(scipys: Any, y: Any, axis: int, basis: Callable[[Any], Any], peri
     return BSpline(scipys.t, np.moveaxis(c, 0, scipys.axis), scipys.k, scipys.extrapolate, scipys.axis)
 
 
+@making(BSpline)
 def make_interp_spline(
     x: Any, y: Any, k: int = 3, t: Any = None, bc_type: Any = None, axis: int = 0, check_finite: bool = True
 ) -> BSpline:
@@ -518,6 +523,7 @@ def make_interp_spline(
     )
 
 
+@making(BSpline)
 def make_lsq_spline(
     x: Any, y: Any, t: Any, k: int = 3, w: Any = None, axis: int = 0, check_finite: bool = True, **options: Any
 ) -> BSpline:
@@ -534,6 +540,7 @@ def make_lsq_spline(
     return _spline_of(scipys, y, axis, lambda unit: make(x, unit, t, k, w, **options))
 
 
+@making(BSpline)
 def make_smoothing_spline(x: Any, y: Any, w: Any = None, lam: Any = None, *, axis: int = 0) -> BSpline:
     """The smoothing spline: `scipy.interpolate.make_smoothing_spline`, differentiable in the values.
 
@@ -575,7 +582,7 @@ def _through_all(x: Any, y: Any, t: Any) -> Any:
     return np.tensordot(np.prod(factors, axis=-1), y, 1)
 
 
-class BarycentricInterpolator:
+class BarycentricInterpolator(OneOrOfExamples):
     """The polynomial through all points: `scipy.interpolate.BarycentricInterpolator`.
 
     Parameters
@@ -593,6 +600,7 @@ class BarycentricInterpolator:
         self._axis = normalize_axis_index(axis, yi.ndim)
         self.xi, self.yi = array(xi), np.moveaxis(yi, self._axis, 0)
 
+    @by_example()
     def __call__(self, x: Any) -> Any:
         """Evaluate the polynomial at `x`."""
         value = self._scipys(plain_everywhere(x))
@@ -648,7 +656,7 @@ def pchip_interpolate(xi: Any, yi: Any, x: Any, der: Any = 0, axis: int = 0) -> 
 
 
 # -- tables ------------------------------------------------------------------------------------------------------
-class interp1d:
+class interp1d(OneOrOfExamples):
     """Interpolation in a table: `scipy.interpolate.interp1d`.
 
     Parameters
@@ -670,6 +678,7 @@ class interp1d:
         order = slice(None) if assume_sorted else np.argsort(plain(self.x), kind="mergesort")
         self._points, self._rows = self.x[order], np.moveaxis(self.y, self.axis, 0)[order]
 
+    @by_example()
     def __call__(self, x: Any) -> Any:
         """Interpolate at `x`."""
         value = self._scipys(plain_everywhere(x))
@@ -696,7 +705,7 @@ class interp1d:
         return exactly(value, np.where(outside, value, _with_axis(y, t.ndim, self.axis)))
 
 
-class RegularGridInterpolator:
+class RegularGridInterpolator(OneOrOfExamples):
     """Interpolation on a rectangular grid: `scipy.interpolate.RegularGridInterpolator`.
 
     Parameters
@@ -720,6 +729,7 @@ class RegularGridInterpolator:
         self.values = np.flip(values, tuple(backwards)) if backwards else values
         self.grid = tuple(np.flip(each) if i in backwards else each for i, each in enumerate(grid))
 
+    @by_example()
     def __call__(self, xi: Any, method: str | None = None, **options: Any) -> Any:
         """Interpolate at `xi`, an array of points or a tuple of coordinates."""
         value = self._scipys(plain_everywhere(xi), method, **options)

@@ -66,12 +66,11 @@ def _change(rule: Rule, a: Any, e: Any, options: dict[str, Any]) -> Any:
     """The derivative of a function of a matrix along `e`: it stands in the corner of f([[a, e], [0, a]])."""
     n = a.shape[-1]
     finite = np.isfinite(plain(e)).all(axis=(-2, -1), keepdims=True)
-    if not finite.all():  # SciPy raises, or does not end
-        return np.where(finite, _change(rule, a, np.where(finite, e, 0), options), np.nan)
+    e = np.where(finite, e, 0)  # with infinities SciPy raises, or does not end
     size_a, size_e = (np.max(np.abs(plain(x)), axis=(-2, -1), keepdims=True, initial=0) for x in (a, e))
     scale = np.where((size_e == 0) | (size_a == 0), 1, size_a / np.where(size_e == 0, 1, size_e))  # it is linear in e
     a = np.broadcast_to(a, e.shape)
-    return rule(_beside(a, e * scale), **options)[..., :n, n:] / scale
+    return np.where(finite, rule(_beside(a, e * scale), **options)[..., :n, n:] / scale, np.nan)
 
 
 def _function_of_matrix(name: str) -> Rule:

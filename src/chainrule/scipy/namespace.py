@@ -84,7 +84,7 @@ def by_example(*needed: str) -> Callable[[Function], Function]:
     """
 
     def decorated(function: Function) -> Function:
-        name = f"scipy's {function.__name__}"
+        name = f"scipy's {function.__qualname__.removesuffix('.__call__')}"
 
         @wraps(function)
         def called(*args: Any, **options: Any) -> Any:
@@ -100,6 +100,75 @@ def by_example(*needed: str) -> Callable[[Function], Function]:
             return result
 
         return called
+
+    return decorated
+
+
+class OfExamples:
+    """One of SciPy's objects for each example of `vmap`: made again, of that example's values, when it is used.
+
+    Parameters
+    ----------
+    kind : type
+        Of the objects: says which names are methods.
+    make, args, options
+        An object is `make(*args, **options)` of an example's values.
+    """
+
+    def __init__(self, kind: type, make: Function, args: Any, options: Any) -> None:
+        self._kind, self._make, self._args, self._options = kind, make, args, options
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._used(lambda made, *args, **options: made(*args, **options), args, options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{self._kind.__name__} of a batched value has no attribute {name!r}")
+        if not callable(getattr(self._kind, name, None)):
+            return self._used(lambda made: getattr(made, name), (), {})
+
+        def method(*args: Any, **options: Any) -> Any:
+            def use(made: Any, *args: Any, **options: Any) -> Any:
+                return getattr(made, name)(*args, **options)
+
+            if name in ("derivative", "antiderivative"):  # another such object
+                return OfExamples(self._kind, lambda *a, **o: use(self._make(*a, **o), *args, **options), *self._given)
+            return self._used(use, args, options)
+
+        return method
+
+    @property
+    def _given(self) -> tuple[Any, Any]:
+        return self._args, self._options
+
+    def _used(self, use: Function, args: Any, options: Any) -> Any:
+        def one(given: Any, given_options: Any, args: Any, options: Any) -> Any:
+            return use(self._make(*given, **given_options), *args, **options)
+
+        every = *self._given, args, options
+        return batched_among(every).in_turn(one, every, f"scipy's {self._kind.__name__}")
+
+
+class OneOrOfExamples:
+    """A class whose objects hold one of SciPy's; of batched values it makes an object for each example."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        if batched_among((args, options)) is not None:
+            return OfExamples(cls, cls, args, options)
+        return object.__new__(cls)
+
+
+def making(kind: type) -> Callable[[Function], Function]:
+    """Let a function that makes such an object make one for each example of `vmap`."""
+
+    def decorated(function: Function) -> Function:
+        @wraps(function)
+        def made(*args: Any, **options: Any) -> Any:
+            if batched_among((args, options)) is not None:
+                return OfExamples(kind, made, args, options)
+            return function(*args, **options)
+
+        return made
 
     return decorated
 
