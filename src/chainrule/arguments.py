@@ -116,7 +116,7 @@ def called(f: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
     except TypeError as error:
         if "has no callable" in str(error) or "dtype('O')" in str(error):
             error.add_note(
-                "chainrule: np.array([t, 2.0]) of a Tensor and a number is an object array, since NumPy lets nobody else "
+                "chainrule: np.array([t, 2.0]) of a Tensor and a number is an object array: NumPy lets nobody else "
                 "make it, and NumPy's functions of numbers refuse such. Write np.stack([t, 2.0]), or "
                 "`import chainrule.numpy as np`, whose np.array makes a Tensor."
             )
