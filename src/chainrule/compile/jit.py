@@ -9,11 +9,12 @@ function runs as it is, and is traced meanwhile.
 from __future__ import annotations
 
 import functools
+import gc
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import MethodType
 from typing import Any
 
@@ -119,14 +120,15 @@ class Jitted:
         trace = Trace(self.exact)
         value = UNKNOWN
         try:
-            try:
-                value, outputs, result, traced = self._traced(trace, leaves, rebuild)
-            except ImpureTurnError:
-                if trace.wrote_outside:
-                    raise
-                trace = Trace(self.exact, rolls=False)
-                value, outputs, result, traced = self._traced(trace, leaves, rebuild)
-            self._add(trace, outputs, result, traced, args, options, missed)
+            with uncollected():
+                try:
+                    value, outputs, result, traced = self._traced(trace, leaves, rebuild)
+                except ImpureTurnError:
+                    if trace.wrote_outside:
+                        raise
+                    trace = Trace(self.exact, rolls=False)
+                    value, outputs, result, traced = self._traced(trace, leaves, rebuild)
+                self._add(trace, outputs, result, traced, args, options, missed)
         except Exception as error:
             if value is UNKNOWN:
                 if trace.wrote_outside:
@@ -236,13 +238,14 @@ class Jitted:
             result, written = kept.turn_back(result)
         again = Trace(self.exact, variant.rolls, variant.rooms)
         leaves, rebuild, _ = flatten((args, options))
-        _, _, _, traced = self._traced(again, leaves, rebuild)
-        arguments = [leaf.var for leaf in map(_data, traced) if isinstance(leaf, Traced | Draws)]
-        known = dict(zip(arguments, variant.chain()[0].arguments, strict=True))
-        captured = {var: array for array, var, _ in again.captured.values()}
         where = None
-        if again.rooms == variant.rooms:
-            where = difference(variant.path(), variant.captured, again.steps, captured, known)
+        with uncollected():
+            _, _, _, traced = self._traced(again, leaves, rebuild)
+            arguments = [leaf.var for leaf in map(_data, traced) if isinstance(leaf, Traced | Draws)]
+            known = dict(zip(arguments, variant.chain()[0].arguments, strict=True))
+            captured = {var: array for array, var, _ in again.captured.values()}
+            if again.rooms == variant.rooms:
+                where = difference(variant.path(), variant.captured, again.steps, captured, known)
         if kept is not None:
             kept.put_back()
         with reading_watched() as files:
@@ -284,7 +287,7 @@ class Jitted:
                 return result
             make, each.with_kernels = each.with_kernels, None
             printed = None
-            with suppress(MissingExtraError):
+            with suppress(MissingExtraError), uncollected():
                 printed = make()
         if printed is not None:
             before = result
@@ -356,6 +359,18 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
     if not callable(f):
         raise TypeError(f"jit takes a function, not a {type(f).__name__}")
     return Jitted(f, exact)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let Python not look for garbage: while a program is made there is none, and ever more objects to look at."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 # -- arguments -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import keyword
 import linecache
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import count
@@ -295,6 +296,7 @@ class _Printer:
                 text = f"({text} if {text}.flags.carray else {text}.copy())"
             operands.append(text)
         after = []
+        showing = Counter(x.root for x in set(step.args))
         for number, y in enumerate(step.results):
             given = [step.args[k] for o, k in kernel.plan.in_place if o == number]
             self.made.add(y)
@@ -303,7 +305,7 @@ class _Printer:
                 lines.append(f"{operands[-1]} = empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})")
                 continue
             # Where another input shows the same memory, it may be read after it was overwritten.
-            alone = [x for x in given if not any(z.root is x.root for z in step.args if z is not x)]
+            alone = [x for x in given if showing[x.root] == 1]
             slot = self._slot_for(y, [x for x in alone if self._dies(x, i)])
             operands.append(f"b{slot}")
             if y.scalar:

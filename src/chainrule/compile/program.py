@@ -14,7 +14,7 @@ import numpy as np
 
 from ..rules.helpers import share
 from ..rules.registry import rules
-from .trace import Guard, Line, Method, Property, Step, Trace, Var, inner, operands
+from .trace import NESTING, Guard, Line, Method, Property, Step, Trace, Var, inner, operands
 
 __all__ = [
     "Loop", "Program", "alike", "described", "each_loop", "expanded", "is_fixed", "is_uniform", "key_of", "read",
@@ -191,7 +191,16 @@ def described(steps: Sequence[Step | Guard], numbers: dict[Var, int]) -> list[tu
 
 def read(step: Step | Guard) -> list[Var]:
     """Every Var that a step reads."""
-    return [step.var, *step.keeps] if isinstance(step, Guard) else operands(*step.args, step.options)
+    if isinstance(step, Guard):
+        return [step.var, *step.keeps]
+    found: list[Var] = []
+    for x in step.args:  # what is asked most while a program is made: no call for each argument
+        kind = type(x)
+        if kind is Var:
+            found.append(x)
+        elif kind in NESTING:
+            found += operands(x)
+    return found + operands(step.options) if step.options else found
 
 
 def simplified(program: Program, further: Sequence[Callable[[Program], list[Step | Guard]]] = ()) -> Program:
@@ -712,16 +721,16 @@ def expanded(program: Program, further: Sequence[Callable[[Program], list[Step |
             guard.var, guard.keeps = new(step.var), tuple(map(new, step.keeps))
             steps.append(guard)
             continue
+        step = step.copy()
         if isinstance(step.function, Loop):
-            step = copy(step)
             step.function = step.function.with_body(expanded(step.function.body, further))
         body = CONSIST_OF.get(step.function)
         parts = None if body is None or type(step.results) is not Var else _parts(step, body)
         if parts is None:
-            changed = copy(step)
-            changed.args, changed.options = inner(step.args, new), inner(step.options, new)
-            _rooted(changed, instead)
-            steps.append(changed)
+            if instead:
+                step.args, step.options = inner(step.args, new), inner(step.options, new)
+                _rooted(step, instead)
+            steps.append(step)
             continue
         for part in parts[0]:
             part.args, part.options = inner(part.args, new), inner(part.options, new)
@@ -731,7 +740,7 @@ def expanded(program: Program, further: Sequence[Callable[[Program], list[Step |
     other = program.with_steps(steps)
     other.outputs = outputs
     other.same |= instead
-    return simplified(other, further)
+    return simplified(other, further) if instead else other
 
 
 def _parts(step: Step, body: Callable[..., Any]) -> tuple[list[Step], Var] | None:
