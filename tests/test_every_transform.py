@@ -266,3 +266,114 @@ def test_what_is_made_says_of_what() -> None:
         assert made.__name__ in ("total", "each")
         assert made.__doc__ in (total.__doc__, each.__doc__)
         assert list(inspect.signature(made).parameters) == ["x"]
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+ONES = np.ones(2)
+OF_FUNCTIONS = {
+    "grad": lambda f: cr.grad(f)(ONES),
+    "value_and_grad": lambda f: cr.value_and_grad(f)(ONES),
+    "vjp": lambda f: cr.vjp(f, ONES),
+    "jvp": lambda f: cr.jvp(f, (ONES,), (ONES,)),
+    "linearize": lambda f: cr.linearize(f, ONES),
+    "jacobian": lambda f: cr.jacobian(f)(ONES),
+    "hessian": lambda f: cr.hessian(f)(ONES),
+    "hvp": lambda f: cr.hvp(f, (ONES,), (ONES,)),
+    "ggn_vp": lambda f: cr.ggn_vp(f, np.sum, (ONES,), (ONES,)),
+    "elementwise_grad": lambda f: cr.elementwise_grad(f)(ONES),
+    "derivative": lambda f: cr.derivative(f)(0.5),
+    "second derivative": lambda f: cr.derivative(f, 2)(0.5),
+    "jet": lambda f: cr.jet(f, (ONES,), ([ONES],)),
+    "vmap": lambda f: cr.vmap(f)(ONES),
+}
+
+
+@pytest.mark.parametrize("name", OF_FUNCTIONS)
+def test_functions_that_return_no_numbers(name: str) -> None:
+    def forgetful(x: Any) -> Any:
+        x * 2
+
+    def wordy(x: Any) -> Any:
+        return "text"
+
+    with pytest.raises(cr.errors.OutputError, match="forgetful returned None: is a `return` missing"):
+        OF_FUNCTIONS[name](forgetful)
+    with pytest.raises(cr.errors.OutputError, match="wordy returned str 'text'"):
+        OF_FUNCTIONS[name](wordy)
+    with pytest.raises(TypeError, match=r"function, not float|not callable"):
+        OF_FUNCTIONS[name](3.0)
+
+
+SUMMED = lambda x: np.sum(x * x)  # noqa: E731
+REFUSED: dict[str, tuple[Any, Any, str]] = {
+    "a position that is no number": (lambda: cr.grad(SUMMED, (0.0,))(ONES), TypeError, "0.0 is no position"),
+    "one position of many": (lambda: cr.grad(SUMMED, 1)(ONES), cr.errors.StructureError, "1 positional argument\\."),
+    "an unknown name": (lambda: cr.hessian(SUMMED, "y")(ONES), cr.errors.StructureError, "its parameters are x"),
+    "two numbers at once": (lambda: cr.derivative(SUMMED, 1, (0, 1)), TypeError, "its position or its name"),
+    "part of a chunk": (lambda: cr.hessian(SUMMED, chunk_size=1.5), ValueError, "chunk_size=1.5: it is a number of"),
+    "two cotangents": (
+        lambda: cr.vjp(lambda x: (x, x), ONES)[1](ONES, ONES),
+        cr.errors.StructureError,
+        r"one cotangent, of the form of the result, \(\*, \*\), .* with 2 arguments",
+    ),
+    "an axis that is text": (
+        lambda: cr.vmap(SUMMED, in_axes="0")(ONES),
+        cr.errors.StructureError,
+        r"in_axes='0' does not fit to \(\*,\).* an axis \(a whole number\) or None",
+    ),
+    "axes of another container": (
+        lambda: cr.vmap(lambda p: p["a"], in_axes=({"b": 0},))({"a": ONES}),
+        cr.errors.StructureError,
+        r"\{'b': 0\} does not fit to \{'a': \*\}",
+    ),
+    "an axis that results have not": (
+        lambda: cr.vmap(np.sin, out_axes=3)(ONES),
+        cr.errors.StructureError,
+        r"out_axes=3, .* \(Tensor of shape \(\) .* has 1 axis",
+    ),
+    "fewer than no steps": (lambda: cr.scan(lambda c, x: (c, x), 0.0, None, -1), ValueError, "length=-1"),
+    "half a step": (lambda: cr.scan(lambda c, x: (c, x), 0.0, None, 1.5), ValueError, "length=1.5"),
+    "a condition that returns nothing": (
+        lambda: cr.while_loop(lambda x: None, lambda x: x, 1.0),
+        cr.errors.StructureError,
+        "NoneType None, not a truth value. Is a `return` missing",
+    ),
+    "text for a predicate": (lambda: cr.cond("no", np.sin, np.cos, 1.0), cr.errors.StructureError, "str 'no', not a"),
+    "a step without a number": (lambda: cr.checkpoint_chain(np.sin, 3), TypeError, r"\(step, count\), or a sequence"),
+    "steps that are numbers": (lambda: cr.checkpoint_chain([1, 2], 3), TypeError, r"\(step, count\), or a sequence"),
+    "no memory": (lambda: cr.checkpoint_chain((np.sin, 9), None), TypeError, "memory=None: expected a number"),
+    "a bool to differentiate in": (lambda: cr.grad(SUMMED)(ONES > 0), cr.errors.DataError, "dtype bool"),
+    "a bool for a direction": (lambda: cr.jvp(SUMMED, (ONES,), (ONES > 0,)), cr.errors.DataError, "dtype bool"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str) -> None:
+    call, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_whole_numbers_are_taken_for_numbers() -> None:
+    """An integer is converted where a derivative is taken in it; results that are integers do not change."""
+    i = np.array([1, 2, 3])
+    cubes = lambda x: x**3  # noqa: E731
+    np.testing.assert_array_equal(cr.grad(lambda x: np.sum(cubes(x)))(i), [3.0, 12.0, 27.0])
+    for derivative in (
+        cr.jvp(cubes, (i,), (i,))[1],
+        cr.linearize(cubes, i)[1](i),
+        cr.vjp(cubes, i)[1](i)[0],
+        cr.jet(cubes, (i,), ([i],))[1][0],
+        cr.elementwise_grad(cubes)(i) * i,
+        cr.jacobian(cubes)(i) @ i,
+        cr.hvp(lambda x: np.sum(x**4) / 4, (i,), (i * i,))[0] / i,
+    ):
+        assert derivative.dtype == np.float64
+        np.testing.assert_allclose(derivative, [3.0, 24.0, 81.0])
+    for change in (
+        cr.jvp(np.argmax, (ONES,), (ONES,))[1],
+        cr.linearize(np.argmax, ONES)[1](ONES),
+        cr.jet(np.argmax, (ONES,), ([ONES],))[1][0],
+        *cr.vjp(np.argmax, ONES)[1](1)[0],
+    ):
+        assert change == 0

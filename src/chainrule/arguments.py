@@ -15,14 +15,14 @@ from typing import Any, cast
 import numpy as np
 
 from .batch import Batched, bottom, levels_of, lifted_to, wrapped
-from .errors import GradientShapeError, StructureError
+from .errors import GradientShapeError, OutputError, StructureError
 from .graph import contexts, leaf, ordered, watchers
 from .rules.registry import rules
-from .tensor import Tensor, as_value, handle, record, tensor_like
+from .tensor import Tensor, as_value, describe, handle, record, tensor_like
 from .tree import flatten
 from .walk.push import outside
 
-__all__ = ["Argnums", "Transformed", "alongside", "chosen", "fresh", "name_of", "settled"]
+__all__ = ["Argnums", "Transformed", "alongside", "chosen", "fresh", "name_of", "results_of", "settled"]
 
 Argnums = int | str | Sequence[int | str]
 
@@ -43,6 +43,8 @@ class Transformed:
     __slots__ = ("__dict__", "__weakref__", "call", "f", "settings")
 
     def __init__(self, call: Callable[..., Any], f: Callable[..., Any], **settings: Any) -> None:
+        if not callable(f):
+            raise TypeError(f"{_kind(call)} takes a function, not {describe(f)}")
         functools.update_wrapper(self, f, updated=("__dict__",) if isinstance(f, FunctionType | Transformed) else ())
         self.call, self.f, self.settings = call, f, settings
 
@@ -57,7 +59,12 @@ class Transformed:
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
-        return f"<{self.call.__name__.strip('_')} of {name_of(self.f)}>"
+        return f"<{_kind(self.call)} of {name_of(self.f)}>"
+
+
+def _kind(call: Callable[..., Any]) -> str:
+    """The transform whose work a function does."""
+    return call.__name__.strip("_")
 
 
 def name_of(f: Any) -> str:
@@ -92,6 +99,9 @@ def chosen(
     if not single and not hasattr(argnums, "__iter__"):
         raise TypeError(f"argnums={argnums!r}: say the position of an argument, its name, or a tuple of these")
     wanted: Sequence[Any] = (argnums,) if single else tuple(argnums)  # type: ignore[arg-type]
+    for each in wanted:
+        if not isinstance(each, str) and not hasattr(each, "__index__"):
+            raise TypeError(f"argnums={argnums!r}: {each!r} is no position of an argument, and no name")
     places = [_place(f, each, args, options) for each in wanted]
     if len(set(places)) < len(places):
         raise StructureError(f"argnums={argnums!r} of {name_of(f)} says one argument twice")
@@ -106,6 +116,7 @@ def chosen(
                 new_args[place] = value
         return called(f, *new_args, **new_options)
 
+    function.__name__ = name_of(f)  # for messages
     return function, values
 
 
@@ -127,7 +138,8 @@ def _place(f: Callable[..., Any], wanted: Any, args: tuple[Any, ...], options: d
     if not isinstance(wanted, str):
         if not -len(args) <= wanted < len(args):
             raise StructureError(
-                f"argnums={wanted}, but {name_of(f)} was called with {len(args)} positional arguments. "
+                f"argnums={wanted}, but {name_of(f)} was called with {len(args)} positional "
+                f"argument{'s' * (len(args) != 1)}. "
                 "Arguments given by keyword are differentiated by name: argnums='name'"
             )
         return int(wanted) % len(args)
@@ -175,6 +187,27 @@ def _fresh_examples(x: Any) -> Tensor:
             return tensor
     value = as_value(x.data if isinstance(x, Tensor) else x, copy=False)
     return handle(leaf(value), value)
+
+
+def results_of(result: Any, f: Callable[..., Any]) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
+    """What `flatten` says of a function's result, after checking that it is made of numbers.
+
+    Raises
+    ------
+    OutputError
+        If the function returned nothing, or something else than numbers.
+    """
+    if result is None:
+        raise OutputError(f"{name_of(f)} returned None: is a `return` missing?")
+    leaves, rebuild, structure = flatten(result)
+    leaves = [tensor_like(x) for x in leaves]
+    for x in leaves:
+        if not (x.dtype.kind in "biufc" if hasattr(x, "dtype") else isinstance(x, int | float | complex)):
+            raise OutputError(
+                f"{name_of(f)} returned {describe(x)}, which is no array of numbers. Return arrays and numbers only; "
+                "where a transform has has_aux=True, that passes anything else through"
+            )
+    return leaves, rebuild, structure
 
 
 def settled(x: Any, start: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from .arguments import Transformed, called, name_of, settled
+from .arguments import Transformed, called, name_of, results_of, settled, shown
 from .batch import Level, bottom, entered, levels_of, lifted_to, tensor_of, wrapped
 from .errors import DataError, OutputError, StructureError
 from .graph import next_index
@@ -82,7 +82,7 @@ def _vmap(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any],
     level = Level(_common_size(leaves, axes, name_of(f)))
     with entered(level):
         new_args, new_options = rebuild([_examples(x, axis, level) for x, axis in zip(leaves, axes, strict=True)])
-        outputs, rebuild_output, _ = flatten(result := called(f, *new_args, **new_options))
+        outputs, rebuild_output, _ = results_of(result := called(f, *new_args, **new_options), f)
         places = _matched(out_axes, result, "out_axes")
         found = [_with_axis(x, axis, level, start) for x, axis in zip(outputs, places, strict=True)]
     return rebuild_output(found)
@@ -91,7 +91,7 @@ def _vmap(f: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any],
 # -- which axes ----------------------------------------------------------------------------------------------------
 def _matched(axes: Any, tree: Any, name: str) -> list[int | None]:
     """The axis of each leaf of a container, where `axes` may say one for whole parts of it."""
-    if axes is None or isinstance(axes, int):
+    if axes is None or hasattr(axes, "__index__"):
         return [axes] * len(flatten(tree)[0])
     parts: Any = None
     if isinstance(axes, dict) and isinstance(tree, dict) and set(axes) == set(tree):
@@ -102,7 +102,10 @@ def _matched(axes: Any, tree: Any, name: str) -> list[int | None]:
         names = [field.name for field in dataclasses.fields(axes)]
         parts = [(getattr(axes, key), getattr(tree, key)) for key in names]
     if parts is None:
-        raise StructureError(f"{name}={axes!r} does not fit to what it is for, of structure {flatten(tree)[2]}")
+        raise StructureError(
+            f"{name}={axes!r} does not fit to {shown(flatten(tree)[2])}, which it is for: say an axis (a whole number) "
+            "or None, or a container of these, of the same form"
+        )
     return [axis for part, each in parts for axis in _matched(part, each, name)]
 
 
@@ -163,4 +166,9 @@ def _with_axis(x: Any, axis: int | None, level: Level, start: int) -> Any:
     examples = lifted_to(x, level).payload
     if not batched:
         examples = np.copy(examples)
+    if not -examples.ndim <= axis < examples.ndim:
+        raise StructureError(
+            f"out_axes={axis}, but with one for the examples the result ({describe(x)}) has {examples.ndim} "
+            f"ax{'es' if examples.ndim > 1 else 'is'}"
+        )
     return settled(np.moveaxis(examples, 0, axis) if axis else examples, start)

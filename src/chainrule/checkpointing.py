@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from .arguments import Transformed, name_of
+from .arguments import Transformed, name_of, shown
 from .batch import batched_as_then, bottom, levels_of, lifted_to, wrapped
 from .errors import InPlaceError, RecomputationError, StructureError
 from .graph import NEVER, Node, contexts, leaf, next_index, ordered
@@ -404,12 +404,16 @@ def checkpoint_chain(steps: Sequence[Function] | tuple[Function, int], memory: i
     >>> float(np.round(x.grad, 3))
     0.541
     """
-    if isinstance(steps, tuple) and len(steps) == 2 and isinstance(steps[1], int):
+    if isinstance(steps, tuple) and len(steps) == 2 and hasattr(steps[1], "__index__"):
         steps = _Repeated(*steps)
+    elif not isinstance(steps, Sequence) or not all(map(callable, steps)):
+        raise TypeError(f"checkpoint_chain takes (step, count), or a sequence of steps, not {steps!r}")
     if not isinstance(memory, str):
+        if not hasattr(memory, "__index__"):
+            raise TypeError(f"memory={memory!r}: expected a number of states (an integer), or a size such as '200 MB'")
         memory = operator.index(memory)
     size = _bytes(memory) if isinstance(memory, str) else None
-    return functools.partial(_chained, steps, memory, size)
+    return functools.partial(_chained, cast("Sequence[Function]", steps), memory, size)
 
 
 def _chained(steps: Sequence[Function], memory: int | str, size: float | None, state: Any) -> Any:
@@ -495,7 +499,8 @@ class _Chain(_Checkpoint):
         new, _, structure = flatten(self.steps[number](self.rebuild(leaves)))
         if structure != self.structure:
             raise StructureError(
-                f"step {number} of a chain made a state of structure {structure} out of one of {self.structure}"
+                f"step {number} of a chain made {shown(structure)} of a state that was {shown(self.structure)}. Every "
+                "step must return the container it was given"
             )
         new, shapes = [tensor_like(x) for x in new], iter(self.shapes)
         for i, floats in enumerate(self.floating):

@@ -103,6 +103,8 @@ def _batched_truth(value: Any, what: str) -> bool:
             f"{what} is {describe(value)}, not a single truth value. Reduce it with np.all or np.any; to choose "
             "element by element, write np.where"
         )
+    if not hasattr(value, "dtype") and not isinstance(value, int | float):
+        raise StructureError(f"{what} is {describe(value)}, not a truth value. Is a `return` missing?")
     return isinstance(value, Batched)
 
 
@@ -241,6 +243,8 @@ def _length(leaves: Sequence[Any], length: int | None, what: str) -> int:
             raise StructureError(f"{what}: array {number} of xs has no axis to go along; let the function capture it")
         sizes[number] = np.shape(x)[0]
     if length is not None:
+        if not hasattr(length, "__index__") or length < 0:
+            raise ValueError(f"{what}: length={length!r}, expected a number of steps, 0, 1, 2, ...")
         sizes[-1] = length
     if not sizes:
         raise StructureError(f"{what} has nothing to go along: give xs, or length=")

@@ -87,8 +87,7 @@ def jacobian(
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: choose one of {', '.join(map(repr, MODES))}")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size!r}: at least one row or column must be found at a time")
+    _check_chunk_size(chunk_size)
     return Transformed(
         _jacobian,
         f,
@@ -100,6 +99,11 @@ def jacobian(
         singular=singular,
         followed=mode == "fwd",
     )
+
+
+def _check_chunk_size(chunk_size: Any) -> None:
+    if chunk_size is not None and (not hasattr(chunk_size, "__index__") or chunk_size < 1):
+        raise ValueError(f"chunk_size={chunk_size!r}: it is a number of rows or columns, 1, 2, 3, ...")
 
 
 def _jacobian(
@@ -269,6 +273,7 @@ def hessian(
     array([[6., 2.],
            [2., 0.]])
     """
+    _check_chunk_size(chunk_size)
     return Transformed(
         _hessian,
         grad(f, argnums, has_aux, holomorphic),

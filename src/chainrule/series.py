@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Transformed, alongside, called, chosen, fresh, name_of, settled
+from .arguments import Transformed, alongside, called, chosen, fresh, name_of, results_of, settled
 from .batch import levels_of, lowered
 from .errors import OutputError, StructureError
 from .graph import next_index
 from .record import entered
-from .tensor import Tensor, describe, plain, tensor_like
+from .tensor import Tensor, describe, plain
 from .transforms import change_of, follow, jvp
 from .tree import flatten
 from .walk.singular import under
@@ -97,8 +97,7 @@ def _along(
         coefficients = [_coefficient(c, n, tensor) for n, c in enumerate(changes, 1)]
         follow(taylor, tensor, coefficients if any(c is not None for c in coefficients) else None)
     with entered(taylor), under(singular):
-        outputs, rebuild_output, _ = flatten(called(f, *rebuild(tensors)))
-        outputs = [tensor_like(output) for output in outputs]
+        outputs, rebuild_output, _ = results_of(called(f, *rebuild(tensors)), f)
     if taylor.asked:
         taylor.ask(outputs)
     values, derivatives = [], []
@@ -191,6 +190,8 @@ def derivative(
     """
     if not hasattr(order, "__index__") or order < 0:
         raise ValueError(f"order={order!r}: it is a number of times to differentiate, 0, 1, 2, ...")
+    if not isinstance(argnums, str) and not hasattr(argnums, "__index__"):
+        raise TypeError(f"argnums={argnums!r}: derivative is in one argument: say its position or its name")
     return Transformed(_derivative, f, order=order, argnums=argnums, singular=singular)
 
 

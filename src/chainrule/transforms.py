@@ -15,7 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Argnums, Transformed, alongside, called, chosen, fresh, name_of, settled
+from .arguments import (
+    Argnums,
+    Transformed,
+    alongside,
+    called,
+    chosen,
+    fresh,
+    name_of,
+    results_of,
+    settled,
+    shown,
+)
 from .batch import levels_of, lowered, together, wrapped
 from .errors import ConversionError, OutputError, StructureError
 from .graph import NEVER, Node, contexts, next_index, ordered, watchers
@@ -43,6 +54,8 @@ def pair_of(result: Any) -> tuple[Any, Any]:
 def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
     """Check that a result has a gradient."""
     result = tensor_like(result)
+    if result is None:
+        raise OutputError(f"{name} returned None: is a `return` missing?")
     if not isinstance(result, Tensor):
         if not isinstance(result, float | complex | np.number | np.ndarray):
             raise OutputError(
@@ -290,8 +303,7 @@ class Recorded:
             result, aux = called(f, *self.rebuild(list(self.tensors))), None
             if has_aux:
                 result, aux = pair_of(result)
-            outputs, self.rebuild_output, self.output_structure = flatten(result)
-            self.outputs = [tensor_like(output) for output in outputs]  # of an object array, that is an operation
+            self.outputs, self.rebuild_output, self.output_structure = results_of(result, f)
         if has_aux:
             self.aux = map_tree(lambda x: settled(x, self.start), aux)
         self.pushed = None
@@ -301,9 +313,14 @@ class Recorded:
             self.pushed = [changes_of(change, y, self.start, len(seeds[0])) for change, y in pairs]
         self.value = self.rebuild_output([settled(output, self.start) for output in self.outputs])
 
-    def pull(self, cotangent: Any) -> tuple[Any, ...]:
+    def pull(self, *cotangent: Any) -> tuple[Any, ...]:
         """From a cotangent of the result to those of the arguments."""
-        cts = alongside(cotangent, self.output_structure, self.outputs, "cotangent", "result")
+        if len(cotangent) != 1:
+            raise StructureError(
+                f"a pullback takes one cotangent, of the form of the result, {shown(self.output_structure)}, but it "
+                f"was called with {len(cotangent)} arguments. Pass a container of them"
+            )
+        cts = alongside(cotangent[0], self.output_structure, self.outputs, "cotangent", "result")
         with under(self.singular):
             found = _pulled(self.outputs, cts, self.targets, self.start)
         start = self._start(cts)
@@ -497,8 +514,7 @@ def jvp(
         result = called(f, *rebuild(tensors))
         if has_aux:
             result, aux = pair_of(result)
-        outputs, rebuild_output, _ = flatten(result)
-        outputs = [tensor_like(output) for output in outputs]
+        outputs, rebuild_output, _ = results_of(result, f)
     if follower.asked:
         follower.ask(outputs)
     values, changes = [], []
