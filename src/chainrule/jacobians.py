@@ -222,6 +222,7 @@ def _ones(first: int, last: int, start: int, like: Any) -> Any:
     seeds = np.zeros((last - first, size), like.dtype)
     inside = np.arange(max(first, start), min(last, start + size))
     seeds[inside - first, inside - start] = 1
+    seeds.flags.writeable = False  # so that compiled programs know that they stay what they are
     return seeds.reshape(last - first, *like.shape)
 
 

@@ -1,86 +1,278 @@
-"""Short last axes, such as the three of space, taken apart.
+"""Small arrays for each of many, such as a vector and a matrix for each point, taken apart.
 
-A loop over three columns uses three lanes of a vector.  So where all pairs of points are computed with, `(n, n, 3)`,
-each component becomes an array of its own, `(n, n)`: what pairs give is then one box, over whose long axes loops run,
-and sums over components are additions in it.  Only small arrays are taken apart and put together for that.
+A loop over three columns uses three lanes of a vector.  So where `(n, 3)` or `(n, n, 3)` are computed with, each
+component becomes a value of its own, `(n,)` or `(n, n)`, and loops run over the long axes.  Choosing, stacking and
+turning components is done here, once; sums over them are additions, products of small matrices a few multiplications.
+Kernels read components where they lie in arrays, and write them there: nothing is copied for it.
+
+An array is long along axes of more than `SHORT` elements.  Its components are held in an array of objects with its
+shape, but with one element along the long axes: so NumPy's own functions move them.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.stride_tricks import as_strided
 
-from .program import Program, is_reduction, needed, private, read, reshaped
-from .trace import Guard, Method, Step, Var, operands
+from ..rules.indexing import is_plain
+from ..rules.registry import rules
+from .fuse import name_of
+from .layouts import SHOWING, TURNING, Together
+from .loops import Assemble
+from .program import RESHAPING, Program, is_fixed, is_reduction, is_uniform, needed, private, read, reshaped
+from .trace import Guard, Method, Step, Var, inner, operands
 
 __all__ = ["componentwise"]
 
 Steps = list[Step | Guard]
-MOST = 4  # components
-SMALL = 1 << 14  # elements that may be copied to take an array apart
-WORTHWHILE = 1 << 12  # elements of an array that is not computed any more
+Shape = tuple[int, ...]
+Parts = np.ndarray[Any, Any]
+SHORT = 16  # elements of an axis along which components lie
+MOST = 4  # that are computed with along one axis; more are moved only
+COMPONENTS = 64  # of a value
+BOUNDARY = 64  # components that are read from arrays, or written to them: kernels have no more pointers
+LONG = 64  # elements of a component, at least
+SMALL = 1 << 14  # elements that may be copied to read components side by side
+WORTHWHILE = 1 << 11  # elements, over which sums or products of components are taken
+JOINING: set[Any] = {np.stack, np.concatenate} | {
+    rules[name].value for name in ("concatenate", "stack") if name in rules
+}
+STRETCHING: set[Any] = {np.broadcast_to} | {rules[name].value for name in ("broadcast_to",) if name in rules}
+PRODUCTS: set[Any] = {np.matmul, operator.matmul}
+PLACE = rules["place"].value
 
 
 def componentwise(program: Program) -> Program:
-    """Take apart what has a short last axis, where that makes long loops of short ones."""
-    for k in range(2, MOST + 1):
-        members = _members(program, k)
-        if members:
-            program.steps = list(_Splitting(program, members, k).run())
-            program.steps = reshaped(program)
-            program.steps = needed(program)
+    """Take apart what has short axes, where that makes long loops of short ones."""
+    members = _members(program)
+    if members:
+        program.steps = list(_Splitting(program, members).run())
+        program.steps = reshaped(program)
+        program.steps = needed(program)
     return program
 
 
-def _members(program: Program, k: int) -> set[Var]:
-    """The values to take apart; none if a large one would have to be put together, or taken apart in memory."""
-    members = {step.results for step in program.steps if isinstance(step, Step) and _by_component(step, k)}
-    worth = False
-    for x in program.outputs:
-        if type(x) is Var and x in members and x.size > SMALL:
-            return set()
+# -- which values --------------------------------------------------------------------------------------------------
+def _long(shape: Shape) -> Shape:
+    """The lengths of the long axes."""
+    return tuple(n for n in shape if n > SHORT)
+
+
+def _short(shape: Shape) -> Shape:
+    """A shape with one element along the long axes."""
+    return tuple(1 if n > SHORT else n for n in shape)
+
+
+def _count(x: Var) -> int:
+    """How many components a value has."""
+    return prod(_short(x.shape))
+
+
+def _members(program: Program) -> set[Var]:
+    """The values to take apart, of those parts of the program where it is worth it."""
+    members: set[Var] = set()
+    leader: dict[Var, Var] = {}
+
+    def find(x: Var) -> Var:
+        while leader.setdefault(x, x) is not x:
+            x = leader[x]
+        return x
+
+    gained: dict[Var, int] = {}
     for step in program.steps:
-        inside = False
-        if isinstance(step, Step):
-            over_components = _sums_components(step, k) and step.args[0] in members
-            inside = over_components or (type(step.results) is Var and step.results in members)
-            if inside and max(x.size for x in read(step)) >= WORTHWHILE:
-                worth |= over_components or any(x.shape[-1:] == (1,) and len(x.shape) > 2 for x in read(step))
+        if not isinstance(step, Step) or type(step.results) is not Var:
+            continue
+        y = step.results
+        if _is_computed(step):
+            members.add(y)
+            for x in read(step):
+                if x in members:
+                    leader[find(x)] = find(y)
+        elif _sums_up(step, members):
+            y = step.args[0]
+        else:
+            continue
+        if _mixes(step):
+            gained[y] = gained.get(y, 0) + max(x.size for x in (y, *read(step)))
+    gains: dict[Var, int] = {}
+    for y, gain in gained.items():
+        gains[find(y)] = gains.get(find(y), 0) + gain
+    costs: dict[Var, int] = {}  # of reading and writing arrays
+    components: dict[Var, int] = {}
+    seen: set[Any] = set()
+
+    def crosses(x: Var, group: Var) -> None:
+        if (x, group) not in seen and _count(x) > 1:
+            seen.add((x, group))
+            costs[group] = costs.get(group, 0) + x.size
+            components[group] = components.get(group, 0) + _count(x)
+
+    for step in program.steps:
+        made = step.results if isinstance(step, Step) else None
         for x in read(step):
-            if x.size > SMALL and x.shape[-1:] == (k,) and (x in members) != inside:
-                return set()
-    return members if worth else set()
+            if type(made) is Var and made in members:
+                if x not in members:
+                    crosses(x, find(made))
+            elif x in members and not (_is_split_question(step) or _sums_up(step, members)):
+                crosses(x, find(x))
+    for x in program.outputs:
+        if type(x) is Var and x in members:
+            crosses(x, find(x))
+
+    def is_worth(x: Var) -> bool:
+        group = find(x)
+        gain = gains.get(group, 0)
+        return gain >= WORTHWHILE and 2 * gain >= costs.get(group, 0) and components.get(group, 0) <= BOUNDARY
+
+    return {x for x in members if is_worth(x)}
 
 
-def _by_component(step: Step, k: int) -> bool:
-    """Whether the components of a result are computed one by one from the components of the operands."""
+def _is_split_question(step: Step | Guard) -> bool:
+    """Whether a guard may ask for each component instead of the value."""
+    return isinstance(step, Guard) and step.kind == "no NaN" and not step.branches
+
+
+def _is_computed(step: Step) -> bool:
+    """Whether the components of a result are computed from the components of the operands."""
     y = step.results
-    if type(y) is not Var or len(y.shape) < 2 or y.shape[-1] != k or y.dtype.kind not in "fb" or step.writes:
+    if type(y) is not Var or y.dtype.kind not in "fb" or step.writes or y.scalar or y.python:
         return False
-    if not y.contiguous or not private(y) or not all(map(private, read(step))):
+    if not private(y) or not all(private(x) and x.dtype.kind in "fbi" for x in read(step)):
         return False
-    if step.function == Method("reshape"):
-        return bool(step.args[0].shape[-1:] == (k,))
+    if prod(_long(y.shape)) < LONG or _count(y) > COMPONENTS:
+        return False
+    if type(step.function) is Assemble or step.function == PLACE:
+        return _is_placed(step)
+    if step.function in PRODUCTS:
+        return _is_small_product(step)
     if is_reduction(step):
-        axes = _axes(step)
-        return axes is not None and bool(axes) and len(step.args[0].shape) - 1 not in axes
-    if not (isinstance(step.function, np.ufunc) and step.function.signature is None and step.function.nout == 1):
-        return False
-    return y.root is y and not step.options and all(x.shape[-1:] in ((), (1,), (k,)) for x in read(step))
+        return _is_small_sum(step)
+    if name_of(step) is not None:
+        small = all(n <= MOST for n in _short(y.shape))
+        return small and y.root is y and all(type(x) is not list and type(x) is not tuple for x in step.args)
+    return _is_moved(step)
 
 
-def _sums_components(step: Step, k: int) -> bool:
-    """Whether a step adds up components, or takes the largest or smallest of them, perhaps over other axes, too."""
-    if not is_reduction(step) or step.function.__self__ not in (np.add, np.maximum, np.minimum):
+def _mixes(step: Step) -> bool:
+    """Whether components meet, which are few, and side by side: where loops would be short."""
+    y = step.results
+    x = max((y, *read(step)), key=lambda x: len(x.shape) and x.size)
+    own = [n for n in x.shape if n > 1]
+    if (
+        not own
+        or own[-1] > MOST
+        or (step.function not in PRODUCTS and name_of(step) is None and not is_reduction(step))
+    ):
         return False
-    axes = _axes(step)
-    if axes is None or len(step.args[0].shape) - 1 not in axes:
+    return any(_count(a) != _count(y) for a in read(step) if a.shape) or step.function in PRODUCTS
+
+
+def _is_moved(step: Step) -> bool:
+    """Whether a step only chooses, joins or turns components."""
+    y, args = step.results, step.args
+    if operands(step.options) or set(step.options) - {"axis", "shape", "source", "destination"}:
         return False
-    return step.args[0].shape[-1] == k and step.args[0].dtype.kind == "f" and not step.options.get("keepdims")
+    if step.function in JOINING:
+        parts = list(args[0]) if type(args[0]) in (list, tuple) else list(args)
+        if not all(type(x) is Var for x in parts):
+            return False
+        if any(_long(x.shape) != _long(y.shape) for x in parts):
+            return False
+    elif type(args[0]) is not Var or operands(*args[1:]):
+        return False
+    elif _is_reshape(step):
+        return _segments(args[0].shape) == _segments(y.shape)
+    elif step.function is operator.getitem:
+        if not _leaves_long(args[0].shape, args[1]):
+            return False
+    elif step.function in STRETCHING:
+        return len(args[0].shape) > 0
+    elif step.function in TURNING:
+        if not _keeps_order(step):
+            return False
+    else:
+        return False
+    try:
+        moved = _moved(step, lambda x: np.zeros(_short(x.shape), np.int8))
+    except (ValueError, IndexError, TypeError):
+        return False
+    return bool(moved.shape == _short(y.shape))
+
+
+def _is_reshape(step: Step) -> bool:
+    return step.function in RESHAPING or step.function is np.expand_dims or step.function == Method("reshape")
+
+
+def _moved(step: Step, parts: Callable[[Var], Any]) -> Parts:
+    """What a step that moves components gives of them."""
+    y, args = step.results, step.args
+    if _is_reshape(step):
+        return parts(args[0]).reshape(_short(y.shape))  # type: ignore[no-any-return]
+    if step.function in STRETCHING:
+        return np.broadcast_to(parts(args[0]), _short(y.shape))
+    if step.function in JOINING:
+        several = [parts(x) for x in (args[0] if type(args[0]) in (list, tuple) else args)]
+        rest = args[1:] if type(args[0]) in (list, tuple) else ()
+        function = np.stack if step.function is np.stack else np.concatenate
+        options = {name: x for name, x in step.options.items() if name == "axis"}
+        return function(several, *rest, **options)
+    found = step.function(parts(args[0]), *args[1:], **step.options)
+    return found if isinstance(found, np.ndarray) else _alone(found)
+
+
+def _alone(x: Any) -> Parts:
+    found = np.empty((), object)
+    found[()] = x
+    return found
+
+
+def _segments(shape: Shape) -> list[Any]:
+    """The long axes, and how many components lie between them."""
+    found: list[Any] = [1]
+    for n in shape:
+        if n > SHORT:
+            found += [(n,), 1]
+        else:
+            found[-1] *= n
+    return found
+
+
+def _leaves_long(shape: Shape, index: Any) -> bool:
+    """Whether an index takes all of the long axes."""
+    index = index if type(index) is tuple else (index,)
+    if not is_plain(index):
+        return False
+    given = sum(part is not None and part is not Ellipsis for part in index)
+    if Ellipsis not in index:
+        index = (*index, Ellipsis)
+    axis = 0
+    for part in index:
+        if part is Ellipsis:
+            axis += len(shape) - given
+        elif part is not None:
+            if shape[axis] > SHORT and part not in (slice(None), slice(None, None, 1)):
+                return False
+            axis += 1
+    return True
+
+
+def _keeps_order(step: Step) -> bool:
+    """Whether the long axes stay in order when axes are turned."""
+    shape = step.args[0].shape
+    marked = as_strided(np.zeros(1, np.int8), _short(shape), range(1, len(shape) + 1))
+    try:
+        turned = step.function(marked, *step.args[1:], **step.options)
+    except (ValueError, TypeError):
+        return False
+    axes = [k - 1 for k in turned.strides]
+    long = [axis for axis in axes if shape[axis] > SHORT]
+    return long == sorted(long)
 
 
 def _axes(step: Step) -> tuple[int, ...] | None:
@@ -90,96 +282,341 @@ def _axes(step: Step) -> tuple[int, ...] | None:
     return tuple(range(rank)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, rank)))
 
 
+def _is_small_sum(step: Step) -> bool:
+    """Whether a step adds up components, or takes the largest or smallest of them, perhaps over long axes, too."""
+    axes = _axes(step)
+    if axes is None or step.function.__self__ not in (np.add, np.maximum, np.minimum):
+        return False
+    x = step.args[0]
+    return x.dtype.kind == "f" and _count(x) <= COMPONENTS and all(n <= MOST for n in _short(x.shape)) and x.size > 0
+
+
+def _sums_up(step: Step | Guard, members: set[Var]) -> bool:
+    """Whether a step takes a sum of a member, which may leave little."""
+    return (
+        isinstance(step, Step)
+        and is_reduction(step)
+        and type(step.args[0]) is Var
+        and step.args[0] in members
+        and _is_small_sum(step)
+    )
+
+
+def _is_small_product(step: Step) -> bool:
+    """Whether a step multiplies many small matrices."""
+    if step.options or len(step.args) != 2 or not all(type(x) is Var and x.dtype.kind == "f" for x in step.args):
+        return False
+    a, b = step.args
+    if not a.shape or not b.shape or a.dtype != b.dtype or a.shape[-1] > MOST:
+        return False
+    sides = [*(a.shape[-2:-1] or (1,)), *(b.shape[-1:] if len(b.shape) > 1 else (1,))]
+    return sum(n > SHORT for n in sides) < 2 and all(n <= MOST or n > SHORT for n in sides)
+
+
+def _is_placed(step: Step) -> bool:
+    """Whether parts are put at indices that take all of the long axes."""
+    y, long = step.results, _long(step.results.shape)
+    if type(step.function) is Assemble:
+        indices, parts = step.args[0], step.args[1:]
+    else:
+        indices, parts = (step.options.get("index"),), step.args
+    return (
+        len(indices) == len(parts)
+        and not operands(*indices)
+        and all(_leaves_long(y.shape, index) for index in indices)
+        and all(type(part) is Var and part.dtype == y.dtype and _long(part.shape) == long for part in parts)
+    )
+
+
+# -- taking apart --------------------------------------------------------------------------------------------------
 class _Splitting:
-    def __init__(self, program: Program, members: set[Var], k: int) -> None:
-        self.program, self.members, self.k = program, members, k
-        self.parts: dict[tuple[Var, int], Var] = {}
+    def __init__(self, program: Program, members: set[Var]) -> None:
+        self.program, self.members = program, set(members)
+        self.parts: dict[Var, Parts] = {}
+        self.made: dict[Var, Step] = {}
+        self.instead: dict[Var, Var] = {}  # of members that are put together: the array
+        self.escape = {x.root for x in program.outputs if type(x) is Var} | {
+            x for x in program.outputs if type(x) is Var
+        }
+        self.known: dict[Any, Var] = {}  # components beside others
         self.whole: set[Var] = set()  # members that are put together, too
         self.new: Steps = []
+        self.like: Any = None
 
     def run(self) -> Iterator[Step | Guard]:
         """The steps instead of the program's."""
         for step in self.program.steps:
             self.new = []
-            if isinstance(step, Step) and type(step.results) is Var and step.results in self.members:
-                for c in range(self.k):
-                    self.split(step, c)
-            elif isinstance(step, Step) and _sums_components(step, self.k) and step.args[0] in self.members:
-                self.sum(step)
+            self.like = step
+            y = step.results if isinstance(step, Step) else None
+            if isinstance(step, Step) and type(y) is Var and (y in self.members or _sums_up(step, self.members)):
+                self.members.add(y)
+                self.made[y] = step
+                self.parts[y] = self.taken_apart(step)
+            elif isinstance(step, Guard) and _is_split_question(step) and step.var in self.members:
+                self.ask(step)
             else:
                 for x in read(step):
-                    self.put_together(x, step)
+                    self.put_together(x)
+                self.rename(step)
                 self.new.append(step)
             yield from self.new
         self.new = []
         for x in operands(*self.program.outputs):
-            self.put_together(x, self.program.steps[-1])
+            self.put_together(x)
+        self.program.outputs = [self.now(x) for x in self.program.outputs]
         yield from self.new
 
-    def step(self, function: Any, args: tuple[Any, ...], options: Any, y: Var, like: Any) -> Var:
+    def now(self, x: Any) -> Any:
+        """What has taken the place of a value."""
+        return self.instead.get(x, x) if type(x) is Var else x
+
+    def rename(self, step: Step | Guard) -> None:
+        """Let a step read what has taken the places of values."""
+        if isinstance(step, Guard):
+            step.var, step.keeps = self.now(step.var), tuple(map(self.now, step.keeps))
+        elif self.instead:
+            step.args, step.options = inner(step.args, self.now), inner(step.options, self.now)
+            for y in operands(step.results):
+                y.root = self.instead.get(y.root, y.root)
+
+    def step(self, function: Any, args: tuple[Any, ...], options: Any, y: Var) -> Var:
         """Add a step."""
-        step = Step(function, args, options, getattr(like, "quiet", True), like.line)
+        step = Step(function, args, options, getattr(self.like, "quiet", True), self.like.line)
         step.results, y.source = y, step
         self.new.append(step)
         return y
 
-    def part(self, x: Any, c: int) -> Any:
-        """A component of an operand."""
-        if type(x) is not Var or not x.shape:
-            return x
-        known = self.parts.get((x, c))
-        if known is None:
-            known = self.parts[x, c] = self.taken_out(x, c)
-        return known
+    # -- components ------------------------------------------------------------------------------------------------
+    def of(self, x: Var) -> Parts:
+        """The components of an operand."""
+        if x not in self.parts:
+            self.parts[x] = self.taken_out(x)
+        return self.parts[x]
 
-    def taken_out(self, x: Var, c: int) -> Var:
-        shape, like = x.shape[:-1], x.source if isinstance(x.source, Step) else self.program.steps[0]
-        if x.shape[-1] == 1:
-            source = x.source
-            if isinstance(source, Step) and source.function == Method("reshape") and source.args[0].shape == shape:
-                narrow: Var = source.args[0]
-                return narrow
-            if c:
-                return self.parts[x, 0]
-            if x.contiguous:
-                return self.step(Method("reshape"), (x, shape), {}, Var.made(shape, x.dtype, None, x.root), like)
-        shown = Var.made(shape, x.dtype, None, x.root)
-        shown.contiguous = False
-        self.step(operator.getitem, (x, (..., c)), {}, shown, like)
-        copied = Var.made(shape, x.dtype, None)
+    def taken_out(self, x: Var) -> Parts:
+        """The components of what is in memory, where they lie; those that never change and are one number, as that."""
+        found = np.empty(_short(x.shape), object)
+        long = _long(x.shape)
+        if x.shape == long:
+            found[(0,) * found.ndim] = x
+            return found
+        value = self.program.captured.get(x)
+        fixed = isinstance(value, np.ndarray) and is_fixed(value) and x.dtype.kind == "f"
+        if not x.contiguous:
+            x = self.copied(x)
+        for index in np.ndindex(found.shape):
+            at = tuple(slice(None) if n > SHORT else k for n, k in zip(x.shape, index, strict=True))
+            if fixed and is_uniform(value[at]):  # type: ignore[index]
+                found[index] = value[at].reshape(-1)[0]  # type: ignore[index]
+            else:
+                found[index] = self.shown(x, at, long)
+        return found
+
+    def shown(self, x: Var, index: tuple[Any, ...], shape: Shape) -> Var:
+        """What an index shows of a value, without a copy."""
+        part = Var.made(shape, x.dtype, None, x.root, scalar=not shape)
+        part.contiguous = not shape
+        return self.step(operator.getitem, (x, index), {}, part)
+
+    def copied(self, x: Var) -> Var:
+        """A copy of a value, in order."""
+        y = Var.made(x.shape, x.dtype, None)
         if x.dtype.kind == "f":
-            return self.step(np.positive, (shown,), {}, copied, like)
-        return self.step(Method("copy"), (shown, "C"), {}, copied, like)
+            return self.step(np.positive, (x,), {}, y)
+        return self.step(Method("copy"), (x, "C"), {}, y)
 
-    def split(self, step: Step, c: int) -> None:
-        y, args, options = step.results, tuple(self.part(x, c) for x in step.args), step.options
-        shape = y.shape[:-1]
-        root = None
-        if step.function == Method("reshape"):
-            args, root = (args[0], shape), args[0].root
-        elif is_reduction(step):
-            options = options | {"axis": _axes(step)}
-        self.parts[y, c] = self.step(step.function, args, options, Var.made(shape, y.dtype, None, root), step)
+    def beside(self, x: Any, shape: Shape) -> Parts:
+        """The components of an operand, beside those of a result of some shape."""
+        if type(x) is not Var or not x.shape:
+            return _alone(x)
+        return self.all_framed(self.of(x), x.shape, shape)
 
-    def sum(self, step: Step) -> None:
+    def all_framed(self, parts: Parts, shape: Shape, other: Shape) -> Parts:
+        """Components of a value of one shape, beside those of a value of another one."""
+        found = np.empty(parts.shape, object)
+        for index in np.ndindex(parts.shape):
+            found[index] = self.framed(parts[index], shape, other)
+        return found
+
+    def framed(self, part: Any, shape: Shape, other: Shape) -> Any:
+        """One of them: with its axes where those have them."""
+        if type(part) is not Var or not part.shape:
+            return part
+        missing = len(_long(shape)) - len(part.shape)
+        lengths = iter((1,) * missing + part.shape)
+        beside = (1,) * (len(other) - len(shape)) + shape
+        index = [next(lengths) if n > SHORT else None for n, m in zip(beside, other, strict=True) if m > SHORT]
+        while index[0] in (None, 1):
+            del index[0]
+        new = tuple(n or 1 for n in index)
+        again = prod(new) < prod(_long(other))
+        key = part, new, again
+        if key not in self.known:
+            y: Var = part
+            if again and not y.contiguous and y.size <= SMALL:  # it is read for many rows: side by side
+                y = self.copied(y)
+            if y.shape != new and y.contiguous:
+                y = self.step(Method("reshape"), (y, new), {}, Var.made(new, y.dtype, None, y.root))
+            elif y.shape != new:
+                y = self.shown(y, tuple(None if n is None else slice(None) for n in index), new)
+            self.known[key] = y
+        return self.known[key]
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+    def taken_apart(self, step: Step) -> Parts:
+        """The components of a result."""
+        y = step.results
+        if type(step.function) is Assemble or step.function is PLACE:
+            return self.placed(step)
+        if step.function in PRODUCTS:
+            return self.product(step)
+        if is_reduction(step):
+            return self.reduced(step)
+        if name_of(step) is not None:
+            return self.elementwise(step)
+        parts = _moved(step, self.of)
+        return self.all_framed(parts, step.args[0].shape, y.shape) if step.function in STRETCHING else parts
+
+    def elementwise(self, step: Step) -> Parts:
+        y = step.results
+        found = np.empty(_short(y.shape), object)
+        several = [np.broadcast_to(self.beside(x, y.shape), found.shape) for x in step.args]
+        for index in np.ndindex(found.shape):
+            args = tuple(x[index] for x in several)
+            found[index] = self.computed(step.function, args, y, y if y.shape == _long(y.shape) else None)
+        return found
+
+    def computed(self, function: Any, args: tuple[Any, ...], like: Var, result: Var | None = None) -> Any:
+        """A component that is computed of others; a number if these are numbers, and one of them if the other is 1."""
+        shapes = [x.shape for x in args if type(x) is Var]
+        if not shapes:
+            with np.errstate(all="ignore"):
+                return np.asarray(function(*args))[()]
+        if function in (np.multiply, operator.mul):
+            for one, x in (args, args[::-1]):
+                if type(one) is not Var and one == 1 and type(x) is Var and x.dtype == like.dtype:
+                    return x
+        shape = np.broadcast_shapes(*shapes)
+        if result is None or result.shape != shape:
+            result = Var.made(shape, like.dtype, None, scalar=not shape)
+        return self.step(function, args, {}, result)
+
+    def reduced(self, step: Step) -> Parts:
+        """A sum over components, and then over long axes."""
         x, y, ufunc = step.args[0], step.results, step.function.__self__
-        others = (_axes(step) or ())[:-1]
+        axes = _axes(step) or ()
+        parts = self.of(x)
 
-        def part(c: int) -> Var:
-            found: Var = self.part(x, c)
-            if not others:
-                return found
-            total = Var.made(y.shape, y.dtype, None, scalar=y.scalar)
-            return self.step(ufunc.reduce, (found,), {"axis": others}, total, step)
+        def combine(a: Any, b: Any) -> Any:
+            return self.computed(ufunc, (a, b), y)
 
-        total = part(0)
-        for c in range(1, self.k):
-            result = y if c == self.k - 1 else Var.made(y.shape, y.dtype, None, scalar=y.scalar)
-            total = self.step(ufunc, (total, part(c)), {}, result, step)
+        for axis in axes:
+            if x.shape[axis] <= SHORT:
+                parts = np.frompyfunc(combine, 2, 1).reduce(parts, axis=axis, keepdims=True)
+        long = [i for i, n in enumerate(x.shape) if n > SHORT]
+        over = tuple(k for k, i in enumerate(long) if i in axes)
+        parts = parts.reshape(_short(y.shape))
+        if not over:
+            return parts
+        found = np.empty(parts.shape, object)
+        shape = tuple(x.shape[i] for i in long if i not in axes)
+        for index in np.ndindex(parts.shape):
+            part = self.stretched(parts[index], _long(x.shape), y.dtype)
+            result = y if y.shape == shape else Var.made(shape, y.dtype, None, scalar=not shape)
+            found[index] = self.step(ufunc.reduce, (part,), {"axis": over}, result)
+        return found
 
-    def put_together(self, x: Var, like: Any) -> None:
+    def stretched(self, part: Any, shape: Shape, dtype: Any) -> Var:
+        """A component that may be the same along an axis, with all its elements."""
+        if type(part) is Var and part.shape == shape:
+            return part
+        wide = Var.made(shape, dtype, None)
+        wide.contiguous = False
+        return self.copied(self.step(np.broadcast_to, (self.number(part, dtype), shape), {}, wide))
+
+    def product(self, step: Step) -> Parts:
+        """Products of small matrices."""
+        a, b = step.args
+        y = step.results
+        shapes = (1, *a.shape)[-max(2, len(a.shape)) :], b.shape if len(b.shape) > 1 else (*b.shape, 1)  # as matrices
+        (*many, m, _), (*others, _, n) = shapes
+        wide = (*np.broadcast_shapes(tuple(many), tuple(others)), m, n)
+        # What is summed over is gone; the other axes are where those of the result are.
+        left = self.all_framed(self.of(a).reshape(_short(shapes[0])), (*many, m, 1), wide)
+        right = self.all_framed(self.of(b).reshape(_short(shapes[1])), (*others, 1, n), wide)
+        outer = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        found = np.empty((*outer, left.shape[-2], right.shape[-1]), object)
+        left = np.broadcast_to(left, (*outer, *left.shape[-2:]))
+        right = np.broadcast_to(right, (*outer, *right.shape[-2:]))
+        for index in np.ndindex(found.shape):
+            *head, i, j = index
+            total: Any = None
+            for k in range(a.shape[-1]):
+                term = self.computed(np.multiply, (left[(*head, i, k)], right[(*head, k, j)]), y)
+                total = term if total is None else self.computed(np.add, (total, term), y)
+            found[index] = total
+        return found.reshape(_short(y.shape))
+
+    def placed(self, step: Step) -> Parts:
+        """Parts at their indices; where several meet, their sum, and nothing elsewhere."""
+        y = step.results
+        found = np.full(_short(y.shape), y.dtype.type(0), object)
+        if type(step.function) is Assemble:
+            indices, parts, alone = step.args[0], step.args[1:], step.function.tile
+        else:
+            indices, parts, alone = (step.options["index"],), step.args, True
+
+        def add(a: Any, b: Any) -> Any:
+            return self.computed(np.add, (a, b), y)
+
+        for index, part in zip(indices, parts, strict=True):
+            components = self.of(part)
+            if alone:
+                found[index] = components
+            else:
+                found[index] = np.frompyfunc(add, 2, 1)(found[index], components)
+        return found
+
+    # -- the rest of the program -----------------------------------------------------------------------------------
+    def ask(self, guard: Guard) -> None:
+        """Look for NaN in each component."""
+        for part in dict.fromkeys(self.parts[guard.var].reshape(-1).tolist()):
+            asked = guard.copy()
+            asked.var = self.number(part, guard.var.dtype)
+            self.new.append(asked)
+
+    def put_together(self, x: Var) -> None:
         """Make a member that others ask for as it is."""
-        if x in self.members and x not in self.whole:
-            self.whole.add(x)
-            x.root = x
-            self.step(np.stack, ([self.part(x, c) for c in range(self.k)],), {"axis": -1}, x, like)
+        if x not in self.members or x in self.whole:
+            return
+        self.whole.add(x)
+        parts, made = self.parts[x].reshape(-1).tolist(), self.made[x]
+        if parts == [x]:
+            return
+        if made.function in SHOWING and made.args[0] not in self.members:  # what is in memory in another shape
+            self.new.append(made)
+        elif (
+            len(parts) == 1
+            and type(parts[0]) is Var
+            and parts[0].size == x.size
+            and not self.escape & {parts[0].root, x}
+        ):
+            x.root = parts[0].root
+            self.step(Method("reshape"), (parts[0], x.shape), {}, x)
+        else:
+            long = [i for i, n in enumerate(x.shape) if n > SHORT]
+            whole = Var.made(x.shape, x.dtype, None)
+            self.instead[x] = self.program.same[x] = whole
+            self.step(Together(x.shape, x.dtype, long), tuple(self.number(part, x.dtype) for part in parts), {}, whole)
+
+    def number(self, part: Any, dtype: Any) -> Var:
+        """A component as a value, which it may be already."""
+        if type(part) is Var:
+            return part
+        array = np.asarray(part, dtype)
+        array.flags.writeable = False
+        var = Var(array, array)
+        var.outside = True
+        self.program.captured[var] = array
+        return var

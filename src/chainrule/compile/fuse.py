@@ -18,13 +18,13 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ..rules.registry import rules
 from .kernels import Group, Input, Op, Output, exact_ops, supported
 from .kernels.group import Kind
+from .layouts import SHOWING, Together, layout_of
 from .program import UFUNCS, Program, is_fixed, is_reduction, is_uniform, read
 from .trace import Guard, Method, Step, Var, operands
 
 __all__ = ["COMPARING", "LOGICAL", "Fused", "fused", "name_of", "reduction_of"]
 
 Shape = tuple[int, ...]
-Rows = tuple[int, int, int] | None
 CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.dtype("i4"): "i4", np.dtype("i8"): "i8"}
 OF_RULES = ("sigmoid", "erf", "erfc", "exp_minus_square", "exp_minus_half_square")
 ANY = {Method("any"), np.any}
@@ -87,7 +87,19 @@ def fused(program: Program, exact: bool) -> list[Step | Guard]:
     for x in program.outputs:
         if type(x) is Var:
             readers.setdefault(x, []).append(None)
-    return list(_Grouping(program, readers, exact).run())
+    return _without_views(program, list(_Grouping(program, readers, exact).run()))
+
+
+def _without_views(program: Program, steps: list[Step | Guard]) -> list[Step | Guard]:
+    """Drop the views that kernels go through themselves."""
+    alive = {x for x in program.outputs if type(x) is Var}
+    kept: list[Step | Guard] = []
+    for step in reversed(steps):
+        if isinstance(step, Step) and step.function in SHOWING and not step.writes and step.results not in alive:
+            continue
+        alive.update(read(step))
+        kept.append(step)
+    return kept[::-1]
 
 
 class _Open:
@@ -103,6 +115,7 @@ class _Open:
         self.results: list[Var] = []
         self.shown: dict[Var, Step] = {}  # results that are others in another shape
         self.asked: list[Guard] = []  # questions about values of the group
+        self.apart: dict[Var, list[tuple[Any, tuple[int, int, int]]]] = {}  # of results: their components, and where
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.split, len(self.inputs), len(self.ops), len(self.values), len(self.results)
@@ -114,31 +127,48 @@ class _Open:
         del self.inputs[inputs:], self.ops[ops:], self.results[results:]
 
     # -- kinds -----------------------------------------------------------------------------------------------------
-    def place_of(self, x: Var) -> tuple[Kind, Rows] | None:
-        """What an array is to the box, and where its rows are; fixes the split where it was open."""
-        if x.size == 1:
-            return "scalar", None
-        if x.shape == self.shape and x.contiguous:
-            return "full", None
-        rank, missing = len(self.shape), len(self.shape) - len(x.shape)
-        if missing < 0 or not (x.contiguous or _is_laid_out(x.root)):
+    def place_of(self, x: Var) -> tuple[Var, Input] | None:
+        """In which array it lies, and what it is to the box; fixes the split where it was open."""
+        dtype = CODES[x.dtype]
+        laid = layout_of(x)
+        if x.size == 1 and (laid is None or laid[0] is x):
+            return x, Input(dtype, "scalar")
+        if laid is None:
             return None
-        shape, strides = (1,) * missing + x.shape, (0,) * missing + x.strides
-        for split in range(1, rank) if self.split is None else (self.split,):
+        base, offset, strides = laid
+        if x.size == 1:
+            return base, Input(dtype, "scalar", (1, 1, 0), 1, offset)
+        if x.shape == self.shape and strides == _strides(x.shape) and not offset:
+            return base, Input(dtype, "full")
+        rank, missing = len(self.shape), len(self.shape) - len(x.shape)
+        if missing < 0:
+            return None
+        shape, strides = (1,) * missing + x.shape, (0,) * missing + strides
+        for split in (*range(1, rank), 0) if self.split is None else (self.split,):
             head, tail = self.shape[:split], self.shape[split:]
             wide = shape[split:] == tail
             if not wide and prod(shape[split:]) != 1:
                 continue
-            if wide and not _in_order(tail, strides[split:]):
+            step = _step(tail, strides[split:]) if wide else 1
+            if step is None:
                 continue
-            if prod(shape[:split]) == 1 and wide:
+            if prod(shape[:split]) == 1 and wide and split:
                 self.split = split
-                return "row", None
+                return base, Input(dtype, "row", None, step, offset)
             rows = _rows(head, shape[:split], strides[:split])
             if rows is not None:
                 self.split = split
-                whole = shape[:split] == head and rows[2] == (prod(tail) if wide else 1)
-                return "full" if wide else "column", None if whole else rows
+                whole = shape[:split] == head and rows[2] == (prod(tail) if wide else 1) and step == 1 and not offset
+                return base, Input(dtype, "full" if wide else "column", None if whole else rows, step, offset)
+        return None
+
+    def place_in(self, strides: Shape) -> tuple[int, int] | None:
+        """The steps from row to row and from column to column of what a full value is written to."""
+        for split in (*range(1, len(self.shape)), 0) if self.split is None else (self.split,):
+            pitch, step = (_step(self.shape[part], strides[part]) for part in (slice(split), slice(split, None)))
+            if pitch is not None and step is not None:
+                self.split = split
+                return pitch, step
         return None
 
     def is_column(self, shape: Shape) -> bool:
@@ -165,11 +195,12 @@ class _Open:
                 return None
             place = self.place_of(x)
             if column and place is None and self.is_column(x.shape) and x.contiguous:
-                place = "column", None
-            if place is None or (column and place[0] == "full") or (place[0] == "scalar" and x.dtype.kind != "f"):
+                place = x, Input(CODES[x.dtype], "column")
+            kind = None if place is None else place[1].kind
+            if place is None or (column and kind == "full") or (kind == "scalar" and x.dtype.kind != "f"):
                 return None
-            self.values[x] = ("input", len(self.inputs)), place[0]
-            self.inputs.append((x, Input(CODES[x.dtype], *place)))
+            self.values[x] = ("input", len(self.inputs)), place[1].kind
+            self.inputs.append(place)
         number, kind = self.values[x]
         if column and kind not in ("column", "scalar"):
             return None
@@ -212,14 +243,21 @@ class _Open:
             return arg if type(arg) is float else arg[1] + (0 if arg[0] == "input" else first)
 
         ops = tuple(Op(name, tuple(map(number, args)), dtype, kind) for name, args, dtype, kind in self.ops)
-        outputs = []
+        outputs: list[Output] = []
+        written: list[Var] = []
         for var in results:
-            (_, i), kind = self.values[var]
-            outputs.append(Output(i + first, kind))
+            found_at = self.apart.get(var)
+            if found_at is None:
+                outputs.append(Output(number(self.values[var][0]), self.values[var][1]))
+            else:
+                outputs += [Output(number(part), "full", place) for part, place in found_at]
+            written += [var] * (len(outputs) - len(written))
+        if first + 2 * len(outputs) > 2 * MANY:
+            return None
         group = Group(tuple(given for _, given in self.inputs), ops, tuple(outputs))
         split = self.split or 0
         box = prod(self.shape[:split]), prod(self.shape[split:])
-        return [Fused(self.members, group, box, [var for var, _ in self.inputs], results), *found]
+        return [Fused(self.members, group, box, [var for var, _ in self.inputs], written), *found]
 
 
 class _Grouping:
@@ -320,6 +358,8 @@ class _Grouping:
         y: Var = step.results
         if step.function == Method("reshape"):
             return self._alias(group, step)
+        if type(step.function) is Together:
+            return self._together(group, step)
         if reduction_of(step) is not None:
             return self._reduce(group, step)
         name = name_of(step)
@@ -374,6 +414,22 @@ class _Grouping:
         group.values[y] = group.values[x]
         group.results.append(y)
         group.shown[y] = step
+        return True
+
+    def _together(self, group: _Open, step: Step) -> bool:
+        """Components that are written to their places in one array."""
+        y, how = step.results, step.function
+        if tuple(y.shape[i] for i in how.long) != group.shape or len(how.long) == len(y.shape):
+            return False
+        parts = [group.operand(x, y.dtype, column=False) for x in step.args]
+        if any(part is None or type(part) is float for part in parts):
+            return False
+        steps = group.place_in(how.strides())
+        if steps is None:
+            return False
+        group.apart[y] = [(part, (offset, *steps)) for part, offset in zip(parts, how.places(), strict=True)]
+        group.values[y] = ("reduced", None), "full"  # nothing of it can be read here
+        group.results.append(y)
         return True
 
     def _reduce(self, group: _Open, step: Step) -> bool:
@@ -444,20 +500,17 @@ def reduction_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
     return (REDUCING[ufunc], axes) if axes else None
 
 
-def _is_laid_out(root: Var) -> bool:
-    """Whether an array's elements lie the same in every call: it is made by the program, in C order."""
-    step = root.source
-    return isinstance(step, Step) and root.contiguous and isinstance(step.function, np.ufunc)
+def _strides(shape: Shape) -> Shape:
+    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def _in_order(shape: Shape, strides: Shape) -> bool:
-    """Whether these axes of an array are contiguous."""
-    expected = 1
-    for n, step in zip(shape[::-1], strides[::-1], strict=True):
-        if n > 1 and step != expected:
-            return False
-        expected *= n
-    return True
+def _step(shape: Shape, strides: Shape) -> int | None:
+    """How far apart the elements of these axes lie, if they are gone through in C order with one step; else None."""
+    own = [i for i, n in enumerate(shape) if n > 1]
+    if not own:
+        return 1
+    step, inner = strides[own[-1]], _strides(shape)
+    return step if step and all(strides[i] == step * inner[i] for i in own) else None
 
 
 def _rows(head: Shape, shape: Shape, strides: Shape) -> tuple[int, int, int] | None:
@@ -468,10 +521,8 @@ def _rows(head: Shape, shape: Shape, strides: Shape) -> tuple[int, int, int] | N
     first, last = own[0], own[-1]
     if shape[first : last + 1] != head[first : last + 1]:
         return None
-    pitch = strides[last]
-    if not _in_order(
-        shape[first : last + 1], tuple(step // pitch if pitch else -1 for step in strides[first : last + 1])
-    ):
+    pitch = _step(shape[first : last + 1], strides[first : last + 1])
+    if pitch is None:
         return None
     return prod(head[last + 1 :]), prod(head[first : last + 1]), pitch
 

@@ -152,6 +152,7 @@ class _Printer:
     def __init__(self, variant: Any, program: Program, names: dict[Var, str], given: Names, exact: bool) -> None:
         self.variant, self.program, self.given, self.exact = variant, program, given, exact
         self.made: set[Var] = set()  # by kernels
+        self.ordered: dict[Var, str] = {}  # what others made, in the order that kernels read
         self.names = dict(names)
         used = {var for step in program.steps for var in read(step)} | {x for x in program.outputs if type(x) is Var}
         for var, array in program.captured.items():
@@ -293,11 +294,17 @@ class _Printer:
             if x.scalar:
                 text = f"float({text})" if x.dtype != np.double else text
             elif x not in self.slots and x not in self.made and x.contiguous:
-                text = f"({text} if {text}.flags.carray else {text}.copy())"
+                if x not in self.ordered:
+                    self.ordered[x] = f"v{next(self.count)}"
+                    lines.append(f"{self.ordered[x]} = {text} if {text}.flags.carray else {text}.copy()")
+                text = self.ordered[x]
             operands.append(text)
         after = []
-        showing = Counter(x.root for x in set(step.args))
+        showing = Counter(x.root for x in step.args)
         for number, y in enumerate(step.results):
+            if y in step.results[:number]:  # another component of it
+                operands.append(operands[len(step.args) + step.results.index(y)])
+                continue
             given = [step.args[k] for o, k in kernel.plan.in_place if o == number]
             self.made.add(y)
             if y in self.escaping and not y.scalar:
@@ -329,7 +336,7 @@ class _Printer:
         turns, init, items, outer = step.args
         count, *results = step.results
         inside = copy(self)  # with the same buffers
-        inside.names, inside.made = dict(self.names), set(self.made)
+        inside.names, inside.made, inside.ordered = dict(self.names), set(self.made), dict(self.ordered)
         inside.names |= {var: self.given.given(array, "captured") for var, array in loop.body.captured.items()}
         inside._begin(loop.body)
         inside.names |= {var: self._text(x) for var, x in zip(loop.outer, outer, strict=True)}

@@ -65,7 +65,7 @@ CODES = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 i
 
 def codes(group: Group) -> bytes:
     """How each argument is read."""
-    given = [CODES[i.dtype] if i.kind == "scalar" else 0 for i in group.inputs]
+    given = [CODES[i.dtype] if i.kind == "scalar" and i.rows is None else 0 for i in group.inputs]
     return bytes(given) + bytes(len(group.outputs))
 
 

@@ -47,6 +47,7 @@ REDUCTIONS = ("sum", "max", "min", "any")
 _KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
 _DTYPES = ("f4", "f8", "i4", "i8", "bool")
 _COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
+_APART = 16  # simple operations that it costs to read or write elements that do not lie side by side
 _WIDTH = {"f8": 2, "i8": 2}  # of 4 bytes
 _SIMPLE = exact_ops - {"divide", "reciprocal", "sqrt"}
 
@@ -61,12 +62,17 @@ class Input:
     kind : {"full", "row", "column", "scalar"}
     rows : (divide, modulo, pitch), optional
         Of a full or column input that is not contiguous, or that has fewer rows than the box: its part of row r begins
-        ``(r // divide) % modulo * pitch`` elements behind its first one.
+        ``(r // divide) % modulo * pitch`` elements behind its first one.  A scalar with rows is an element of an array.
+    step, offset : int
+        How many elements lie from one column to the next, and before the first one: components of points, say.  With
+        another step than 1 a full input has rows.
     """
 
     dtype: str
     kind: Kind
     rows: tuple[int, int, int] | None = None
+    step: int = 1
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +108,14 @@ class Output:
         Its number.
     kind : {"full", "row", "column", "scalar"}
         The value's own, or one that it broadcasts to: any value can be written as "full".
+    place : (offset, pitch, step), optional
+        Of a full output that is not contiguous: it begins so many elements behind the array's first one, with so many
+        from one row to the next, and from one column to the next.
     """
 
     value: int
     kind: Kind
+    place: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +201,10 @@ def plan(group: Group) -> Plan:
     for number, x in enumerate(group.inputs):
         if x.kind not in _KINDS or x.dtype not in _DTYPES:
             raise ValueError(f"input {number}: unknown kind or dtype {x}")
-        if x.rows is not None and (x.kind not in ("full", "column") or min(x.rows[:2]) < 1):
-            raise ValueError(f"input {number}: only full and column inputs have rows, divided by at least 1: {x}")
+        if x.rows is not None and (x.kind == "row" or min(x.rows[:2]) < 1):
+            raise ValueError(f"input {number}: rows are not for rows, and are divided by at least 1: {x}")
+        if (x.step != 1 or x.offset) and x.rows is None and x.kind != "row":
+            raise ValueError(f"input {number}: what is not contiguous has rows: {x}")
     kinds: list[Kind] = [given.kind for given in group.inputs]
     levels = [0] * first
     costs = [1] * first
@@ -242,6 +254,7 @@ def plan(group: Group) -> Plan:
             kind is None
             or out.kind not in _KINDS
             or (out.kind != kind and (out.kind != "full" or out.value in reduced))
+            or (out.place is not None and out.kind != "full")
         ):
             raise ValueError(f"output {number}: {out} of a value of kind {kind}")
     written = sorted(out.value for out in group.outputs if out.value in reduced)
@@ -289,12 +302,14 @@ def _passes(
     work = sum(weight(group.ops[n - first]) * _WIDTH.get(group.dtype(n), 1) for p in computed for n in p)
     full = [group.dtype(n) for n in last_read if kinds[n] == "full"]
     full += [group.dtype(out.value) for out in group.outputs if out.kind == "full"]
+    work += _APART * sum(group.inputs[n].step != 1 for n in last_read)
+    work += _APART * sum(out.place is not None for out in group.outputs)
     pairs = frozenset(
         (o, i)
         for o, out in enumerate(group.outputs)
         for i, given in enumerate(group.inputs)
         if given.kind == out.kind == "full"
-        and given.rows is None
+        and given.rows is out.place is None
         and given.dtype == group.dtype(out.value)
         and last_read.get(i, 0) <= levels[out.value]
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import functions
 from .entry import CHUNKS, SLOTS
-from .group import Group, Plan, operands, row_reductions, scalar_reductions, weight
+from .group import Group, Input, Plan, operands, row_reductions, scalar_reductions, weight
 from .vector import BYTES, SCALAR, Vector, Writer, where
 
 __all__ = ["ElementFunction", "module"]
@@ -45,13 +45,20 @@ class ElementFunction(Writer):
     def _address(self, base: str, dtype: str, index: str) -> str:
         return self.value(f"getelementptr {'i8' if dtype == 'bool' else SCALAR[dtype]}, ptr {base}, i64 {index}")
 
-    def _load(self, address: str, dtype: str) -> Vector:
+    def _load(self, address: str, dtype: str, step: int = 1) -> Vector:
+        """The elements from an address on, so many apart."""
         element = "i8" if dtype == "bool" else SCALAR[dtype]
         kind, size = f"<{self.lanes} x {element}>", _SIZES[dtype]
-        if self.mask is None:
+        suffix = f"v{self.lanes}{'i8' if dtype == 'bool' else ('f' if dtype[0] == 'f' else 'i') + str(8 * size)}"
+        if step != 1:
+            masks, pointers = self.type("bool"), f"<{self.lanes} x ptr>"
+            function = f"@llvm.masked.gather.{suffix}.v{self.lanes}p0"
+            self.declared.add(f"declare {kind} {function}({pointers}, i32, {masks}, {kind})")
+            call = f"call {kind} {function}({pointers} {self._apart(address, element, step)}, i32 {size}, "
+            name = self.fresh(f"{call}{masks} {self.mask or 'splat (i1 true)'}, {kind} zeroinitializer)")
+        elif self.mask is None:
             name = self.fresh(f"load {kind}, ptr {address}, align {size}")
         else:
-            suffix = f"v{self.lanes}{'i8' if dtype == 'bool' else ('f' if dtype[0] == 'f' else 'i') + str(8 * size)}"
             self.declared.add(f"declare {kind} @llvm.masked.load.{suffix}.p0(ptr, i32, {self.type('bool')}, {kind})")
             call = f"call {kind} @llvm.masked.load.{suffix}.p0(ptr {address}, i32 {size}, "
             name = self.fresh(f"{call}{self.type('bool')} {self.mask}, {kind} zeroinitializer)")
@@ -59,16 +66,29 @@ class ElementFunction(Writer):
             name = self.fresh(f"icmp ne {kind} {name}, zeroinitializer")
         return Vector(self, dtype, name)
 
-    def _store(self, value: Vector, address: str) -> None:
+    def _apart(self, address: str, element: str, step: int) -> str:
+        """The addresses of all lanes, so many elements apart."""
+        steps = ", ".join(f"i64 {k * step}" for k in range(self.lanes))
+        return self.value(f"getelementptr {element}, ptr {address}, <{self.lanes} x i64> <{steps}>")
+
+    def _store(self, value: Vector, address: str, step: int = 1) -> None:
+        """Write the elements from an address on, so many apart."""
         dtype, name = value.dtype, value.name
         element = "i8" if dtype == "bool" else SCALAR[dtype]
         kind, size = f"<{self.lanes} x {element}>", _SIZES[dtype]
+        suffix = f"v{self.lanes}{'i8' if dtype == 'bool' else ('f' if dtype[0] == 'f' else 'i') + str(8 * size)}"
         if dtype == "bool":
             name = self.fresh(f"zext {self.type('bool')} {name} to {kind}")
+        if step != 1:
+            masks, pointers = self.type("bool"), f"<{self.lanes} x ptr>"
+            function = f"@llvm.masked.scatter.{suffix}.v{self.lanes}p0"
+            self.declared.add(f"declare void {function}({kind}, {pointers}, i32, {masks})")
+            call = f"call void {function}({kind} {name}, {pointers} {self._apart(address, element, step)}, i32 {size}, "
+            self.line(f"{call}{masks} {self.mask or 'splat (i1 true)'})")
+            return
         if self.mask is None:
             self.line(f"store {kind} {name}, ptr {address}, align {size}")
             return
-        suffix = f"v{self.lanes}{'i8' if dtype == 'bool' else ('f' if dtype[0] == 'f' else 'i') + str(8 * size)}"
         self.declared.add(f"declare void @llvm.masked.store.{suffix}.p0({kind}, ptr, i32, {self.type('bool')})")
         call = f"call void @llvm.masked.store.{suffix}.p0({kind} {name}, ptr {address}, i32 {size}, "
         self.line(f"{call}{self.type('bool')} {self.mask})")
@@ -281,6 +301,8 @@ class _Box(_Function):
         for number, given in enumerate(group.inputs):
             if given.kind == "scalar":
                 place = self.value(f"getelementptr ptr, ptr %frame, i64 {number}")
+                if given.rows is not None:
+                    place = self._address(self._slot(number), given.dtype, str(given.offset))
                 self.values[number] = self._load_one(place, given.dtype)
         self._compute(n for n in range(self.first, len(plan.kinds)) if plan.kinds[n] == "scalar")
         for number, out in enumerate(group.outputs):
@@ -387,13 +409,13 @@ class _Box(_Function):
 
     def _row(self, r: str) -> None:
         outer = dict(self.values)
-        group, plan = self.group, self.plan
+        group, plan, self.row = self.group, self.plan, r
         for number, given in enumerate(group.inputs):
             if given.kind == "column":
-                place = r if given.rows is None else self._row_start(given.rows, r)
+                place = r if given.rows is None else self._row_start(given, r)
                 self.values[number] = self._load_one(self._address(self._slot(number), given.dtype, place), given.dtype)
             elif given.rows is not None:
-                self.starts[number] = self._row_start(given.rows, r)
+                self.starts[number] = self._row_start(given, r)
         start = self.value(f"mul i64 {r}, %n")
         self.is_first = self.value(f"icmp eq i64 {r}, %r0")
         for level in range(len(plan.computed) + 1):
@@ -412,11 +434,13 @@ class _Box(_Function):
                 self._store_one(self.values[out.value], address)
         self.values = outer
 
-    def _row_start(self, rows: tuple[int, int, int], r: str) -> str:
+    def _row_start(self, given: Input, r: str) -> str:
         """How far an input's part of row r lies behind its first element."""
-        divide, modulo, pitch = rows
+        assert given.rows is not None
+        divide, modulo, pitch = given.rows
         r = r if divide == 1 else self.value(f"udiv i64 {r}, {divide}")
-        return self.value(f"mul i64 {self.value(f'urem i64 {r}, {modulo}')}, {pitch}")
+        start = self.value(f"mul i64 {self.value(f'urem i64 {r}, {modulo}')}, {pitch}")
+        return self.value(f"add i64 {start}, {given.offset}")
 
     def _column_into_scalar(self, number: int, value: Vector) -> None:
         """One row's value, which is in all lanes, into a reduction over the rows: in the first lane."""
@@ -479,18 +503,27 @@ class _Box(_Function):
         for number in sorted(needed):
             dtype = group.dtype(number)
             if number < self.first and plan.kinds[number] in ("full", "row"):
-                index = at if plan.kinds[number] == "full" else j
+                given = group.inputs[number]
+                index = j if given.step == 1 else self.value(f"mul i64 {j}, {given.step}")
                 if number in self.starts:
-                    index = self.value(f"add i64 {self.starts[number]}, {j}")
-                self.values[number] = self._load(self._address(self._slot(number), dtype, index), dtype)
+                    index = self.value(f"add i64 {self.starts[number]}, {index}")
+                elif given.kind == "full":
+                    index = at
+                elif given.offset:
+                    index = self.value(f"add i64 {index}, {given.offset}")
+                self.values[number] = self._load(self._address(self._slot(number), dtype, index), dtype, given.step)
             elif number in plan.kept and number not in computed:
                 self.values[number] = self._load(self._kept(number, at, j), dtype)
         self._compute(plan.computed[level])
         for number in plan.stores[level]:
             out = group.outputs[number]
-            index = at if out.kind == "full" else j
+            index, step = at if out.kind == "full" else j, 1
+            if out.place is not None:
+                offset, pitch, step = out.place
+                start = self.value(f"add i64 {self.value(f'mul i64 {self.row}, {pitch}')}, {offset}")
+                index = self.value(f"add i64 {start}, {self.value(f'mul i64 {j}, {step}')}")
             address = self._address(self._slot(self.first + number), group.dtype(out.value), index)
-            self._store(self.values[out.value], address)
+            self._store(self.values[out.value], address, step)
         for number in sorted(computed & set(plan.kept)):
             self._store(self.values[number], self._kept(number, at, j))
         for number, arg in plan.reductions[level]:
@@ -501,7 +534,7 @@ class _Box(_Function):
         """Where a value is kept for later passes: it is an output, or has a row of its own."""
         dtype = self.group.dtype(number)
         for o, out in enumerate(self.group.outputs):
-            if out.value == number and out.kind == "full":
+            if out.value == number and out.kind == "full" and out.place is None:
                 return self._address(self._slot(self.first + o), dtype, at)
         return self._address(self._slot(self._places()[2] + self.plan.kept.index(number)), dtype, j)
 
