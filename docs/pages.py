@@ -14,8 +14,10 @@ import matplotlib as mpl
 import numpy as np
 
 import chainrule
+from chainrule.formula import python
 from chainrule.numpy.creation import created
 from chainrule.rules import rules
+from chainrule.rules.registry import partial_trees
 from chainrule.scipy import special, special_table
 
 DOCS = Path(__file__).resolve().parent
@@ -111,7 +113,8 @@ def special_reference() -> list[str]:
     ]
     for rule in sorted(special_table.ROWS, key=lambda rule: rule.name.removeprefix("special_")):
         name = rule.name.removeprefix("special_")
-        partials = (f"`{partial.replace('|', chr(92) + '|')}`" if partial else "not known" for partial in rule.partials)
+        trees = zip(rule.partials, partial_trees(rule), strict=True)
+        partials = ("not known" if text is None else f"`{python(tree)}`" for text, tree in trees)
         lines.append(
             f"| {linked(f'special.{name}') if name in special.__all__ else f'`{name}`'} | {' · '.join(partials)} |"
         )

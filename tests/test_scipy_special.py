@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import mpmath
@@ -21,7 +22,7 @@ from chainrule.scipy import special, special_table
 
 ROWS = [rule for rule in special_table.ROWS if any(rule.partials)]
 # In (some of) their operands no derivative is known, so that what calls them has no second one.
-LAST = ["gammainc_slope", "betainc_slope", *(rule.name for rule in special_table.ROWS if not any(rule.partials))]
+LAST = [rule.name for rule in special_table.ROWS if not any(rule.partials)]
 
 
 def order_of(rule: Rule) -> int:
@@ -188,6 +189,107 @@ def test_partials_at_50_digits(name: str) -> None:
     limit, _ = scipy_reference.REASONS.get(name, (16.0, ""))
     for letter, error in scipy_reference.errors(name, 4).items():
         assert error <= limit, f"the derivative in {letter} is off by {error:.1f} ulp"
+
+
+HIGHER: dict[str, tuple[Any, Any, list[tuple[float, ...]]]] = {
+    "gammainc": (
+        lambda a, x: special.gammainc(a, x),
+        lambda a, x: mpmath.gammainc(a, 0, x, regularized=True),
+        [(0.04, 0.01), (0.3, 0.7), (2.5, 0.1), (2.5, 4.0), (40.0, 38.0), (250.0, 270.0)],
+    ),
+    "betainc": (
+        lambda a, b, x: special.betainc(a, b, x),
+        lambda a, b, x: mpmath.betainc(a, b, 0, x, regularized=True),
+        [(0.2, 0.6, 0.01), (0.7, 3.0, 0.9), (2.5, 1.5, 0.6), (60.0, 40.0, 0.55), (3.0, 90.0, 0.02)],
+    ),
+    "stdtr": (
+        lambda v, t: special.stdtr(v, t),
+        lambda v, t: mpmath.betainc(v / 2, 0.5, 0, v / (v + t * t), regularized=True) / 2,
+        [(0.7, -5.0), (2.0, -0.01), (3.5, -1.2), (30.0, -2.0)],
+    ),
+    "fdtr": (
+        lambda m, n, x: special.fdtr(m, n, x),
+        lambda m, n, x: mpmath.betainc(m / 2, n / 2, 0, m * x / (m * x + n), regularized=True),
+        [(3.0, 5.0, 0.4), (12.0, 7.0, 2.5)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIGHER)
+def test_derivatives_in_parameters_at_50_digits(name: str) -> None:
+    """Of order 2 and 3, pure and mixed, in all operands."""
+    f, reference, points = HIGHER[name]
+    for point in points:
+        for order in product(range(4), repeat=len(point)):
+            if sum(order) not in (2, 3):
+                continue
+            g = f
+            for i, count in enumerate(order):
+                for _ in range(count):
+                    g = cr.grad(g, argnums=i)
+            with mpmath.workdps(50):
+                desired = float(mpmath.diff(reference, tuple(map(mpmath.mpf, point)), order))
+            np.testing.assert_allclose(g(*point), desired, rtol=1e-9, err_msg=f"{point} {order}")
+
+
+# Per quantile function: its parameters, and per parameter the slope at probability 0 and 1 (of the tail: at 1 and 0).
+ENDS: list[tuple[str, tuple[float, ...], list[tuple[float, float] | None]]] = [
+    *(("gammaincinv", (a,), [(0.0, np.inf)]) for a in (0.5, 1.0, 2.5, 20.0)),
+    *(("gammainccinv", (a,), [(0.0, np.inf)]) for a in (0.5, 1.0, 2.5, 20.0)),
+    *(("betaincinv", shapes, [(0.0, 0.0)] * 2) for shapes in ((0.5, 0.5), (1.0, 1.0), (2.0, 3.0), (30.0, 40.0))),
+    ("betainccinv", (2.0, 3.0), [(0.0, 0.0)] * 2),
+    ("chdtri", (3.0,), [(0.0, np.inf)]),
+    ("gdtrix", (2.0, 2.5), [(0.0, -np.inf), (0.0, np.inf)]),
+    ("fdtri", (5.0, 4.0), [(0.0, -np.inf)] * 2),
+    ("fdtri", (5.0, 1.0), [(0.0, np.inf), (0.0, -np.inf)]),
+    ("fdtri", (3.0, 2.0), [(0.0, 1 / 9), (0.0, -np.inf)]),
+    ("stdtrit", (3.0,), [(np.inf, -np.inf)]),
+    ("ncfdtri", (3.0, 4.0, 1.0), [None, None, (0.0, np.inf)]),
+    ("nctdtrit", (3.0, 1.0), [None, (np.inf, np.inf)]),
+]
+TAILS = ("gammainccinv", "betainccinv", "chdtri")
+
+
+@pytest.mark.parametrize(("name", "shapes", "slopes"), ENDS)
+def test_slopes_of_quantiles_at_the_ends(name: str, shapes: Any, slopes: Any) -> None:
+    """They are the limits, which are compared with the slopes near the ends."""
+    f = getattr(special, name)
+    for i, pair in enumerate(slopes):
+        for end, desired in enumerate(pair or ()):
+            p, near, nearer = (end, 1e-4, 1e-7) if not end else (1, 1 - 1e-4, 1 - 1e-7)
+            p, near, nearer = (1 - x for x in (p, near, nearer)) if name in TAILS else (p, near, nearer)
+            at, there, closer = (
+                float(cr.jvp(lambda a: f(*shapes[:i], a, *shapes[i + 1 :], q), (shapes[i],), (1.0,))[1])  # noqa: B023
+                for q in (float(p), near, nearer)
+            )
+            assert at == desired
+            if np.isinf(desired):
+                assert np.sign(closer) == np.sign(desired)
+                assert abs(closer) > abs(there)
+            else:
+                assert abs(closer - desired) < abs(there - desired) + 1e-3  # SciPy rounds
+
+
+def test_slopes_of_distribution_functions_at_the_ends() -> None:
+    """What of the density is 0 or infinite there does not make NaN."""
+    ends = {"betainc": (0.0, 1.0), "stdtr": (-np.inf, 0.0, np.inf), "nctdtr": (-np.inf, np.inf)}
+    for name, shapes in (
+        ("gammainc", [(0.5,), (1.0,), (20.0,)]),
+        ("betainc", [(0.5, 0.5), (1.0, 1.0), (30.0, 40.0)]),
+        ("gdtr", [(2.0, 0.5), (2.0, 2.5)]),
+        ("fdtr", [(1.0, 3.0), (2.0, 1.0), (40.0, 50.0)]),
+        ("stdtr", [(1.0,), (40.0,)]),
+        ("nctdtr", [(3.0, 1.0)]),
+        ("ncfdtr", [(1.0, 1.0, 1.0), (3.0, 4.0, 1.0)]),
+    ):
+        for given in shapes:
+            for end in ends.get(name, (0.0, np.inf)):
+                for i, known in enumerate(rules[name].partials):
+                    if known is not None:
+                        args = [*given, end]
+                        slope = cr.jvp(lambda a: rules[name](*args[:i], a, *args[i + 1 :]), (args[i],), (1.0,))[1]  # noqa: B023
+                        assert not np.isnan(slope)
+                        assert slope == 0 or i == len(given), "in a parameter the ends do not move"
 
 
 def test_what_is_not_accurate_has_a_reason() -> None:

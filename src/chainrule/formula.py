@@ -29,6 +29,7 @@ __all__ = [
     "latex_shown",
     "names",
     "parameters",
+    "python",
     "statements",
     "text_shown",
 ]
@@ -146,8 +147,14 @@ class Builder:
                 return factor
             if is_op(factor, "divide") and is_number(factor.operands[0], 1):
                 return self.make("divide", x, factor.operands[1])
-        elif name == "negative" and is_op(operands[0], "negative"):
-            return operands[0].operands[0]
+        elif name == "negative" and (negated := self._negated(operands[0])) is not None:
+            return negated
+        elif name in ("add", "subtract", "divide") and begins_with_minus(operands[1]):
+            positive = self._negated(operands[1])
+            assert positive is not None
+            if name == "divide":
+                return self.make("negative", self.make("divide", operands[0], positive))
+            return self.make("subtract" if name == "add" else "add", operands[0], positive)
 
         def new() -> Node:
             node = constant(None)
@@ -155,6 +162,17 @@ class Builder:
             return node
 
         return self._once((name, *map(id, operands)), new)
+
+    def _negated(self, node: Node) -> Node | None:
+        """The opposite of what begins with a minus sign or a number, without a further operation; else None."""
+        if is_op(node, "negative"):
+            return node.operands[0]
+        if is_number(node):
+            return self.number(-node.value)
+        if is_op(node, "multiply") or is_op(node, "divide"):
+            first = self._negated(node.operands[0])
+            return None if first is None else self.make(node.rule.name, first, node.operands[1])
+        return None
 
     def _once(self, key: tuple[Any, ...], new: Callable[[], Node]) -> Node:
         if key not in self._known:
@@ -170,6 +188,13 @@ def is_number(node: Node, value: float | None = None) -> bool:
 def is_op(node: Node, name: str) -> bool:
     """Whether `node` applies the operation `name`."""
     return node.rule is not None and node.rule.name == name
+
+
+def begins_with_minus(node: Node) -> bool:
+    """Whether a formula is written with a minus sign in front."""
+    while is_op(node, "multiply") or is_op(node, "divide"):
+        node = node.operands[0]
+    return is_op(node, "negative") or (is_number(node) and node.value < 0)
 
 
 def names(root: Node) -> frozenset[str]:
@@ -255,6 +280,15 @@ def in_place(root: Node, functions: Mapping[str, Any]) -> tuple[list[str], list[
             room.append(text[node])
         lines.append(f"{node.rule.name}({', '.join(arguments)}, out={text[node]})")
     return (lines, room) if root.rule is not None else None
+
+
+def python(node: Node) -> str:
+    """Print a formula as it would be written in the table, as one expression."""
+
+    def text(node: Node) -> tuple[str, int]:
+        return _python(node, text)
+
+    return text(node)[0]
 
 
 def _grouped(

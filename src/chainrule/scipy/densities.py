@@ -37,7 +37,7 @@ def noncentral_beta_density(a: Any, b: Any, c: Any, x: Any) -> Any:
 @in_doubles
 def noncentral_beta_mass(a: Any, b: Any, c: Any, x: Any) -> Any:
     """-2 times the derivative of the noncentral beta distribution function in c."""
-    return beta_density(a, b, x, 1 - x) * x * (1 - x) / a * _mixture(a, b, c, x, a + 1)
+    return beta_density(a + 1, b + 1, x, 1 - x) * b / (a + b) / (a + b + 1) * _mixture(a, b, c, x, a + 1)
 
 
 known(
@@ -75,7 +75,7 @@ def noncentral_t_moment(v: Any, d: Any, t: Any, k: Any) -> Any:
         special.gammaln(order) - special.gammaln(0.5 * v) + (1 - 0.5 * order) * log(2) - HALF_LOG_2PI
         + 0.5 * k * np.log(2 / v) - 0.5 * order * np.log1p(t * t / v) + 0.25 * u * u - 0.5 * d * d
     )  # fmt: skip
-    return np.exp(logarithm) * special.pbdv(-order, -u)[0]
+    return np.where(np.isinf(t), 0.0, np.exp(logarithm) * special.pbdv(-order, -u)[0])
 
 
 known(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from math import pi, sqrt
 
-from . import densities  # noqa: F401 (registers the rows of the densities that SciPy does not have)
-from .special_table import COUNT, POSITIVE, REAL, UNIT, WHOLE, known
+from . import densities, incomplete  # noqa: F401 (they register rows that formulas here call)
+from .special_table import COUNT, POSITIVE, REAL, UNIT, WHOLE, infinite, known
 
 Interval = tuple[float, float]
 FIVE = (5.0, 5.0)
@@ -17,44 +17,49 @@ FIVE = (5.0, 5.0)
 # -- slopes, in each operand -----------------------------------------------------------------------------------------
 def gamma(a: str, x: str) -> tuple[str, str]:
     """Of gammainc(a, x)."""
-    return f"gammainc_slope({a}, {x})", f"gamma_density({a}, {x})"
+    return f"gammainc_derivative(1, {a}, {x})", f"gamma_density({a}, {x})"
 
 
 def beta(a: str, b: str, x: str) -> tuple[str, str, str]:
     """Of betainc(a, b, x)."""
     return (
-        f"betainc_slope({a}, {b}, {x})",
-        f"-betainc_slope({b}, {a}, 1 - {x})",
+        f"betainc_derivative(1, 0, {a}, {b}, {x})",
+        f"betainc_derivative(0, 1, {a}, {b}, {x})",
         f"beta_density({a}, {b}, {x}, 1 - {x})",
     )
 
 
 def chi_square(v: str, x: str) -> tuple[str, str]:
     """Of chdtr(v, x)."""
-    return f"0.5*gammainc_slope(0.5*{v}, 0.5*{x})", f"0.5*gamma_density(0.5*{v}, 0.5*{x})"
+    return f"0.5*gammainc_derivative(1, 0.5*{v}, 0.5*{x})", f"0.5*gamma_density(0.5*{v}, 0.5*{x})"
 
 
 def scaled_gamma(a: str, b: str, x: str) -> tuple[str, str, str]:
     """Of gdtr(a, b, x)."""
     slope, density = gamma(b, f"{a}*{x}")
-    return f"{x}*{density}", slope, f"{a}*{density}"
+    return f"{b}*gamma_density({b} + 1, {a}*{x})/{a}", slope, f"{a}*{density}"
+
+
+def below_one(part: str, total: str) -> str:
+    """A quotient that is 1 where both are infinite."""
+    return f"where({infinite(part)}, 1, {part}/{total})"
 
 
 def fisher(m: str, n: str, x: str) -> tuple[str, str, str]:
-    """Of fdtr(m, n, x)."""
-    total = f"({m}*{x} + {n})"
-    slope = f"beta_density(0.5*{m}, 0.5*{n}, {m}*{x}/{total}, {n}/{total})*{m}*{n}/{total}/{total}"
+    """Of fdtr(m, n, x): betainc of z = m*x/(m*x + n) and its complement."""
+    total, sums = f"({m}*{x} + {n})", f"(({m} + {n})*({m} + {n} + 2))"
+    z, rest = below_one(f"{m}*{x}", total), f"{n}/{total}"
+    flow = f"beta_density(0.5*{m} + 1, 0.5*{n} + 1, {z}, {rest})/{sums}"  # z*(1 - z) times the density
     return (
-        f"(0.5*betainc_slope(0.5*{m}, 0.5*{n}, {m}*{x}/{total}) + {x}/{m}*{slope})",
-        f"-(0.5*betainc_slope(0.5*{n}, 0.5*{m}, {n}/{total}) + {x}/{n}*{slope})",
-        slope,
+        f"(0.5*betainc_derivative(1, 0, 0.5*{m}, 0.5*{n}, {z}) + {n}*{flow})",
+        f"-(0.5*betainc_derivative(1, 0, 0.5*{n}, 0.5*{m}, {rest}) + {m}*{flow})",
+        f"beta_density(0.5*{m}, 0.5*{n} + 2, {z}, {rest})*{m}*({n} + 2)/{sums}",
     )
 
 
 def student(v: str, t: str) -> tuple[str, str]:
     """Of stdtr(v, t)."""
-    density = f"t_density({v}, {t})"
-    return f"-0.25*sign({t})*betainc_slope(0.5*{v}, 0.5, {v}/({v} + {t}*{t})) - 0.5*{t}/{v}*{density}", density
+    return f"stdtr_derivative(1, {v}, {t})", f"t_density({v}, {t})"
 
 
 def noncentral_chi_square(x: str, v: str, c: str) -> tuple[str, None, str]:
@@ -62,7 +67,8 @@ def noncentral_chi_square(x: str, v: str, c: str) -> tuple[str, None, str]:
 
     def density(v: str) -> str:
         return (
-            f"where({c} == 0, 0.5*gamma_density(0.5*({v}), 0.5*{x}), 0.5*exp_minus_half_square(sqrt({x}) - sqrt({c}))"
+            f"where(({c} == 0) + ({x} == 0) + {infinite(x)}, 0.5*exp(-0.5*{c})*gamma_density(0.5*({v}), 0.5*{x}),"
+            f" 0.5*exp_minus_half_square(sqrt({x}) - sqrt({c}))"
             f"*({x}/where({c} == 0, 1, {c}))**(0.25*({v}) - 0.5)*ive(0.5*({v}) - 1, sqrt({x}*{c})))"
         )
 
@@ -72,8 +78,8 @@ def noncentral_chi_square(x: str, v: str, c: str) -> tuple[str, None, str]:
 def noncentral_fisher(m: str, n: str, c: str, x: str) -> tuple[None, None, str, str]:
     """Of ncfdtr(m, n, c, x)."""
     total = f"({m}*{x} + {n})"
-    operands = f"0.5*{m}, 0.5*{n}, {c}, {m}*{x}/{total}"
-    density = f"noncentral_beta_density({operands})*{m}*{n}/{total}/{total}"
+    operands = f"0.5*{m}, 0.5*{n}, {c}, {below_one(f'{m}*{x}', total)}"
+    density = f"where({infinite(x)}, 0, noncentral_beta_density({operands})*{m}*{n}/{total}/{total})"
     return None, None, f"-0.5*noncentral_beta_mass({operands})", density
 
 
@@ -110,42 +116,62 @@ known("smirnov", "a b", None, "smirnov_slope(a, b)", domain=(FIVE, UNIT))
 
 # -- inverses --------------------------------------------------------------------------------------------------------
 P = "p"  # marks the operand that is the probability
+# The quantile of F is of the order (C/(1 - p))**(2/n), where C falls with m for n > 2; it is 0 at p = 0.
+FISHER_END = "where({1} == 2, where({2} == 0, 0, 1/({0}*{0})), {2}*(2 - {1}))"
 
 
 def inverse(
-    name: str, operands: str, *slopes: str | None, of: str, domain: tuple[Interval, ...], tail: bool = False
+    name: str,
+    operands: str,
+    *slopes: str | None,
+    of: str,
+    domain: tuple[Interval, ...],
+    tail: bool = False,
+    **ends: str,
 ) -> None:
-    """The y that solves F(y, ...) = p, or 1 - F = p for the `tail`: the slopes of F in the operands, and that in y."""
-    by_p = f"-1/({of})" if tail else f"1/({of})"
-    known(name, operands, *(by_p if slope == P else slope and f"-({slope})/({of})" for slope in slopes), domain=domain)
+    """The y that solves F(y, ...) = p, or 1 - F = p for the `tail`: the slopes of F in the operands, and that in y.
+
+    `ends`, by the names of operands: the slope where p is 0 or 1, of which the quotient of slopes does not tell.
+    """
+    letters = operands.split()
+    p = letters[slopes.index(P)]
+
+    def solved(letter: str, slope: str | None) -> str | None:
+        if slope == P:
+            return f"-1/({of})" if tail else f"1/({of})"
+        if slope is None or letter not in ends:
+            return slope and f"-({slope})/({of})"
+        return f"where({p}*(1 - {p}) == 0, {ends[letter]}, -({slope})/({of}))"
+
+    known(name, operands, *map(solved, letters, slopes), domain=domain)
 
 
 _in_a, _in_x = gamma("a", "y")
-inverse("gammaincinv", "a b", _in_a, P, of=_in_x, domain=(POSITIVE, UNIT))
-inverse("gammainccinv", "a b", _in_a, P, of=_in_x, domain=(POSITIVE, UNIT), tail=True)
+inverse("gammaincinv", "a b", _in_a, P, of=_in_x, domain=(POSITIVE, UNIT), a="y")
+inverse("gammainccinv", "a b", _in_a, P, of=_in_x, domain=(POSITIVE, UNIT), tail=True, a="y")
 _in_a, _in_b, _in_x = beta("a", "b", "y")
-inverse("betaincinv", "a b c", _in_a, _in_b, P, of=_in_x, domain=(*TWO, UNIT))
-inverse("betainccinv", "a b c", _in_a, _in_b, P, of=_in_x, domain=(*TWO, UNIT), tail=True)
+inverse("betaincinv", "a b c", _in_a, _in_b, P, of=_in_x, domain=(*TWO, UNIT), a="0", b="0")
+inverse("betainccinv", "a b c", _in_a, _in_b, P, of=_in_x, domain=(*TWO, UNIT), tail=True, a="0", b="0")
 _in_a, _in_b, _in_x = beta("y", "b", "c")
 inverse("btdtria", "a b c", P, _in_b, _in_x, of=_in_a, domain=(UNIT, POSITIVE, UNIT))
 _in_a, _in_b, _in_x = beta("a", "y", "c")
 inverse("btdtrib", "a b c", _in_a, P, _in_x, of=_in_b, domain=(POSITIVE, UNIT, UNIT))
 _in_v, _in_x = chi_square("a", "y")
-inverse("chdtri", "a b", _in_v, P, of=_in_x, domain=(POSITIVE, UNIT), tail=True)
+inverse("chdtri", "a b", _in_v, P, of=_in_x, domain=(POSITIVE, UNIT), tail=True, a="y")
 _in_v, _in_x = chi_square("y", "b")
 inverse("chdtriv", "a b", P, _in_x, of=_in_v, domain=(UNIT, POSITIVE))
 _in_a, _in_b, _in_x = scaled_gamma("a", "b", "y")
-inverse("gdtrix", "a b c", _in_a, _in_b, P, of=_in_x, domain=(*TWO, UNIT))
+inverse("gdtrix", "a b c", _in_a, _in_b, P, of=_in_x, domain=(*TWO, UNIT), a="-y/a", b="y")
 _in_a, _in_b, _in_x = scaled_gamma("y", "b", "c")
 inverse("gdtria", "a b c", P, _in_b, _in_x, of=_in_a, domain=(UNIT, *TWO))
 _in_a, _in_b, _in_x = scaled_gamma("a", "y", "c")
 inverse("gdtrib", "a b c", _in_a, P, _in_x, of=_in_b, domain=(POSITIVE, UNIT, POSITIVE))
 _in_m, _in_n, _in_x = fisher("a", "b", "y")
-inverse("fdtri", "a b c", _in_m, _in_n, P, of=_in_x, domain=(*TWO, UNIT))
+inverse("fdtri", "a b c", _in_m, _in_n, P, of=_in_x, domain=(*TWO, UNIT), a=FISHER_END.format("a", "b", "y"), b="-y")
 _in_m, _in_n, _in_x = fisher("a", "y", "c")
 inverse("fdtridfd", "a b c", _in_m, P, _in_x, of=_in_n, domain=((1.0, 2.0), (0.5, 0.6), (1.5, 2.0)))
 _in_v, _in_t = student("a", "y")
-inverse("stdtrit", "a b", _in_v, P, of=_in_t, domain=(POSITIVE, UNIT))
+inverse("stdtrit", "a b", _in_v, P, of=_in_t, domain=(POSITIVE, UNIT), a="copysign(y, 0.5 - b)")
 _in_v, _in_t = student("y", "b")
 inverse("stdtridf", "a b", P, _in_t, of=_in_v, domain=((0.72, 0.78), (0.9, 1.2)))
 inverse("bdtri", "a b c", None, None, P, of=BINOMIAL.format("y"), domain=(COUNT, FIVE, UNIT), tail=True)
@@ -181,15 +207,15 @@ inverse("nbdtrin", "a b c", _in_k, P, _in_x, of=_in_n, domain=((2.0, 3.0), (0.3,
 _in_k, _in_x = gamma("(y + 1)", "b")
 inverse("pdtrik", "a b", P, _in_x, of=_in_k, domain=((0.3, 0.7), (2.0, 4.0)), tail=True)
 _in_x, _, _in_c = noncentral_chi_square("y", "b", "c")
-inverse("chndtrix", "a b c", P, None, _in_c, of=_in_x, domain=(UNIT, *TWO))
+inverse("chndtrix", "a b c", P, None, _in_c, of=_in_x, domain=(UNIT, *TWO), c="y")
 _in_x, _, _in_c = noncentral_chi_square("a", "b", "y")
 inverse("chndtrinc", "a b c", _in_x, None, P, of=_in_c, domain=((2.0, 4.0), (2.0, 3.0), (0.2, 0.3)))
 _, _, _in_c, _in_x = noncentral_fisher("a", "b", "c", "y")
-inverse("ncfdtri", "a b c d", None, None, _in_c, P, of=_in_x, domain=(*THREE, UNIT))
+inverse("ncfdtri", "a b c d", None, None, _in_c, P, of=_in_x, domain=(*THREE, UNIT), c="y")
 _, _, _in_c, _in_x = noncentral_fisher("a", "b", "y", "d")
 inverse("ncfdtrinc", "a b c d", None, None, P, _in_x, of=_in_c, domain=(WHOLE, WHOLE, (0.2, 0.3), (2.0, 2.5)))
 _, _in_c, _in_t = noncentral_student("a", "b", "y")
-inverse("nctdtrit", "a b c", None, _in_c, P, of=_in_t, domain=(POSITIVE, REAL, UNIT))
+inverse("nctdtrit", "a b c", None, _in_c, P, of=_in_t, domain=(POSITIVE, REAL, UNIT), b="absolute(y)")
 _, _in_c, _in_t = noncentral_student("a", "y", "c")
 inverse("nctdtrinc", "a b c", None, P, _in_t, of=_in_c, domain=(POSITIVE, UNIT, REAL))
 inverse("kolmogi", "a", P, of="kolmogorov_derivative(1, y)", domain=(UNIT,))

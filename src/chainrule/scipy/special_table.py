@@ -50,6 +50,11 @@ def known(
     ROWS.append(rule)
 
 
+def infinite(x: str) -> str:
+    """The condition that x is infinite, in a formula."""
+    return f"(({x} == 2*{x})*({x} != 0))"
+
+
 def parts(name: str, *names: str, **options: Any) -> None:
     """The results of a ufunc that has several: a row each, which computes all of them and takes its own."""
     if hasattr(special, name):
@@ -423,7 +428,10 @@ known(
     domain=(POSITIVE, (3.1, 4.0), (4.1, 5.0)),
 )
 # Two equal operands are a limit, which R_C, the integral with two equal operands, gives.
-RD_TIE = "where({0} == c, -0.3*c**-2.5, (0.375*elliprc({0}, c) - 0.25*y*(2.5*c - {0}))/(c*where({0} == c, 1, c - {0})))"
+RD_TIE = (
+    "where({0} == c, -0.3/(sqrt(c)*c*c),"
+    " (0.375*elliprc({0}, c) - 0.25*y*(2.5*c - {0}))/(c*where({0} == c, 1, c - {0})))"
+)
 RD_A = f"where(a == c, {RD_TIE.format('b')}, 0.5*(elliprd(b, c, a) - y)/where(a == c, 1, a - c))"
 RD_B = f"where(b == c, {RD_TIE.format('a')}, 0.5*(elliprd(a, c, b) - y)/where(b == c, 1, b - c))"
 RD_C = f"-(1.5*y + where(a == 0, 0, a*({RD_A})) + where(b == 0, 0, b*({RD_B})))/c"

@@ -20,7 +20,8 @@ from scipy import stats
 from ..errors import UnsupportedFunctionError
 from ..rules.registry import Rule, custom, row, rules
 from ..tensor import Tensor, batched_among, plain, tensor_like
-from .special_table import MILLS
+from . import special_distributions as slopes
+from .special_table import MILLS, infinite
 from .unwrapped import special
 
 ROWS: list[Rule] = []
@@ -145,7 +146,7 @@ def _registered(name: str, method: str, letters: str, *partials: str | None, dom
 def continuous(
     name: str,
     score: str,
-    *shapes: tuple[str, str | None],
+    *shapes: tuple[str, str | None] | tuple[str, str, str],
     inside: str = "",
     hazards: Mapping[str, str] = MappingProxyType({}),
     domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),),
@@ -158,9 +159,10 @@ def continuous(
         SciPy's name.
     score : str
         The derivative of the logarithm of the standard density, a formula in the value `a` and the shapes `b`, `c`.
-    *shapes : (str, str or None)
+    *shapes : (str, str or None) or (str, str, str)
         Per shape, the derivative of that logarithm in it, and the derivative of the distribution function, over the
-        density; None where it is not known.
+        density; None where it is not known.  Where the second does not say how an infinite quantile `a` moves with the
+        shape, the third does.
     inside : str, optional
         Where the support is not the whole line, the condition for being in it.
     hazards : mapping, optional
@@ -176,10 +178,10 @@ def continuous(
     def within(formula: str) -> str:
         return f"where({inside}, {formula}, 0)" if inside else formula
 
-    logarithmic = [within(formula) for formula in (score, *(first for first, _ in shapes))]
+    logarithmic = [within(formula) for formula in (score, *(first for first, *_ in shapes))]
     _registered(name, "logpdf", letters, *logarithmic, domain=domain)
     _registered(name, "pdf", letters, *(f"where(y == 0, 0, y*({each}))" for each in logarithmic), domain=domain)
-    flows = ["1", *(second for _, second in shapes)]
+    flows = ["1", *(shape[1] for shape in shapes)]
     weights = {"cdf": density, "sf": f"-{density}"}
     for method, sign in (("cdf", ""), ("sf", "-")):  # by logarithms only where the quotient underflows
         total = f"{name}_{method}{call}"
@@ -189,13 +191,14 @@ def continuous(
         partials = [None if flow is None else weight if flow == "1" else within(f"{weight}*({flow})") for flow in flows]
         _registered(name, method, letters, *partials, domain=domain)
     there = partial(re.compile(r"\ba\b").sub, "y")  # a formula in the value, where `a` is the probability and `y` it
-    steep = f"where((y == 2*y)*(y != 0), 0, {there(density)})"  # 0 at infinity
+    steep = f"where({infinite('y')}, 0, {there(density)})"
+    moves: list[str | None] = [flow and f"-({there(flow)})" for flow in flows]
+    for i, (_, _, *end) in enumerate(shapes, 1):
+        if end:
+            moves[i] = f"where({infinite('y')}, {there(end[0])}, {moves[i]})"
     for method, total, sign in (("ppf", "cdf", ""), ("isf", "sf", "-")):
         steepness = f"where(a == 0, 0, a*{there(hazards[total])})" if total in hazards else steep
-        partials = [
-            None if flow is None else f"{sign}1/({steepness})" if flow == "1" else f"-({there(flow)})" for flow in flows
-        ]
-        _registered(name, method, letters, *partials, domain=(UNIT, *domain[1:]))
+        _registered(name, method, letters, f"{sign}1/({steepness})", *moves[1:], domain=(UNIT, *domain[1:]))
     _published(name, CONTINUOUS)
 
 
@@ -228,32 +231,33 @@ continuous("maxwell", "2/a - a", inside="a >= 0", domain=(RAY,))
 continuous(
     "gamma",
     f"{slope_of_power('b - 1')} - 1",
-    ("log(a) - psi(b)", over_density("gammainc_slope(b, a)", "gamma_pdf(a, b)")),
+    ("log(a) - psi(b)", over_density(slopes.gamma("b", "a")[0], "gamma_pdf(a, b)"), "a"),
     inside="a >= 0",
     domain=(RAY, SHAPE),
 )
 continuous(
     "chi2",
     f"{slope_of_power('0.5*b - 1')} - 0.5",
-    ("0.5*(log(0.5*a) - psi(0.5*b))", over_density("0.5*gammainc_slope(0.5*b, 0.5*a)", "chi2_pdf(a, b)")),
+    ("0.5*(log(0.5*a) - psi(0.5*b))", over_density(slopes.chi_square("b", "a")[0], "chi2_pdf(a, b)"), "a"),
     inside="a >= 0",
     domain=(RAY, (2.5, 5.0)),
 )
 continuous(
     "invgamma",
     "(1/a - b - 1)/a",
-    ("-log(a) - psi(b)", over_density("-gammainc_slope(b, 1/a)", "invgamma_pdf(a, b)")),
+    ("-log(a) - psi(b)", over_density(f"-{slopes.gamma('b', '1/a')[0]}", "invgamma_pdf(a, b)"), "-a"),
     inside="a > 0",
     domain=(RAY, SHAPE),
 )
 continuous(
     "invgauss", "-1.5/a - 0.5*(1/b - 1/a)*(1/b + 1/a)", ("(a - b)/b/b/b", None), inside="a > 0", domain=(RAY, SHAPE)
 )
+_in_a, _in_b, _ = slopes.beta("b", "c", "a")
 continuous(
     "beta",
     f"{slope_of_power('b - 1')} - ({slope_of_power('c - 1', '(1 - a)')})",
-    ("log(a) + psi_gap(b, c)", over_density("betainc_slope(b, c, a)", "beta_pdf(a, b, c)")),
-    ("log1p(-a) + psi_gap(c, b)", over_density("-betainc_slope(c, b, 1 - a)", "beta_pdf(a, b, c)")),
+    ("log(a) + psi_gap(b, c)", over_density(_in_a, "beta_pdf(a, b, c)")),
+    ("log1p(-a) + psi_gap(c, b)", over_density(_in_b, "beta_pdf(a, b, c)")),
     inside="(a >= 0)*(a <= 1)",
     domain=(UNIT, SHAPE, SHAPE),
 )
@@ -262,20 +266,24 @@ continuous(
     "-(b + 1)*a/(b + a*a)",
     (
         "0.5*(psi_gap(0.5*b, 0.5) - 1/b - log1p(a*a/b) + (b + 1)*a*a/b/(b + a*a))",
-        over_density("-0.25*sign(a)*betainc_slope(0.5*b, 0.5, b/(b + a*a))", "t_pdf(a, b)") + " - 0.5*a/b",
+        over_density(slopes.student("b", "a")[0], "t_pdf(a, b)"),
+        "-a",
     ),
     domain=(LINE, SHAPE),
 )
+_in_m, _in_n, _ = slopes.fisher("b", "c", "a")
 continuous(
     "f",
     f"{slope_of_power('0.5*b - 1')} - 0.5*(b + c)*b/(c + b*a)",
     (
         "0.5*(log(a*b/(c + a*b)) + 1 - (b + c)*a/(c + a*b) + psi_gap(0.5*b, 0.5*c))",
-        over_density("0.5*betainc_slope(0.5*b, 0.5*c, a*b/(a*b + c))", "f_pdf(a, b, c)") + " + a/b",
+        over_density(_in_m, "f_pdf(a, b, c)"),
+        slopes.FISHER_END.format("b", "c", "a"),
     ),
     (
         "0.5*(log(c/(c + a*b)) + 1 - (b + c)/(c + a*b) + psi_gap(0.5*c, 0.5*b))",
-        over_density("-0.5*betainc_slope(0.5*c, 0.5*b, c/(a*b + c))", "f_pdf(a, b, c)") + " - a/c",
+        over_density(_in_n, "f_pdf(a, b, c)"),
+        "-a",
     ),
     inside="a >= 0",
     domain=(RAY, (2.5, 5.0), (2.5, 5.0)),
@@ -306,7 +314,7 @@ continuous(
     inside="a > 0",
     domain=(RAY, SHAPE),
 )
-HAZARD = "exp(norm_logpdf(a*b) - log_ndtr(a*b))"
+HAZARD = MILLS.format("(a*b)")
 continuous("skewnorm", f"b*{HAZARD} - a", (f"a*{HAZARD}", f"-{HAZARD}/(1 + b*b)"), domain=(LINE, SHAPE))
 continuous("vonmises", "-b*sin(a)", ("cos(a) - i1e(b)/i0e(b)", None), domain=(LINE, SHAPE))
 continuous(
