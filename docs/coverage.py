@@ -23,6 +23,7 @@ import chainrule.scipy.special
 import chainrule.scipy.stats
 from chainrule.rules import Rule, functions, reasons, undispatched
 from chainrule.rules.batching import SHAPED_BY_VALUES, batch_function, data_dependent, one_by_one
+from chainrule.rules.registry import qualified_name
 
 PAGE = Path(__file__).resolve().parent / "coverage.md"
 ACCURACY: dict[str, Any] = json.loads((PAGE.parent / "accuracy.json").read_text(encoding="utf-8"))
@@ -100,11 +101,6 @@ def described(function: Any) -> tuple[str, str]:
     return OTHERS, "linear" if found.kind == "linear" else "rule"
 
 
-def label(function: Any) -> str:
-    """What docs/orders.json calls a function."""
-    return f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
-
-
 def modes(function: Any) -> str:
     """In which modes a function is differentiated; what is composed, in those that its parts have."""
     found = functions[function]
@@ -154,7 +150,7 @@ def sections() -> dict[str, dict[str, str]]:
         also = ", ".join(f"`{other}`" for other in others)
         if title in (ELEMENTWISE, OTHERS):
             last = error(functions[function].name) if title == ELEMENTWISE else batched(function)
-            text = " | ".join((text, modes(function), str(ORDERS.get(label(function), UNCOUNTED)), last, also))
+            text = " | ".join((text, modes(function), str(ORDERS.get(qualified_name(function), UNCOUNTED)), last, also))
         result[title][name] = text
     result[UNASKED] = dict(undispatched)
     return result

@@ -18,6 +18,7 @@ import pytest
 import chainrule as cr
 from chainrule.graph import Node
 from chainrule.rules import functions
+from chainrule.rules.registry import qualified_name
 
 HERE = Path(__file__).resolve().parent
 PUBLISHED = HERE.parent / "docs" / "orders.json"
@@ -27,11 +28,6 @@ FILES = (  # noqa: SIM905 (a list of words)
 ).split()
 
 
-def label(function: Any) -> str:
-    """What a function of NumPy's is called in the published table."""
-    return f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
-
-
 class Orders:
     """A plugin of pytest's that notes what is verified."""
 
@@ -39,7 +35,7 @@ class Orders:
         self.orders: dict[str, int] = {}
         self.alike: dict[int, set[str]] = {}  # names of functions that are done by the same rule, or the same few lines
         for function, found in functions.items():
-            self.alike.setdefault(id(found), set()).add(label(function))
+            self.alike.setdefault(id(found), set()).add(qualified_name(function))
         oracle.check = self.noting(oracle.check, lambda options: options.get("order", 2))
 
     def pytest_collection_modifyitems(self, session: Any) -> None:

@@ -361,6 +361,28 @@ def test_options_that_are_for_integers_raise() -> None:
             call()
 
 
+@pytest.mark.parametrize(("n", "m"), product(range(6), range(-3, 4)))
+def test_legendre_functions_at_the_ends(n: int, m: int) -> None:
+    """There the recurrence is 0/0; the function is of the order (1 - x**2)**(|m|/2)."""
+    between = np.prod(np.arange(n - abs(m) + 1.0, n + abs(m) + 1)) if n >= abs(m) else 0.0  # (n + |m|)!/(n - |m|)!
+    slope = {0: n * (n + 1) / 2, 1: np.inf, -1: -np.inf, 2: -between / 4, -2: -0.25}.get(m, 0.0) if between else 0.0
+    scale = np.sqrt((n + 0.5) * (between if m < 0 else 1 / between)) if between else 1.0
+    mirrored = (-1.0) ** (n + m + 1)
+    for f, desired in (
+        (lambda x: special.lpmv(m, n, x), slope),
+        (lambda x: special.assoc_legendre_p(n, m, x)[0], slope),
+        (lambda x: special.assoc_legendre_p(n, m, x, norm=True)[0], slope * scale),
+    ):
+        np.testing.assert_allclose(cr.grad(f)(1.0), desired, rtol=1e-14)
+        np.testing.assert_allclose(cr.grad(f)(-1.0), mirrored * desired, rtol=1e-14)
+
+
+def test_legendre_functions_where_the_recurrence_has_no_neighbour() -> None:
+    assert cr.grad(cr.grad(lambda x: special.lpmv(0, 4, x)))(1.0) == 45.0  # (n - 1) n (n + 1) (n + 2)/8
+    assert cr.grad(lambda x: special.lpmv(2, 1.5, x))(1.0) == -0.25 * 0.5 * 1.5 * 2.5 * 3.5
+    np.testing.assert_allclose(cr.grad(lambda x: special.lpmv(-1, 1, x))(0.6), -0.375)  # of sqrt(1 - x**2)/2
+
+
 def test_vmap_of_legendre_functions() -> None:
     x = spaced(3, "vmap")
     for f in (partial(special.legendre_p_all, 3), lambda x: special.sph_harm_y(2, [-1, 2], x, 0.3)):

@@ -38,6 +38,7 @@ __all__ = [
     "multilinear",
     "nondifferentiable",
     "not_implemented",
+    "qualified_name",
     "refuse_missing_axes",
     "row",
     "rules",
@@ -362,6 +363,11 @@ def refuse_missing_axes() -> None:
                 f"of shape {coefficients.shape}: NumPy gives them axes for an ndarray only. "
                 "Pass np.asanyarray(t) for the argument t, or tensor=False to broadcast it against them."
             )
+
+
+def qualified_name(function: Any) -> str:
+    """A function of NumPy's by its module and name, as the published tables key it."""
+    return f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
 
 
 def special_functions() -> ModuleType:

@@ -603,7 +603,31 @@ known(
     f"where(a == 0, 0, a*eval_sh_jacobi({ONE_LESS}, b + 2, c + 1, d))",
     domain=(WHOLE, (2.0, 3.0), (0.5, 1.5), UNIT),
 )
-known("lpmv", "a b c", None, None, "(b*c*y - (a + b)*lpmv(a, b - 1, c))/((c - 1)*(c + 1))", domain=(COUNT, WHOLE, UNIT))
+
+
+def legendre(n: str, m: str, lower: str, norm: bool = False) -> str:
+    """The derivative of a Legendre function of degree n and order m at c: by that of `lower` degree, which is a factor
+    and a call; and at 1 and -1 by Rodrigues' formula, in which powers of 1 - c*c stand alone."""
+    k, square = f"absolute({m})", "((1 - c)*(1 + c))"
+
+    def polynomial(k: str) -> str:
+        """The derivative of order k of the Legendre polynomial (DLMF 18.9.15), 0 for k above the degree."""
+        above = f"({k} > {n})*(floor({n}) == {n})"
+        power = f"poch({n} + 1, {k})*0.5**({k})*eval_jacobi(where({above}, 0, {n} - {k}), {k}, {k}, c)"
+        return f"where({above}, 0, {power})"
+
+    ratio = f"gamma({n} - {k} + 1)*rgamma({n} + {k} + 1)"
+    factor = (
+        f"sqrt(({n} + 0.5)*{ratio})*where({m} < 0, 1, cospi({m}))" if norm else f"where({m} < 0, {ratio}, cospi({m}))"
+    )
+    first = f"{square}**(0.5*{k})*{polynomial(f'({k} + 1)')}"
+    second = f"where({m} == 0, 0, {k}*c*{square}**(0.5*{k} - 1)*{polynomial(k)})"
+    end = f"where(({k} > {n})*(floor({n}) == {n}), 0, {factor}*({first} - {second}))"
+    return f"where({square} == 0, {end}, ({n}*c*y - {lower})/((c - 1)*(c + 1)))"
+
+
+LOWER = "where(a + b == 0, 0, (a + b)*lpmv(a, b - 1, c))"
+known("lpmv", "a b c", None, None, legendre("b", "a", LOWER), domain=(COUNT, WHOLE, UNIT))
 known(
     "legendre_p",
     "a b",
@@ -619,7 +643,7 @@ for _norm, _before in ((False, "(a + b)"), (True, "sqrt(maximum((2*a + 1)*(a - b
         "a b c",
         None,
         None,
-        f"(a*c*y - {_before}*{_name}(a - 1, b, c))/((c - 1)*(c + 1))",
+        legendre("a", "b", f"{_before}*{_name}(a - 1, b, c)", _norm),
         value=_legendre("assoc_legendre_p", norm=_norm),
         domain=(WHOLE, COUNT, UNIT),
     )
