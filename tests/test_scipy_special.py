@@ -361,7 +361,7 @@ def test_options_that_are_for_integers_raise() -> None:
             call()
 
 
-@pytest.mark.parametrize(("n", "m"), product(range(6), range(-3, 4)))
+@pytest.mark.parametrize(("n", "m"), list(product(range(6), range(-3, 4))))
 def test_legendre_functions_at_the_ends(n: int, m: int) -> None:
     """There the recurrence is 0/0; the function is of the order (1 - x**2)**(|m|/2)."""
     between = np.prod(np.arange(n - abs(m) + 1.0, n + abs(m) + 1)) if n >= abs(m) else 0.0  # (n + |m|)!/(n - |m|)!
