@@ -193,3 +193,34 @@ def test_products_of_a_constant_matrix(product, shape, make, matrix):
         hessian, cr.hessian(lambda x: np.sum(dense(x) ** 3))(x).reshape(x.size, x.size), atol=1e-14
     )
     np.testing.assert_allclose(cr.vmap(sparse)(np.stack([x, 2 * x])), [dense(x), dense(2 * x)], atol=1e-15)
+
+
+SYSTEMS: dict[str, Any] = {
+    "cg": lambda t: linalg.cg(np.diag(t**2) + 0.1, t, rtol=1e-13)[0],
+    "gmres": lambda t: linalg.gmres(np.diag(t**2) + 0.1, t, rtol=1e-13)[0],
+    "spsolve": lambda t: linalg.spsolve(sparse.csr_array((t**2, [0, 1, 2], [0, 1, 2, 3])), np.ones(3)),
+    "cg of a sparse matrix": lambda t: linalg.cg(sparse.csr_array((t**2, [0, 1, 2], [0, 1, 2, 3])), t**3, rtol=1e-13)[
+        0
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_many_systems(name: str) -> None:
+    """Of many examples, and along many directions."""
+    solve, x = SYSTEMS[name], np.array([2.0, 3.0, 1.5])
+    slope = cr.grad(lambda t: np.sum(np.sin(solve(t))))
+    rows = np.stack([x, x * 1.1])
+    np.testing.assert_allclose(cr.vmap(solve)(rows), [solve(t) for t in rows], rtol=1e-12)
+    np.testing.assert_allclose(cr.vmap(slope)(rows), [slope(t) for t in rows], rtol=1e-9)
+    np.testing.assert_allclose(cr.jacobian(solve, mode="fwd")(x), cr.jacobian(solve, mode="rev")(x), rtol=1e-9)
+    expected = [(slope(x + e) - slope(x - e)) / 2e-5 for e in 1e-5 * np.eye(3)]
+    np.testing.assert_allclose(cr.jacobian(slope, mode="fwd")(x), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_an_operator_of_one_example() -> None:
+    def solve(t: Any) -> Any:
+        return linalg.cg(linalg.LinearOperator((2, 2), matvec=lambda v: t * v, dtype=float), np.ones(2))[0]
+
+    with pytest.raises(cr.errors.ConcreteValueError, match="Give it a matrix"):
+        cr.vmap(solve)(np.ones((3, 2)))

@@ -22,6 +22,8 @@ from test_sparse import programs
 
 import chainrule as cr
 from chainrule import errors
+from chainrule.scipy import integrate, optimize
+from chainrule.scipy.sparse import linalg
 
 X = np.array([0.3, -0.7, 1.1])
 
@@ -324,3 +326,46 @@ if find_spec("jax"):
         assert type(found) is list
         for c, d in zip(found, desired, strict=True):
             np.testing.assert_allclose(c, d, rtol=1e-9, atol=1e-9 * np.max(np.abs(d)))
+
+
+# -- operations whose derivative calls a function of the user's again ------------------------------------------------
+def _integral(t):
+    return integrate.quad(lambda x: np.exp(-(t[0] ** 2) * x), 0, t[1] ** 2)[0]
+
+
+def _decay(t):
+    found = integrate.solve_ivp(lambda s, y: -y * t[0] ** 2, (0, t[1]), t[1:] ** 2, rtol=1e-11, atol=1e-11)
+    return found.y[0, -1]
+
+
+CALLS_AGAIN = {
+    "quad": _integral,
+    "quad with args": lambda t: integrate.quad(lambda x, a: np.exp(-(a**2) * x), 0, 1, args=(t[0],))[0],
+    "solve_ivp": _decay,
+    "root": lambda t: optimize.root(lambda x, t: x**3 + x - t[0] - t[1] ** 2, [1.0], args=(t,)).x[0],
+    "fixed_point": lambda t: optimize.fixed_point(lambda x, t: 0.3 * np.cos(x) * t[0] ** 2, [0.5], args=(t,))[0],
+    "minimize": lambda t: optimize.minimize(
+        lambda x, t: np.sum((x - t[0] ** 2) ** 2 + np.exp(x * t[1])), [0.5], args=(t,), tol=1e-13
+    ).x[0],
+    "cg": lambda t: linalg.cg(np.eye(2) * t[0] ** 2 + 0.1 * np.outer(t, t), t**2, rtol=1e-14)[0][0],
+    "checkpoint": lambda t: np.sum(cr.checkpoint(lambda x: np.sin(x * t[0] ** 2) * t[1])(t**2)),
+    "checkpoint_chain": lambda t: np.sum(cr.checkpoint_chain([lambda s: np.sin(s) * t[0] ** 2] * 4, memory=2)(t**2)),
+    "while_loop": lambda t: cr.while_loop(lambda s: s < 20.0, lambda s: s * (1 + t[0] ** 2), t[1] ** 2),
+    "scan": lambda t: cr.scan(lambda c, x: (c * x + t[0] ** 2, c), t[1] ** 2, np.arange(3.0) * t[0] ** 2)[0],
+    "cond": lambda t: cr.cond(t[0] > 0, lambda s: s**2 * t[1] ** 2, lambda s: s, t[0] ** 3),
+}
+
+
+@pytest.mark.parametrize("name", CALLS_AGAIN)
+def test_what_a_function_took_from_outside_moves_too(name):
+    x, v = np.array([1.0, 0.3]), np.array([1.0, 0.5])
+    _, found = cr.jet(CALLS_AGAIN[name], (x,), ((v, np.zeros(2), np.zeros(2)),))
+    np.testing.assert_allclose(found, nested(CALLS_AGAIN[name], lambda t: (x + t * v,), 3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["quad", "quad with args", "solve_ivp", "root", "cg"])
+def test_all_second_derivatives_at_once(name):
+    x, gradient = np.array([1.0, 0.3]), cr.grad(CALLS_AGAIN[name])
+    expected = [(gradient(x + e) - gradient(x - e)) / 2e-5 for e in 1e-5 * np.eye(2)]
+    np.testing.assert_allclose(cr.hessian(CALLS_AGAIN[name])(x), expected, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(cr.jacobian(gradient, mode="rev")(x), expected, rtol=1e-5, atol=1e-8)

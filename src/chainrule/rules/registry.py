@@ -89,6 +89,8 @@ class Rule:
         the operands `a b c`, the output `y` and the cotangent `□`; ᵀ transposes (see rules/notation.py)
     runs_traced : whether a program that is being written down goes into `value`, which is a function of the user's,
         instead of calling it
+    captures : whether derivatives call a function of the user's again, which finds operands where it was defined, and
+        not in the node
     factor_rank : the highest rank of an operand for which `factors` say it right
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
@@ -124,6 +126,7 @@ class Rule:
     factors: tuple[str, ...] = ()
     factor_rank: float = inf
     runs_traced: bool = False
+    captures: bool = False
     keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
     operator: Function | None = field(default=None, init=False)
     pull: Function | None = field(default=None, init=False)
@@ -287,6 +290,7 @@ def custom(
     additive: bool = False,
     batch: Function | None = None,
     source: str = "",
+    captures: bool = False,
     also: Iterable[Any] = (),
 ) -> Rule:
     """Register an operation whose derivative is a function; `needs` says, per operand, what its pull reads."""
@@ -306,6 +310,7 @@ def custom(
         additive=additive,
         batch=batch,
         source=source,
+        captures=captures,
     )
     return _register(rule, also)
 

@@ -228,7 +228,13 @@ def _push(node: Any, tangents: Sequence[Any]) -> Any:
 
 
 SOLUTION = custom(
-    "solution", _value, needs=("y",), pull_all=_pull, push=_push, source="Krantz & Parks, The Implicit Function Theorem"
+    "solution",
+    _value,
+    needs=("y",),
+    pull_all=_pull,
+    push=_push,
+    captures=True,
+    source="Krantz & Parks, The Implicit Function Theorem",
 )
 
 

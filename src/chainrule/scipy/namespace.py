@@ -173,7 +173,7 @@ def making(kind: type) -> Callable[[Function], Function]:
     return decorated
 
 
-def of_an_example(value: Any, name: str) -> Any:
+def of_an_example(value: Any, name: str, instead: str = "Pass the value by args=") -> Any:
     """What a function of the user's returned to SciPy, which works on one example at a time.
 
     Raises
@@ -184,7 +184,7 @@ def of_an_example(value: Any, name: str) -> Any:
     if batched_among(value) is not None:
         raise ConcreteValueError(
             f"{user_line()}the function given to {name} takes a batched value from outside, but SciPy solves for one "
-            "example of vmap at a time. Pass the value by args="
+            f"example of vmap at a time. {instead}"
         )
     return value
 

@@ -14,7 +14,7 @@ import scipy.integrate
 
 from ..errors import UnsupportedFunctionError
 from ..rules.registry import custom
-from ..tensor import Tensor, plain, plain_everywhere, record, tensor_like
+from ..tensor import Tensor, batched_among, plain, plain_everywhere, record, tensor_like
 from .implicit import Closure, alone, wanted
 from .namespace import by_example, holds_tensors
 
@@ -160,6 +160,8 @@ def _gradient(integrand: Closure, a: Any, b: Any, options: dict[str, Any], diffe
 
 
 def _push(node: Any, tangents: Sequence[Any]) -> Any:
+    if (batch := batched_among(list(tangents))) is not None:  # SciPy integrates one function at a time
+        return batch.in_turn(lambda *tangents: _push(node, tangents), tangents, "the derivative of quad")
     options, integrand = node.params[1]["options"], node.params[1]["integrand"]
     a, b = node.operands[0].value, node.operands[1].value
     differentiable = wanted(node.value, *tangents)
@@ -178,5 +180,11 @@ def _push(node: Any, tangents: Sequence[Any]) -> Any:
 
 
 INTEGRAL = custom(
-    "integral", _value, needs=("abcy",), pull_all=_pull, push=_push, source="Leibniz's rule for integrals"
+    "integral",
+    _value,
+    needs=("abcy",),
+    pull_all=_pull,
+    push=_push,
+    captures=True,
+    source="Leibniz's rule for integrals",
 )

@@ -11,7 +11,8 @@ Coefficients are divided by factorials here: entry n is that of t**n.  None is z
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,9 @@ class Taylor(Follower):
             nothing = (None,) * self.order
             xs = [[x.value, *(series or nothing)] for x, series in zip(view.operands, known, strict=True)]
             with np.errstate(all="ignore"):  # the function itself warned already
-                found = self._coefficients(view, xs, careful=False)
+                found = self._coefficients(view, nodes, xs, careful=False)
                 if contexts.singular != "nan" and any(map(has_nan, found)):
-                    plainly, found = found, self._coefficients(view, xs, careful=True)
+                    plainly, found = found, self._coefficients(view, nodes, xs, careful=True)
                     if contexts.singular != "zero" and any(map(zero_acts, plainly, found)):
                         report([node])
             if any(c is not None for c in found):
@@ -64,13 +65,13 @@ class Taylor(Follower):
         finally:
             contexts.stack = stack
 
-    def _coefficients(self, view: Node, xs: Sequence[Series], careful: bool) -> Series:
+    def _coefficients(self, view: Node, nodes: Sequence[Node | None], xs: Sequence[Series], careful: bool) -> Series:
         """The coefficients from 1 of the result; each of `xs` begins with the value."""
         rule, orders = view.rule, range(1, self.order + 1)
         moving = tuple(any(c is not None for c in series[1:]) for series in xs)
         reads, reads_result = kept(rule, moving)
         forward = (rule.careful_forward if careful else rule.forward) or compiled(rule, careful)
-        if not reads_result and not any(moving[i] for i in reads):
+        if not reads_result and not rule.captures and not any(moving[i] for i in reads):
             changes = [[series[n] for series in xs] for n in orders]
             return [None if all(c is None for c in change) else forward(view, change) for change in changes]
         if rule.recurrence is not None or rule.kind == "linear":
@@ -82,18 +83,27 @@ class Taylor(Follower):
                     ys.append(_multilinear(view, xs, n))
             return ys[1:]
         if not reads_result:
-            return _integrated(self._slopes(view, xs, [view.value], self.order - 1, forward))
+            return _integrated(self._slopes(view, nodes, xs, [view.value], self.order - 1, forward))
         found: Series = []
         for n in range(self.order):  # the derivative to order n reads the result to order n
-            found = _integrated(self._slopes(view, xs, [view.value, *found], n, forward))
+            found = _integrated(self._slopes(view, nodes, xs, [view.value, *found], n, forward))
         return found
 
-    def _slopes(self, view: Node, xs: Sequence[Series], ys: Series, order: int, forward: Callable[..., Any]) -> Series:
+    def _slopes(
+        self,
+        view: Node,
+        nodes: Sequence[Node | None],
+        xs: Sequence[Series],
+        ys: Series,
+        order: int,
+        forward: Callable[..., Any],
+    ) -> Series:
         """The coefficients 0 to `order` of the derivative of the result."""
         if order == 0:
             return [forward(view, [series[1] for series in xs])]
         inner, outer = Taylor(order), list(contexts.stack)
-        with entered(inner):
+        captured = [(n, x[1 : order + 1]) for n, x in zip(nodes, xs, strict=True) if n and view.rule.captures]
+        with entered(inner), inner._knowing(captured):
             again = _copied(view)
             again.value = None if ys[0] is None else inner._variable(ys[: order + 1])
             tangents = []
@@ -111,6 +121,18 @@ class Taylor(Follower):
             parts = [inner._known(part, outer) for part in slope.parts]
             return [Bundle(list(each)) for each in zip(*parts, strict=True)]
         return inner._known(slope, outer)
+
+    @contextmanager
+    def _knowing(self, captured: Sequence[tuple[Node, Series]]) -> Iterator[None]:
+        """Let nodes of the program itself, which a function of the user's will use again, have coefficients here."""
+        for node, series in captured:
+            if any(c is not None for c in series):
+                self.set_tangent(node, series)
+        try:
+            yield
+        finally:
+            for node, _ in captured:
+                getattr(node, "tangents", {}).pop(self, None)
 
     def _variable(self, series: Series, like: Node | None = None) -> Any:
         """A Tensor that has these coefficients, from 0, in this call."""

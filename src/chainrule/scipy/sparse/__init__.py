@@ -36,7 +36,7 @@ class SparseTensor:
     """
 
     def __init__(self, data: Any, make: Function, row: Any, col: Any) -> None:
-        matrix = make(plain(data))
+        matrix = make(np.zeros(np.shape(data)))
         self.data, self.row, self.col = data, np.asarray(row), np.asarray(col)
         self.shape, self.format = matrix.shape, matrix.format
         self.make = make
@@ -47,6 +47,10 @@ class SparseTensor:
         matrix = scipy.sparse.coo_array(matrix)
         row, col = matrix.coords
         return cls(matrix.data, lambda d: scipy.sparse.csr_array((d, (row, col)), matrix.shape), row, col)
+
+    def with_values(self, data: Any) -> SparseTensor:
+        """One with other values in the same places."""
+        return SparseTensor(data, self.make, self.row, self.col)
 
     @property
     def dtype(self) -> Any:
@@ -65,7 +69,7 @@ class SparseTensor:
         return SparseTensor(self.data, lambda d: self.make(d).T, self.col, self.row)
 
     def conj(self) -> SparseTensor:
-        return SparseTensor(conjugated(self.data), self.make, self.row, self.col)
+        return self.with_values(conjugated(self.data))
 
     def __matmul__(self, x: Any) -> Any:
         return PRODUCT(self.data, tensor_like(x), matrix=self)

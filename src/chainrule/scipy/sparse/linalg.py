@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from ...rules.linear import conjugated
-from ...tensor import Tensor, plain, tensor_like
+from ...tensor import Tensor, batched_among, plain, tensor_like
 from ...transforms import vjp
 from ..implicit import depends, solution
-from ..namespace import Namespace, array
+from ..namespace import Namespace, array, of_an_example
 from . import SparseTensor
 
 Function = Callable[..., Any]
@@ -80,10 +81,31 @@ class Operator:
         given = self.given
         return LinearOperator(
             given.shape,
-            matvec=lambda v: plain(tensor_like(self.apply(v))),
+            matvec=lambda v: plain(of_an_example(tensor_like(self.apply(v)), "a LinearOperator", "Give it a matrix")),
             rmatvec=lambda v: plain(self.pulled(v)),
             dtype=given.dtype,
         )
+
+
+def _by_example(function: Function) -> Function:
+    """Let a solver take one example of `vmap` after the other."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options).arguments
+        A = given["A"]
+        sparse = isinstance(A, SparseTensor)
+        parts = given | {"A": A.data if sparse else A}
+        if (batch := batched_among(parts)) is None:
+            return function(**given)
+
+        def one(**parts: Any) -> Any:
+            return called(**(parts | {"A": A.with_values(parts["A"])} if sparse else parts))
+
+        return batch.in_turn(one, (), f"scipy's {function.__name__}", parts)
+
+    return called
 
 
 def _solved(x: Any, operator: Operator, b: Any, name: str, again: Function) -> Any:
@@ -94,6 +116,8 @@ def _solved(x: Any, operator: Operator, b: Any, name: str, again: Function) -> A
         return np.ravel(array(tensor_like(operator.apply(np.reshape(x, shape))))) - np.ravel(b)
 
     def solve(x: Any, right: Any, transposed: bool) -> Any:
+        if (batch := batched_among(right)) is not None:  # many directions
+            return batch.in_turn(lambda right: solve(x, right, transposed), [right], name)
         return np.ravel(again(operator.adjoint() if transposed else operator.given, np.reshape(right, shape)))
 
     found = solution(np.ravel(x), equations, name, solve)
@@ -101,6 +125,7 @@ def _solved(x: Any, operator: Operator, b: Any, name: str, again: Function) -> A
 
 
 # -- solvers -----------------------------------------------------------------------------------------------------------
+@_by_example
 def spsolve(A: Any, b: Any, permc_spec: Any = None, use_umfpack: bool = True) -> Any:
     """Solve a sparse linear system as `scipy.sparse.linalg.spsolve`; differentiable in `b` and in the values of `A`.
 
@@ -185,6 +210,7 @@ def _iterative(name: str, symmetric: bool = False) -> Function:
 
     solver.__name__ = solver.__qualname__ = name
     solver.__signature__ = signature  # type: ignore[attr-defined]
+    solver = _by_example(solver)
     turned = "the same operator" if symmetric else "the operator or, in reverse mode, its adjoint (its reverse mode)"
     solver.__doc__ = f"""Solve a linear system as `scipy.sparse.linalg.{name}`; differentiable in `b` and in `A`.
 
