@@ -475,7 +475,10 @@ def test_colourings_of_random_patterns(seed):
         ((9, 6), (3_000, 3_000)),
         ((5, 5, 5), (1_000, 1_000, 1_000)),
         ((9, 3, 3), (50, 5_000, 5_000)),
+        ((5, 5, 5), (10_000, 10_000, 10_000)),
         ((3, 3, 3, 3, 3), (500, 500, 500, 500, 500)),
+        ((3, 3, 3, 3, 3), (3_000, 3_000, 3_000, 3_000, 3_000)),
+        ((1,) * 15, (100,) * 15),
     ],
 )
 def test_observations_of_15_columns_in_any_order_take_15_colours(sizes, counts):
@@ -491,6 +494,62 @@ def test_observations_of_15_columns_in_any_order_take_15_colours(sizes, counts):
     colours = columns_coloured(rows, columns.ravel(), (2 * observations, starts[-1]))
     assert colours.max() < 15
     assert len(np.unique(rows * 15 + colours[columns.ravel()])) == len(rows)
+
+
+def neighbours_on_a_grid(shape, steps):
+    """Pairs of points of a grid that are such a step apart, and each with itself; in random order."""
+    at = np.indices(shape).reshape(len(shape), -1)
+    numbers = seeded("grid", shape).permutation(at.shape[1]).reshape(shape)
+    pairs = [(numbers.ravel(), numbers.ravel())]
+    for step in steps:
+        to = at + np.array(step)[:, None]
+        inside = np.all((to >= 0) & (to < np.array(shape)[:, None]), axis=0)
+        pairs.append((numbers[tuple(at[:, inside])], numbers[tuple(to[:, inside])]))
+    return *(np.concatenate(each) for each in zip(*pairs, strict=True)), numbers.size
+
+
+CROSS = [(1, 0), (-1, 0), (0, 1), (0, -1)]
+SPACE = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "columns_take", "star_takes"),
+    [
+        ((2_000,), [(1,), (-1,)], 3, 3),
+        ((2_000,), [(i,) for i in range(-5, 6) if i], 11, 11),
+        ((60, 60), CROSS, 5, 7),
+        ((60, 60), [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j], 9, 12),
+        ((15, 15, 15), SPACE, 12, 12),
+    ],
+)
+def test_colours_of_bands_and_grids(shape, steps, columns_take, star_takes):
+    """Bands and planes reach the entries of a row, below which no colouring of columns can be."""
+    rows, columns, size = neighbours_on_a_grid(shape, steps)
+    assert columns_coloured(rows, columns, (size, size)).max() + 1 <= columns_take
+    assert star_coloured(rows, columns, size).max() + 1 <= star_takes
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_every_drawn_pattern_is_recovered(data):
+    """The matrix comes back bit for bit from few products: by columns, by rows, and from a symmetric one's stars."""
+    m, n = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
+    entries = st.integers(-3, 3).map(lambda k: max(k, 0))
+    matrix = np.array(data.draw(st.lists(entries, min_size=m * n, max_size=m * n)), float).reshape(m, n)
+    plan = cr.sparsity(lambda x: matrix @ x, np.ones(n))
+    assert np.array_equal(plan.pattern().toarray(), matrix != 0)
+    assert plan.sweeps <= min(m, n)
+    assert np.array_equal(cr.sparse_jacobian(lambda x: matrix @ x, plan)(np.ones(n)).toarray(), matrix)
+    symmetric = matrix[: min(m, n), : min(m, n)]
+    symmetric = symmetric + symmetric.T
+
+    def form(x):
+        return x @ (symmetric @ x) / 2
+
+    plan = cr.sparsity(form, np.ones(len(symmetric)), order=2)
+    assert np.array_equal(plan.pattern().toarray(), symmetric != 0)
+    check_colouring(plan)
+    assert np.array_equal(cr.sparse_hessian(form, plan)(np.ones(len(symmetric))).toarray(), symmetric)
 
 
 def test_a_star_colouring_of_a_path_needs_three_colours_and_of_a_star_two():

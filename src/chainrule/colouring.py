@@ -4,23 +4,25 @@ A product with a sum of columns shows each of their entries, if no two of the co
 columns that have are given different colours (distance-2 colouring, of the rows for products from the left).  A
 symmetric matrix shows every entry twice; one of the two is enough, which a star colouring makes sure of.
 
-Colours of a vertex are bits of one Python integer, so that asking for a free one costs a few machine words; both
-algorithms take a time proportional to the number of entries.  The names, and what has to hold, are those of
-Gebremedhin, Manne, Pothen, "What color is your Jacobian?", SIAM Review 47 (2005).
+Colours of a vertex are bits of one Python integer, so that asking for a free one costs a few machine words: to give
+colours in a given order takes a time proportional to the number of entries, and in a good order there are few.  The
+names, and what has to hold, are those of Gebremedhin, Manne, Pothen, "What color is your Jacobian?", SIAM Review 47
+(2005).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
-from itertools import islice
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
 
 __all__ = ["columns_coloured", "star_coloured"]
 
-PAIRS = 5_000_000  # of columns with an entry in the same row: with more, the order that needs them all is not tried
+PAIRS = 5_000_000  # of columns with an entry in the same row: with more, the order by classes is not tried
+MESSAGES = 1_000_000  # numbers that are passed on in a step, in search of kinds: with more, they are not looked for
+STEPS = 150  # of it, which is then a few seconds
 
 
 def _lists(rows: Any, columns: Any, count: int) -> list[list[int]]:
@@ -61,23 +63,25 @@ def columns_coloured(rows: Any, columns: Any, shape: tuple[int, int]) -> Any:
         For each column, its colour: 0, 1, 2, ...
     """
     in_row = np.bincount(rows, minlength=shape[0])
-    fewest = int(in_row.max(initial=0))  # the columns of a row all differ
+    fewest = int(in_row.max(initial=1))  # the columns of a row all differ
     rows_of = _lists(rows, columns, shape[1])
     neighbours = np.bincount(columns, weights=in_row[rows] - 1.0, minlength=shape[1])
-    orders: list[Callable[[], Any]] = [lambda: np.arange(shape[1]), lambda: np.argsort(-neighbours, kind="stable")]
-    if np.sum(in_row.astype(float) ** 2) <= PAIRS:
-        orders.append(lambda: _smallest_last(_columns_beside(rows, columns, in_row, shape[1])))
-    orders.append(lambda: _class_by_class(rows, columns, shape))
     best = None
-    for make in orders:
+    for make in (
+        lambda: np.arange(shape[1]),
+        lambda: np.argsort(-neighbours, kind="stable"),
+        lambda: _class_by_class(rows, columns, shape),
+    ):
         order = make()
-        if order is None:
-            continue
-        colours = _greedy(rows_of, np.asarray(order).tolist(), shape[0])
-        if best is None or _count(colours) < _count(best):
-            best = colours
-        if _count(best) <= fewest:
-            break
+        while order is not None:
+            colours = _greedy(rows_of, order.tolist(), shape[0])
+            if best is None or _count(colours) < _count(best):
+                best = colours
+                order = np.argsort(-best, kind="stable")  # in the order of classes, there are never more of them
+            else:
+                order = None
+            if _count(best) <= fewest:
+                return best
     return best
 
 
@@ -92,48 +96,81 @@ def _class_by_class(rows: Any, columns: Any, shape: tuple[int, int]) -> Any:
     row_of, rows_left = _alike(rows, columns, shape[0])
     group_of, groups = _alike(columns, rows, shape[1])
     entries = np.unique(row_of[rows] * groups + group_of[columns])
+    kinds = int(np.bincount(entries // groups).max())
     several = np.bincount(entries % groups, minlength=groups) > 1
-    entries = entries[several[entries % groups]]
-    in_row = np.bincount(entries // groups, minlength=rows_left)
-    if np.sum(in_row.astype(float) ** 2) > PAIRS:
-        return None
-    classes = _classes(_columns_beside(entries // groups, entries % groups, in_row, groups))
-    return np.lexsort((group_of, np.array(classes)[group_of], ~several[group_of]))
+    rows, things = np.divmod(entries[several[entries % groups]], groups)
+    classes = _kinds(rows, things, (rows_left, groups), kinds)
+    if classes is None:
+        in_row = np.bincount(rows, minlength=rows_left)
+        if np.sum(in_row.astype(float) ** 2) > PAIRS:
+            return None
+        classes = _saturated(_columns_beside(rows, things, in_row, groups))
+    return np.lexsort((group_of, classes[group_of], ~several[group_of]))
 
 
-def _classes(beside: list[list[int]]) -> list[int]:
-    """Classes of vertices that are no neighbours; what joins one has the most neighbours beside it.
+def _kinds(rows: Any, things: Any, shape: tuple[int, int], kinds: int) -> Any:
+    """Sort things into kinds so that those of a row are of different ones; None where it does not succeed.
 
-    F. T. Leighton, A graph coloring algorithm for large scheduling problems (1979): recursive largest first.
+    What each thing believes about its kind is passed on through its rows to the others there, which are of another,
+    and back (belief propagation).  If kinds there are, beliefs in them grow from noise where a thing is in more further
+    rows than there are other kinds (H. Kesten and B. P. Stigum, 1966), and otherwise fade, so that nothing is tried.
+    M. Mézard and A. Montanari, Information, Physics, and Computation (2009), chapters 14 and 20.
     """
-    found = [-1] * len(beside)
-    left = list(range(len(beside)))
-    number = 0
-    while left:
-        among = set(left)
-        left.sort(key=lambda each: -sum(other in among for other in beside[each]))
-        common, waiting = dict.fromkeys(left, 0), [(0, left[0])]
-        outside: set[int] = set()
-        others = iter(left)
-        while waiting:
-            shared, each = heappop(waiting)
-            if common.get(each) == -shared:
-                found[each] = number
-                del common[each]
-                new = [other for other in beside[each] if other in common]
-                outside.update(new)
-                for other in new:
-                    del common[other]
-                for other in new:
-                    for candidate in beside[other]:
-                        if candidate in common:
-                            common[candidate] += 1
-                            heappush(waiting, (-common[candidate], candidate))
-            if not waiting:  # what is left has nothing in common with the class
-                waiting = [(0, other) for other in islice((each for each in others if each in common), 1)]
-        left = list(outside)
-        number += 1
-    return found
+    order = np.lexsort((things, rows))
+    rows, things = rows[order], things[order]
+    in_row, in_thing = (np.bincount(each, minlength=n) for each, n in zip((rows, things), shape, strict=True))
+    further = in_thing[things] - 1.0
+    if len(rows) * kinds > MESSAGES or kinds < 2 or not len(rows) or np.mean(further) <= kinds - 1:
+        return None
+    by_thing = np.argsort(things, kind="stable")
+    row_starts, thing_starts = (np.cumsum(sizes) - sizes for sizes in (in_row[in_row > 0], in_thing[in_thing > 0]))
+    row_of, thing_of = (np.cumsum(sizes > 0)[each] - 1 for sizes, each in ((in_row, rows), (in_thing, things)))
+    # So much at a time that beliefs which all have in common do not swing: these are multiplied by -`swing` in a step.
+    swing = np.mean((in_row[rows] - 1.0) * further) / (kinds - 1)
+    share, single = np.float32(1 / (1 + swing)), np.float32
+    belief = 1 + 0.1 * np.random.default_rng(0).normal(size=(len(rows), kinds)).astype(single)
+    belief /= np.sum(belief, 1, keepdims=True)
+    total, memory = np.zeros((len(thing_starts), kinds), single), single(0)
+    for _ in range(STEPS):
+        others = np.log1p(-np.minimum(belief, single(1 - 1e-5)))  # that none of the others in the row is of this kind
+        others = np.add.reduceat(others, row_starts)[row_of] - others
+        total = np.add.reduceat(others[by_thing], thing_starts) + memory * total
+        found = np.argmax(total, 1)
+        places = np.bincount(row_of * kinds + found[thing_of])
+        wrong = np.sum(places * (places - 1)) // 2
+        if not wrong:
+            result = np.zeros(shape[1], int)
+            result[in_thing > 0] = found
+            return result
+        if wrong < len(found) / 50:
+            memory = single(0.5)  # where two kinds are possible, decide
+        said = total[thing_of] - others
+        said = np.exp(said - np.max(said, 1, keepdims=True))
+        belief += share * (said / np.sum(said, 1, keepdims=True) - belief)
+    return None
+
+
+def _saturated(beside: list[list[int]]) -> Any:
+    """Colour vertices so that neighbours differ; next is always the one that has neighbours of the most colours.
+
+    D. Brélaz, New methods to color the vertices of a graph, CACM 22 (1979): DSATUR.
+    """
+    taken, left = [0] * len(beside), [len(mine) for mine in beside]
+    colours = [-1] * len(beside)
+    waiting = [(0, -degree, each) for each, degree in enumerate(left)]
+    heapify(waiting)
+    while waiting:
+        saturation, _, each = heappop(waiting)
+        if colours[each] >= 0 or -saturation != taken[each].bit_count():
+            continue
+        bit = ~taken[each] & (taken[each] + 1)
+        colours[each] = bit.bit_length() - 1
+        for other in beside[each]:
+            left[other] -= 1
+            if colours[other] < 0 and not taken[other] & bit:
+                taken[other] |= bit
+                heappush(waiting, (-taken[other].bit_count(), -left[other], other))
+    return np.array(colours, int)
 
 
 def _alike(lines: Any, across: Any, count: int) -> tuple[Any, int]:
