@@ -19,20 +19,23 @@ together, and at last Radau's method solves again from where they end, more prec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.integrate
+import scipy.linalg
+import scipy.sparse.linalg
 import scipy.special
 
 from ..batching import vmap
 from ..jacobians import jacobian
 from ..record import no_grad
 from ..rules.linear import conjugated
-from ..rules.registry import custom
-from ..tensor import Tensor, plain
+from ..rules.registry import linear
+from ..tensor import Tensor, batched_among, plain
+from ..transforms import jvp, vjp
 from .implicit import Closure, alone, solution
 
 Function = Callable[..., Any]
@@ -40,54 +43,8 @@ Function = Callable[..., Any]
 LARGEST = 2**21  # elements of the matrices of steps that are taken together
 MOST = 100_000  # steps
 FEW = 32  # states, for which many stages cost little
+SPARSE = 0.1  # of the elements of a Jacobian
 AGAIN = 16  # steps that are not split up further where Newton's method does not converge
-
-
-# -- recurrences -------------------------------------------------------------------------------------------------------
-def _run(a: Any, b: Any) -> Any:
-    out = np.empty(b.shape, np.result_type(a, b))
-    x = out[0] = b[0]
-    for i in range(1, len(b)):
-        x = out[i] = a[i] @ x + b[i]
-    return out
-
-
-def before(x: Any, first: Any = None) -> Any:
-    """What was there one step before."""
-    return np.concatenate([np.zeros((1, *x.shape[1:]), x.dtype) if first is None else first[None], x[:-1]])
-
-
-def backwards(a: Any, ct: Any) -> Any:
-    """x[-1] = ct[-1], x[i] = aᴴ[i + 1] @ x[i + 1] + ct[i]."""
-    return np.flip(recurrence(before(np.flip(adjoint(a), 0)), np.flip(ct, 0)), 0)
-
-
-def _pull_terms(ct: Any, node: Any) -> Any:
-    return backwards(node.operands[0].value, ct)
-
-
-def _pull_matrices(ct: Any, node: Any) -> Any:
-    return _pull_terms(ct, node)[:, :, None] * conjugated(before(node.value))[:, None, :]
-
-
-def _push(node: Any, tangents: Sequence[Any]) -> Any:
-    change = np.zeros(node.shape, node.dtype) if tangents[1] is None else tangents[1]
-    if tangents[0] is not None:
-        change = change + times(tangents[0], before(node.value))
-    return recurrence(node.operands[0].value, change)
-
-
-def adjoint(a: Any) -> Any:
-    return conjugated(np.swapaxes(a, -1, -2))
-
-
-def times(a: Any, x: Any) -> Any:
-    """Matrices times vectors."""
-    return (a @ x[..., None])[..., 0]
-
-
-# x[0] = b[0], x[i] = a[i] @ x[i - 1] + b[i]
-recurrence = custom("recurrence", _run, needs=("ay", "a"), pulls=(_pull_matrices, _pull_terms), push=_push)
 
 
 # -- the formula -------------------------------------------------------------------------------------------------------
@@ -120,7 +77,7 @@ class Formula:
         return cls(nodes, weights, start, lower - weights[-1])
 
 
-SMALL, LARGE = Formula.with_stages(5), Formula.with_stages(3)
+FORMULA = Formula.with_stages(5)  # of order 9
 
 
 # -- the discrete solution ---------------------------------------------------------------------------------------------
@@ -149,11 +106,11 @@ class Collocation:
 
     def states(self, y0: Any, marks: Any) -> Any:
         """The states at all marks, from y0 on; the marks may be a Tensor."""
-        self.formula = SMALL if y0.size <= FEW else LARGE
         found, start = [y0[None]], y0
         if len(marks) == 1:
             return found[0]
-        for places, z in self._windows(plain(y0)):
+        moved = isinstance(y0, Tensor) or isinstance(marks, Tensor)
+        for places, z in self._windows(plain(y0), Sensitivity(self, plain(y0), moved)):
             ends = self._window(_between(marks, places), start, z)[:, -1]
             start = ends[-1]
             found.append(ends[places[1:] % 1 == 0])
@@ -181,46 +138,64 @@ class Collocation:
     def nodes(self, t: Any) -> tuple[Any, Any]:
         """The lengths of steps, and the times of their nodes."""
         h = np.diff(t)
-        return h, t[:-1, None] + h[:, None] * self.formula.nodes
+        return h, t[:-1, None] + h[:, None] * FORMULA.nodes
 
     def moved(self, h: Any, slopes: Any) -> Any:
         """What slopes at the nodes add to the values there."""
-        return h[:, None, None] * (self.formula.weights @ slopes)
-
-    def matrices(self, h: Any, jacobians: Any) -> Any:
-        """Derivatives of the equations of each step in its values."""
-        count, stages, n, _ = jacobians.shape
-        blocks = self.formula.weights[None, :, None, :, None] * np.swapaxes(jacobians, 1, 2)[:, None]
-        return np.eye(stages * n) - h[:, None, None] * np.reshape(blocks, (count, stages * n, stages * n))
+        return h[:, None, None] * (FORMULA.weights @ slopes)
 
     def residuals(self, t: Any, start: Any, z: Any) -> Any:
         """By how much the equations of consecutive steps do not hold."""
         h, nodes = self.nodes(t)
         return z - before(z[:, -1], start)[:, None] - self.moved(h, self.slopes(nodes, z))
 
-    def steps(self, t: Any, z: Any) -> Steps:
+    def steps(self, t: Any, z: Any) -> Together | InTurn:
         """The linear equations for changes of the values."""
         h, nodes = self.nodes(t)
-        return Steps(self.matrices(h, self.jacobians(nodes, z)), z.shape[-1])
+        kind = Together if z.shape[-1] <= FEW else InTurn
+        return kind(FORMULA.weights, h, plain(self.jacobians(nodes, z)))
 
     def _window(self, t: Any, start: Any, z: Any) -> Any:
         """The values of steps at the nodes, with their history."""
 
         def solve(z: Any, right: Any, transposed: bool) -> Any:
-            steps = self.steps(t if isinstance(z, Tensor) else plain(t), z)
-            return (steps.solve_adjoint if transposed else steps.solve)(right)
+            return self._solved(t, start, z, right, transposed)
 
         return solution(z, lambda z: self.residuals(t, start, z), self.closure.name, solve)
 
+    def _solved(self, t: Any, start: Any, z: Any, right: Any, transposed: bool) -> Any:
+        """The change of the values that changes the residuals by `right`; transposed: the same for the adjoint.
+
+        Where it is to be differentiated in turn, it is what solves linear equations.
+        """
+        if not isinstance(z, Tensor):
+            with alone(False, self.closure), no_grad():
+                steps = self.steps(plain(t), z)
+            return solved(right, steps=steps, transposed=transposed)
+        if (batch := batched_among((z, right))) is not None:
+            return batch.in_turn(lambda z, right: self._solved(t, start, z, right, transposed), (z, right), "a solver")
+
+        def residuals(z: Any) -> Any:
+            return self.residuals(t, start, z)
+
+        def equations(x: Any) -> Any:
+            return (vjp(residuals, z)[1](x)[0] if transposed else jvp(residuals, (z,), (x,))[1]) - right
+
+        def solve(x: Any, further: Any, again: bool) -> Any:
+            return self._solved(t, start, z if isinstance(x, Tensor) else plain(z), further, transposed != again)
+
+        x = self._solved(t, start, plain(z), plain(right), transposed)
+        return solution(x, equations, self.closure.name, solve)
+
     # -- which steps ---------------------------------------------------------------------------------------------------
-    def _windows(self, y0: Any) -> Iterator[tuple[Any, Any]]:
+    def _windows(self, y0: Any, sensitivity: Sensitivity) -> Iterator[tuple[Any, Any]]:
         """Find steps that resolve a sensitivity, and their values.
 
         Yields places of times (1.5 is in the middle between the marks 1 and 2) and the values of the steps between
         them, of so many as fit into memory.
         """
-        sensitivity = Sensitivity(self, y0)
-        most = max(1, LARGEST // (len(self.formula.nodes) * y0.size) ** 2)
+        stages, n = len(FORMULA.nodes), y0.size
+        most = max(1, LARGEST // (stages * n * (stages * n if n <= FEW else n)))
         left, count = [self._places(0.0)], 0
         while left:
             places = left.pop()
@@ -242,21 +217,23 @@ class Collocation:
                 continue
             with alone(False, self.closure):
                 parts = sensitivity.parts(t, z)
-            if np.any(parts > 1):
-                split = [
-                    np.linspace(a, b, p, endpoint=False) for a, b, p in zip(places, places[1:], parts, strict=False)
-                ]
-                left.append(np.append(np.concatenate(split), places[-1]))
-                count += len(left[-1])
+            good = int(np.argmax(parts > 1)) if np.any(parts > 1) else len(parts)
+            if good >= len(parts) / 2:
+                sensitivity.advance(good)
+                y0 = z[good - 1, -1]
+                yield places[: good + 1], z[:good]
+            else:
+                good = 0
+            if good < len(parts):
+                rest = zip(places[good:], places[good + 1 :], parts[good:], strict=False)
+                split = np.concatenate([np.linspace(a, b, p, endpoint=False) for a, b, p in rest])
+                left.append(np.append(split, places[-1]))
+                count += len(split)
                 if count > MOST + 100 * len(self.marks):
                     raise ArithmeticError(
-                        f"{self.closure.name}: however short the steps are near t = {t[np.argmax(parts)]:.6g}, they do "
-                        "not find sensitivities to the tolerances. Raise rtol and atol."
+                        f"{self.closure.name}: however short the steps are near t = {t[good]:.6g}, they do not find "
+                        "sensitivities to the tolerances. Raise rtol and atol."
                     )
-                continue
-            sensitivity.advance()
-            y0 = z[-1, -1]
-            yield places, z
 
     def _places(self, start: float) -> Any:
         """Where all times are: the marks from a place on, and where the solver stopped in between."""
@@ -298,7 +275,7 @@ class Collocation:
             for _ in range(12):
                 if steps is None:
                     steps = self.steps(t, z)
-                change = steps.solve(self.residuals(t, y0, z))
+                change = solved(self.residuals(t, y0, z), steps=steps, transposed=False)
                 z = z - change
                 last, size = size, np.max(np.abs(change) / self.scale(z), initial=0)
                 if size <= 1e-3:
@@ -331,17 +308,24 @@ class Directions:
 class Sensitivity:
     """One random sensitivity along the steps.
 
+    Parameters
+    ----------
+    of : the steps
+    y0 : the initial state
+    moved : whether it changes, or time, which is the same
+
     Attributes
     ----------
     now : at their start: its value, the Jacobian, and how the slope changes with all but the state
     """
 
-    def __init__(self, of: Collocation, y0: Any) -> None:
+    def __init__(self, of: Collocation, y0: Any, moved: bool) -> None:
         self.of = of
         self.directions = Directions()
         self.closure = Closure(of.slopes, of.closure.name)
         with alone(False, of.closure):
-            self.now = self.directions.of(y0), *(each[0] for each in self.slopes(of.marks[:1], y0[None]))
+            start = self.directions.of(y0) if moved else np.zeros_like(y0)
+            self.now = start, *(each[0] for each in self.slopes(of.marks[:1], y0[None]))
 
     def slopes(self, t: Any, z: Any) -> tuple[Any, Any]:
         """How slopes change with the state, and how with what else the right-hand side takes."""
@@ -349,57 +333,171 @@ class Sensitivity:
             jacobians = self.of.jacobians(t, z)
         return jacobians, self.closure.beside((t, z), (None, None), self.directions.of_captured)[1]
 
-    def advance(self) -> None:
-        """Go on from where the steps end that were looked at last."""
-        self.now = self.then
+    def advance(self, steps: int) -> None:
+        """Go on from where so many of the steps end that were looked at last."""
+        self.now = tuple(each[steps - 1] for each in self.ends)
 
     def parts(self, t: Any, z: Any) -> Any:
         """Into how many parts each step is to be split."""
-        of, formula, (start, jacobian, explicit) = self.of, self.of.formula, self.now
+        of, (start, jacobian, explicit) = self.of, self.now
         h, nodes = of.nodes(t)
         jacobians, own = self.slopes(nodes, z)
-        steps = Steps(of.matrices(h, jacobians), z.shape[-1])
+        kind = Together if z.shape[-1] <= FEW else InTurn
+        steps = kind(FORMULA.weights, h, jacobians)
         right = of.moved(h, own)
         right[0] += start
-        values = steps.solve(right)
+        values = solved(right, steps=steps, transposed=False)
         starts, ends = before(values[:, -1], start), values[:, -1]
-        self.then = ends[-1], jacobians[-1, -1], own[-1, -1]
+        self.ends = ends, jacobians[:, -1], own[:, -1]
         jacobian = before(jacobians[:, -1], jacobian)
         first = times(jacobian, starts) + before(own[:, -1], explicit)
         slopes = times(jacobians, values) + own
-        error = h[:, None] * (formula.start * first + formula.embedded @ slopes)
-        damping = np.eye(z.shape[-1]) - formula.start * h[:, None, None] * jacobian
+        error = h[:, None] * (FORMULA.start * first + FORMULA.embedded @ slopes)
+        damping = np.eye(z.shape[-1]) - FORMULA.start * h[:, None, None] * jacobian
         for _ in range(2):  # what is stiff is damped in the solution too
             error = np.linalg.solve(damping, error[..., None])[..., 0]
         scale = of.scale(np.maximum(np.abs(starts), np.abs(ends)))
         error = np.sqrt(np.mean(np.abs(error / scale) ** 2, -1))
-        parts = np.ceil(np.clip((2 * error) ** (1 / len(formula.nodes)), 1, 10)).astype(int)
+        parts = np.ceil(np.clip((2 * error) ** (1 / len(FORMULA.nodes)), 1, 10)).astype(int)
         parts[np.abs(h) <= 1e-13 * np.abs(t[1:])] = 1
         return parts
 
 
-class Steps:
-    """Linear equations for the values of consecutive steps, each of which starts where the one before ends."""
+# -- linear equations --------------------------------------------------------------------------------------------------
+class Together:
+    """Linear equations for changes of the values of consecutive steps: few for each step, which are solved as a batch.
 
-    def __init__(self, matrices: Any, n: int) -> None:
-        self.matrices = matrices
-        ones = np.tile(np.eye(n), (matrices.shape[-1] // n, 1))
-        self.of_start = np.linalg.solve(matrices, np.broadcast_to(ones, (len(matrices), *ones.shape)))
+    Parameters
+    ----------
+    weights : of the formula
+    h, jacobians : of each step, and at its nodes
+    """
+
+    def __init__(self, weights: Any, h: Any, jacobians: Any) -> None:
+        count, stages, n, _ = jacobians.shape
+        blocks = weights[None, :, None, :, None] * np.swapaxes(jacobians, 1, 2)[:, None]
+        self.matrices = np.eye(stages * n) - h[:, None, None] * np.reshape(blocks, (count, stages * n, stages * n))
+        starts = np.broadcast_to(np.tile(np.eye(n), (stages, 1)), (count, stages * n, n))
+        self.of_start = np.linalg.solve(self.matrices, starts)
         self.to_end = self.of_start[:, -n:]
-        self.n = n
 
     def solve(self, right: Any) -> Any:
-        own = np.linalg.solve(self.matrices, np.reshape(right, (len(right), -1, 1)))[..., 0]
-        ends = recurrence(self.to_end, own[:, -self.n :])
-        return np.reshape(own + times(self.of_start, before(ends)), right.shape)
+        """The values whose residuals are `right`, of shape (steps, nodes, states, several); the start is zero."""
+        n = right.shape[2]
+        own = np.linalg.solve(self.matrices, np.reshape(right, (len(right), -1, right.shape[3])))
+        ends = own[:, -n:].copy()
+        for i in range(1, len(ends)):
+            ends[i] += self.to_end[i] @ ends[i - 1]
+        return np.reshape(own + self.of_start @ before(ends), right.shape)
 
     def solve_adjoint(self, ct: Any) -> Any:
         """The same for the conjugate transpose."""
-        flat = np.reshape(ct, (len(ct), -1))
-        of_start = times(adjoint(self.of_start), flat)
-        ends = backwards(self.to_end, np.concatenate([of_start[1:], np.zeros((1, self.n), ct.dtype)]))
-        right = np.concatenate([flat[:, : -self.n], flat[:, -self.n :] + ends], 1)
-        return np.reshape(np.linalg.solve(adjoint(self.matrices), right[..., None]), ct.shape)
+        n = ct.shape[2]
+        right = np.reshape(ct, (len(ct), -1, ct.shape[3])).astype(np.result_type(ct, self.matrices))
+        starts, back = adjoint(self.of_start) @ right, adjoint(self.to_end)
+        ends = np.zeros_like(starts)
+        for i in range(len(ct) - 2, -1, -1):
+            ends[i] = starts[i + 1] + back[i + 1] @ ends[i + 1]
+        right[:, -n:] += ends
+        return np.reshape(np.linalg.solve(adjoint(self.matrices), right), ct.shape)
+
+
+class InTurn:
+    """The same where there are many for each step: factorised one after the other, and as sparse ones where they are.
+
+    With the inverse of the weights, the equations of a step are coupled by multiples of the identity only.
+    """
+
+    def __init__(self, weights: Any, h: Any, jacobians: Any) -> None:
+        self.inverse = np.linalg.inv(weights)
+        used = np.any(jacobians != 0, axis=(0, 1)) | np.eye(jacobians.shape[-1], dtype=bool)
+        factorised = self._sparse if np.mean(used) < SPARSE else self._dense
+        self.factors = [*factorised(h, jacobians, used)]
+
+    def _dense(self, h: Any, jacobians: Any, used: Any) -> Iterator[Any]:
+        coupling = np.kron(self.inverse, np.eye(len(used)))
+        for length, blocks in zip(h, jacobians, strict=True):
+            yield Dense(coupling - length * scipy.linalg.block_diag(*blocks))
+
+    def _sparse(self, h: Any, jacobians: Any, used: Any) -> Iterator[Any]:
+        stages, n = len(self.inverse), len(used)
+        row, column = np.nonzero(used)
+        j, k = np.nonzero(~np.eye(stages, dtype=bool))
+        rows, columns = (
+            np.concatenate([(np.arange(stages)[:, None] * n + at).ravel(), (of[:, None] * n + np.arange(n)).ravel()])
+            for at, of in ((row, j), (column, k))
+        )
+        order = np.lexsort((rows, columns))
+        starts = np.searchsorted(columns[order], np.arange(stages * n + 1))
+        own = np.diag(self.inverse)[:, None] * (row == column)
+        coupling = np.repeat(self.inverse[j, k], n)
+        for length, blocks in zip(h, jacobians, strict=True):
+            numbers = np.concatenate([(own - length * blocks[:, row, column]).ravel(), coupling])
+            yield scipy.sparse.linalg.splu(
+                scipy.sparse.csc_array((numbers[order], rows[order], starts), shape=(stages * n,) * 2)
+            )
+
+    def solve(self, right: Any) -> Any:
+        """As of `Together`."""
+        found = np.empty(right.shape, right.dtype)
+        start = np.zeros(right.shape[2:], right.dtype)
+        for i, factor in enumerate(self.factors):
+            mixed = np.tensordot(self.inverse, right[i] + start, 1)
+            found[i] = factor.solve(np.reshape(mixed, (-1, mixed.shape[-1]))).reshape(mixed.shape)
+            start = found[i, -1]
+        return found
+
+    def solve_adjoint(self, ct: Any) -> Any:
+        """As of `Together`."""
+        found = np.array(ct)
+        for i in range(len(ct) - 1, -1, -1):
+            solved = self.factors[i].solve(np.reshape(found[i], (-1, ct.shape[3])), "H")
+            found[i] = np.tensordot(self.inverse.T, solved.reshape(found[i].shape), 1)
+            if i:
+                found[i - 1, -1] += np.sum(found[i], 0)
+        return found
+
+
+class Dense:
+    """A factorised matrix, as SciPy's `splu` has them."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.factors = scipy.linalg.lu_factor(matrix)
+
+    def solve(self, right: Any, trans: str = "N") -> Any:
+        """Solve, with the conjugate transpose for ``trans="H"``."""
+        return scipy.linalg.lu_solve(self.factors, right, {"N": 0, "H": 2}[trans])
+
+
+def _solved(right: Any, *, steps: Any, transposed: bool) -> Any:
+    several = np.reshape(right, (*right.shape[:3], -1))
+    return np.reshape((steps.solve_adjoint if transposed else steps.solve)(several), right.shape)
+
+
+def _solved_transpose(ct: Any, right: Any, *, steps: Any, transposed: bool) -> Any:
+    return solved(ct, steps=steps, transposed=not transposed)
+
+
+def _solved_for_each(rule: Any, operands: Any, batched: Any, **options: Any) -> Any:
+    return np.moveaxis(rule(np.moveaxis(operands[0], 0, -1), **options), -1, 0)
+
+
+solved = linear(_solved, _solved_transpose, name="solved_steps", batch=_solved_for_each)
+
+
+def before(x: Any, first: Any = None) -> Any:
+    """What was there one step before."""
+    return np.concatenate([np.zeros((1, *x.shape[1:]), x.dtype) if first is None else first[None], x[:-1]])
+
+
+def adjoint(a: Any) -> Any:
+    """Conjugate transposes of matrices."""
+    return conjugated(np.swapaxes(a, -1, -2))
+
+
+def times(a: Any, x: Any) -> Any:
+    """Matrices times vectors."""
+    return (a @ x[..., None])[..., 0]
 
 
 def _between(marks: Any, places: Any) -> Any:

@@ -73,7 +73,7 @@ def _agree(value: Any, composed: Any) -> None:
         )
 
 
-def by_example(*needed: str) -> Callable[[Function], Function]:
+def by_example(*needed: str, instead: str = "") -> Callable[[Function], Function]:
     """Make what calls a function of the user's run for one example of `vmap` after the other.
 
     Parameters
@@ -81,6 +81,8 @@ def by_example(*needed: str) -> Callable[[Function], Function]:
     *needed : str
         The entries that a result with names must have; others are left out where examples cannot have them in one
         array: messages, or arrays of different lengths.
+    instead : str
+        What to write where they do not.
     """
 
     def decorated(function: Function) -> Function:
@@ -95,7 +97,7 @@ def by_example(*needed: str) -> Callable[[Function], Function]:
                 if isinstance(result, dict) and each not in result:
                     raise ConcreteValueError(
                         f"{user_line()}{name} of a batched value: the shape of its `{each}` differs from example to "
-                        "example. Ask for as much of each: for points, by t_eval="
+                        f"example. {instead}"
                     )
             return result
 
