@@ -233,29 +233,34 @@ def bars(results: Sequence[Result]) -> list[str]:
 
 
 def cheapness(results: Sequence[Result]) -> list[str]:
-    """The cost of a gradient over the cost of the function, as NumPy evaluates it, and as it is compiled."""
-    lines, ratios = [], {"eager": [], "jit": []}  # type: dict[str, list[float]]
-    pairs = {"eager": ("function", "chainrule"), "jit": ("jit of the function", "chainrule.jit")}
+    """The cost of a gradient over that of the function: in NumPy, on Tensors, which records it, and compiled."""
+    pairs = [("function", "chainrule"), ("function, recorded", "chainrule"), ("jit of the function", "chainrule.jit")]
+    lines: list[str] = []
+    ratios: list[list[float]] = [[], [], []]
     for result in results:
         cells = []
-        for kind, (plain, gradient) in pairs.items():
+        for found, (plain, gradient) in zip(ratios, pairs, strict=True):
             if {plain, gradient} <= result.seconds.keys():
                 ratio = result.seconds[gradient] / result.seconds[plain]
-                ratios[kind].append(ratio)
-                limit = f"{ratio:.2f}" if ratio <= CHEAP else f"**{ratio:.2f}**"
-                cells += [amount(result.seconds[plain]), amount(result.seconds[gradient]), limit]
+                found.append(ratio)
+                cells += [
+                    amount(result.seconds[plain]),
+                    amount(result.seconds[gradient]),
+                    f"{ratio:.2f}" if ratio <= CHEAP else f"**{ratio:.2f}**",
+                ]
             else:
                 cells += ["", "", ""]
+        del cells[4]  # the same gradient as before
         if any(cells):
             lines.append("| " + " | ".join([result.title, result.dtype, *cells]) + " |")
-    average = [f"{geometric_mean(found):.2f}" if found else "" for found in ratios.values()]
+    average = [f"{geometric_mean(found):.2f}" if found else "" for found in ratios]
     return [
         COST.format(everywhere=CHEAP, mean=CHEAP_ON_AVERAGE),
         "",
-        "| | dtype | function | gradient | ratio | jit: function | gradient | ratio |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| | dtype | function | gradient | ratio | function, recorded | ratio | jit: function | gradient | ratio |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
         *lines,
-        f"| **geometric mean** | | | | {average[0]} | | | {average[1]} |",
+        f"| **geometric mean** | | | | {average[0]} | | {average[1]} | | | {average[2]} |",
     ]
 
 
@@ -372,9 +377,12 @@ others'. Compilation is not in these times, neither ours nor theirs.
 """
 
 COST = """\
-The time of value and gradient over that of the function alone: of what runs eagerly, over the function in NumPy without
-chainrule; of what is compiled by `jit`, over the function compiled by `jit`. The aim is {everywhere:g} everywhere (what
-is above is bold) and {mean:g} in the geometric mean. What is no gradient of one function is left out.
+The time of value and gradient over that of the function alone. What runs eagerly is compared twice: with the function
+in NumPy, on plain arrays, and with the function on Tensors, which records each operation. The first is what a gradient
+costs in all; of numbers and small arrays that is what recording costs, for NumPy takes 40 ns for a product of two
+numbers. The second is what the walk back costs beside the program that it goes through. What is compiled by `jit` is
+compared with the function compiled by `jit`. The aim is {everywhere:g} everywhere (what is above is bold) and {mean:g}
+in the geometric mean. What is no gradient of one function is left out.
 """
 
 MEMORY = """\

@@ -78,10 +78,16 @@ class Row:
         }
 
     def functions(self) -> dict[str, Callable[[], Step]]:
-        """What makes a step that evaluates the function alone, without its gradient."""
+        """What makes a step that evaluates the function alone, without its gradient: in NumPy, recorded, compiled."""
 
         def plain() -> Step:
             function, arguments = self.loss(chainrule_library())
+            return lambda: function(*arguments)
+
+        def recorded() -> Step:
+            function, arguments = self.loss(chainrule_library())
+            chosen = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
+            arguments = [each(x, cr.Tensor) if i in chosen else x for i, x in enumerate(arguments)]
             return lambda: function(*arguments)
 
         def jitted() -> Step:
@@ -89,7 +95,7 @@ class Row:
             compiled = cr.jit(function)
             return lambda: compiled(*arguments)
 
-        return {"function": plain, "jit of the function": jitted}
+        return {"function": plain, "function, recorded": recorded, "jit of the function": jitted}
 
     def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
         """The function whose gradient is taken, written for a library, and its arguments."""
