@@ -133,6 +133,7 @@ SHARED = {  # programs in which several nodes meet the same cotangent
     "through views": lambda x, y: np.reshape(np.tanh(np.reshape(x * y, (-1,))), x.shape) + x.T.T * y,
     "a constant between": lambda x, y: np.exp(-(np.sin(x) * 2.0)) / (1.0 + y * y) - y,
     "to the same leaf": lambda x, y: x * y * x * y + np.sin(x) * np.sin(x) * y,
+    "twice the same operand": lambda x, y: (z := x * y) * z + np.sin(z) - x * x + y**y - x / x * y,
 }
 
 
@@ -178,3 +179,29 @@ def test_a_backward_pass_needs_no_array_for_each_operation():
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 9.5 * x.data.nbytes  # the eight results, one cotangent, and blocks to compute it in
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("batch, inputs, hidden", [(128, 784, 256), (512, 300, 1024)])
+def test_a_training_step_holds_little_more_than_one_written_by_hand(dtype, batch, inputs, hidden):
+    rng = np.random.default_rng(0)
+    X, W, V = (rng.normal(size=shape).astype(dtype) for shape in ((batch, inputs), (inputs, hidden), (hidden, 10)))
+    X /= inputs
+    parameters = [cr.Tensor(W), cr.Tensor(V)]
+
+    def step():
+        for p in parameters:
+            p.zero_grad()
+        np.mean((np.tanh(X @ parameters[0]) @ parameters[1]) ** 2).backward()
+
+    step()
+    step()
+    for p in parameters:
+        p.zero_grad()
+    memory.drop()
+    tracemalloc.start()
+    step()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    layer = batch * hidden * W.itemsize
+    assert most < 1.1 * (2 * layer + W.nbytes + 2 * V.nbytes)  # the layer, its cotangent, and the gradients

@@ -16,7 +16,7 @@ import numpy as np
 
 from .batch import Batched, bottom, levels_of, lifted_to, wrapped
 from .errors import GradientShapeError, OutputError, StructureError
-from .graph import contexts, leaf, ordered, watchers
+from .graph import Node, contexts, leaf, watchers
 from .rules.registry import rules
 from .tensor import Tensor, as_value, describe, handle, record, tensor_like
 from .tree import flatten
@@ -220,9 +220,20 @@ def settled(x: Any, start: int) -> Any:
         return x.data
     if watchers and outside(node, start, contexts.stack):
         return x
-    if node.index < start or any(operand.index for operand in ordered([node], start)[1]):
-        return x
-    return x.data
+    return x if node.index < start or depends_on_older(node, start) else x.data
+
+
+def depends_on_older(node: Node, start: int) -> bool:
+    """Whether a node depends on anything made before creation number `start`: found along one path, as a rule."""
+    seen, rest = {node}, [node]
+    while rest:
+        for operand in rest.pop().operands:
+            if 0 < operand.index < start:
+                return True
+            if operand not in seen:
+                seen.add(operand)
+                rest.append(operand)
+    return False
 
 
 def alongside(changes: Any, structure: Any, values: Sequence[Any], what: str, of: str) -> list[Any]:

@@ -321,7 +321,7 @@ def pulled(
     pairs = [(root, ct) for root, ct in zip(roots, cts, strict=True) if root is not None and ct is not None]
     wanted = [target for target in targets if target is not None]
     inside = [(root, ct) for root, ct in pairs if root.index >= start]
-    _, results = pull(
+    _, results, _ = pull(
         [root for root, _ in inside], [ct for _, ct in inside], wanted, oldest=start, differentiable=differentiable
     )
     totals: dict[Node, Any] = {}

@@ -70,7 +70,7 @@ class _Carry:
             )
         leaves = [tensor_like(x) for x in leaves]
         for number, (before, after) in enumerate(zip(self.leaves, leaves, strict=True)):
-            if np.shape(after) != np.shape(before) or not _same_dtype(before, after):
+            if _shape(after) != _shape(before) or not _same_dtype(before, after):
                 which = f", leaf {number} of the carry" if len(leaves) > 1 else ""
                 raise StructureError(
                     f"{self.what}: step {step} made {_told(after)} of {_told(before)}{which}. Shapes and dtypes must "
@@ -83,6 +83,10 @@ class _Carry:
 
 def _kind(x: Any) -> str:
     return cast(str, (x if hasattr(x, "dtype") else np.asarray(x)).dtype.kind)
+
+
+def _shape(x: Any) -> Any:
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def _same_dtype(a: Any, b: Any) -> bool:
@@ -98,7 +102,7 @@ def _told(x: Any) -> str:
 
 def _batched_truth(value: Any, what: str) -> bool:
     """Check that a predicate is one truth value; whether each example has its own."""
-    if np.shape(value) != ():
+    if _shape(value) != ():
         raise StructureError(
             f"{what} is {describe(value)}, not a single truth value. Reduce it with np.all or np.any; to choose "
             "element by element, write np.where"

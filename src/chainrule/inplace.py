@@ -98,7 +98,7 @@ class Written(Indirect):
                 become_written(whole, Place(memory, ()))
                 with everything_visible():
                     _set_node(self, shown(whole, place.steps).node)
-        return cast("Node | None", _get_node(self))
+        return _get_node(self)  # type: ignore[no-any-return]
 
     def _shows(self, view: Tensor, rule: Rule, params: Any) -> None:
         place = self.origin
@@ -134,7 +134,7 @@ def is_shared(tensor: Tensor) -> bool:
 def written(tensor: Tensor) -> Place:
     """Give memory that is about to be written to an array of its own, and all its handles the class `Written`."""
     if tensor.written:
-        return cast(Place, tensor.origin)
+        return tensor.origin  # type: ignore[no-any-return]
     root = tensor
     while hasattr(root, "origin"):
         root = root.origin[0]

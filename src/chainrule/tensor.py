@@ -110,22 +110,22 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return cast("tuple[int, ...]", self.data.shape)
+        return self.data.shape  # type: ignore[no-any-return]  # `cast` would be a call
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the elements."""
-        return cast("np.dtype[Any]", self.data.dtype)
+        return self.data.dtype  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return cast(int, self.data.ndim)
+        return self.data.ndim  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return cast(int, self.data.size)
+        return self.data.size  # type: ignore[no-any-return]
 
     @property
     def itemsize(self) -> int:
@@ -558,6 +558,8 @@ def as_value(value: Any, dtype: Any = None, copy: bool = True) -> Any:
     DataError
         If it is not numeric.
     """
+    if value.__class__ is ndarray and dtype is None and not copy and value.ndim and value.dtype.char in "df":
+        return value
     foreign = not isinstance(value, ndarray | np.generic) and hasattr(value, "__array_function__")
     if not foreign:
         try:
@@ -653,7 +655,7 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
     else:
         tensor = handle(made(rule, nodes, active, values, value, (rest, options), written) if active else None, value)
     if rule.kind == "linear" and len(operands) == 1 and value.shape and shows(value, values[0]):
-        cast(Tensor, operands[0])._shows(tensor, rule, (rest, options))
+        operands[0]._shows(tensor, rule, (rest, options))
     return tensor
 
 
@@ -717,7 +719,7 @@ def made(
     node.value = value if keep_output else None
     if key + 1 != 2 << len(nodes):
         nodes = [constant(values[i], i in positions) if operand is None else operand for i, operand in enumerate(nodes)]
-    node.operands = cast("tuple[Node, ...]", tuple(nodes))
+    node.operands = tuple(nodes)  # type: ignore[arg-type]
     node.params = params
     node.shape = value.shape
     node.index = next_index()

@@ -8,8 +8,8 @@ Tensor from outside the call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from math import prod
 from typing import Any
 
@@ -32,7 +32,7 @@ from .errors import ConversionError, OutputError, StructureError
 from .graph import NEVER, Node, contexts, next_index, ordered, watchers
 from .record import entered
 from .rules.linear import as_array
-from .tensor import Tensor, describe, tensor_like
+from .tensor import Tensor, describe, plain, tensor_like
 from .tree import flatten, map_tree
 from .walk.pull import pull, started
 from .walk.push import Follower, push
@@ -154,17 +154,17 @@ def _value_and_grad(
     tensors = [_target(x, holomorphic) for x in leaves]
     nodes = [tensor.node for tensor in tensors]  # before `f` writes to the Tensors
     with under(singular):
-        with pulling.since(start):
+        with _Since(start):
             result = function(*rebuild(list(tensors)))
         aux = None
         if has_aux:
             result, aux = pair_of(result)
         result = _scalar(result, name_of(f), holomorphic)
-        found = _pulled([result], [None], [node for node in nodes if node is not None], start)
+        found, outside = _pulled([result], [None], [node for node in nodes if node is not None], start)
     pairs = zip(nodes, tensors, strict=True)
     gradients = rebuild([_gradient(found.get(node), x, start, holomorphic) for node, x in pairs])
     gradient = gradients[0] if single else tuple(gradients)
-    value = settled(result, start)
+    value = settled(result, start) if outside or watchers else plain(result)
     return ((value, map_tree(lambda x: settled(x, start), aux)) if has_aux else value), gradient
 
 
@@ -174,17 +174,23 @@ class _Pulling(threading.local):
     def __init__(self) -> None:
         self.starts: list[int] = []
 
-    @contextmanager
-    def since(self, start: int) -> Iterator[None]:
-        """Let what runs inside know that reverse mode will come back through it."""
-        self.starts.append(start)
-        try:
-            yield
-        finally:
-            self.starts.pop()
-
 
 pulling = _Pulling()
+
+
+class _Since:
+    """Let what runs inside know that reverse mode will come back through it."""
+
+    __slots__ = ("start",)
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __enter__(self) -> None:
+        pulling.starts.append(self.start)
+
+    def __exit__(self, *_: object) -> None:
+        pulling.starts.pop()
 
 
 def _target(x: Any, holomorphic: bool) -> Tensor:
@@ -198,17 +204,19 @@ def _target(x: Any, holomorphic: bool) -> Tensor:
     return tensor
 
 
-def _pulled(results: list[Any], cotangents: list[Any], targets: list[Node], start: int) -> dict[Node | None, Any]:
-    """Pull from those results that have a node of this call, to the targets."""
+def _pulled(
+    results: list[Any], cotangents: list[Any], targets: list[Node], start: int
+) -> tuple[dict[Node | None, Any], bool]:
+    """Pull from those results that have a node, to the targets, and say whether they depend on anything older."""
     roots, starts = [], []
     for result, ct in zip(results, cotangents, strict=True):
         if isinstance(result, Tensor) and result.node is not None:
             roots.append(result.node)
             starts.append(started(result, ct))
-    _, found = pull(roots, starts, targets, oldest=start)
+    _, found, outside = pull(roots, starts, targets, oldest=start)
     by_node: dict[Node | None, Any] = {}
     by_node.update(zip(targets, found, strict=True))
-    return by_node
+    return by_node, outside
 
 
 def _gradient(found: Any, tensor: Tensor, start: int, holomorphic: bool = False) -> Any:
@@ -299,7 +307,7 @@ class Recorded:
         for tensor, seed in zip(self.tensors, seeds or (), strict=seeds is not None):
             follow(follower, tensor, seed)
         watching = nullcontext() if seeds is None else entered(follower)
-        with under(singular), pulling.since(self.start) if pulled else nullcontext(), watching:
+        with under(singular), _Since(self.start) if pulled else nullcontext(), watching:
             result, aux = called(f, *self.rebuild(list(self.tensors))), None
             if has_aux:
                 result, aux = pair_of(result)
@@ -322,7 +330,7 @@ class Recorded:
             )
         cts = alongside(cotangent[0], self.output_structure, self.outputs, "cotangent", "result")
         with under(self.singular):
-            found = _pulled(self.outputs, cts, self.targets, self.start)
+            found, _ = _pulled(self.outputs, cts, self.targets, self.start)
         start = self._start(cts)
         pairs = zip(self.targets, self.tensors, strict=True)
         gradients: tuple[Any, ...] = self.rebuild([_gradient(found.get(node), x, start) for node, x in pairs])

@@ -32,6 +32,8 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     """
     if tree is None:
         return [], lambda leaves: None, None
+    if isinstance(tree, np.ndarray | float):
+        return [tree], _first, "leaf"
     make: Callable[[list[Any]], Any]
     kind: Any
     if isinstance(tree, dict):
@@ -49,7 +51,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
         parts, kind = [values[name] for name in fields], (type(tree), fixed) if fixed else type(tree)
         make = functools.partial(_dataclass, tree, fields)
     else:
-        return [tree], lambda leaves: leaves[0], "leaf"
+        return [tree], _first, "leaf"
     flat = [flatten(part) for part in parts]
     sizes = [len(leaves) for leaves, _, _ in flat]
 
@@ -61,6 +63,10 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
         return make(new)
 
     return [leaf for leaves, _, _ in flat for leaf in leaves], rebuild, (kind, tuple(part for _, _, part in flat))
+
+
+def _first(leaves: list[Any]) -> Any:
+    return leaves[0]
 
 
 def _is_fixed(value: Any) -> bool:

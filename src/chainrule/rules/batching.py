@@ -156,7 +156,7 @@ def _aligned(operands: Operands, batched: Flags, cores: Sequence[int] | None = N
 
 def _shifted(axis: Any, rank: int) -> Any:
     """Axes of an example as axes of all of them."""
-    if np.ndim(axis) == 0:
+    if type(axis) is int or np.ndim(axis) == 0:
         return normalize_axis_index(axis, rank) + 1
     return tuple(i + 1 for i in normalize_axis_tuple(axis, rank))
 

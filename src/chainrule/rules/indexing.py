@@ -24,8 +24,12 @@ Steps = tuple[tuple[Rule, tuple[Any, ...], dict[str, Any]], ...]  # how a view w
 
 def is_basic(index: Any) -> bool:
     """Whether an index reads every element at most once, so that it can be written back without adding."""
-    parts = index if type(index) is tuple else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, slice | int | np.integer) for part in parts)
+    if index.__class__ is int:
+        return True
+    for part in index if index.__class__ is tuple else (index,):
+        if not (part is None or part is Ellipsis or isinstance(part, int | slice | np.integer)):
+            return False
+    return True
 
 
 def is_plain(index: Any) -> bool:
@@ -37,7 +41,7 @@ def is_plain(index: Any) -> bool:
 # -- reading -------------------------------------------------------------------------------------------------------
 def _place(x: Any, shape: tuple[int, ...], index: Any) -> Any:
     """Add `x` at `index` of zeros of `shape`: the transpose of reading by index."""
-    zeros = np.zeros_like(x, shape=shape)
+    zeros = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray | np.generic) else np.zeros_like(x, shape=shape)
     if is_basic(index):
         zeros[index] = x
     else:
@@ -47,7 +51,9 @@ def _place(x: Any, shape: tuple[int, ...], index: Any) -> Any:
 
 def _add_into(total: Any, ct: Any, index: Any) -> None:
     part = total[index]
-    if part.__class__ is np.ndarray and part.base is total:
+    if isinstance(part, np.generic):  # one element
+        total[index] = part + ct
+    elif part.__class__ is np.ndarray and part.base is total:
         np.add(part, ct, part)  # a view, so this writes into `total`
     else:
         np.add.at(total, index, ct)

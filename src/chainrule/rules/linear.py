@@ -177,6 +177,13 @@ def _transpose_axes(ct: Any, x: Any, axes: Any = None) -> Any:
     return np.transpose(ct, None if axes is None else np.argsort(normalize_axis_tuple(axes, len(x.shape))))
 
 
+def _expand_dims(x: Any, axis: Any) -> Any:
+    if x.__class__ is np.ndarray and type(axis) is int and -x.ndim - 1 <= axis <= x.ndim:
+        place = axis % (x.ndim + 1)  # what np.expand_dims does with any axes, in a quarter of its time
+        return x.reshape((*x.shape[:place], 1, *x.shape[place:]))
+    return np.expand_dims(x, axis)
+
+
 def _back_to_shape(ct: Any, x: Any, axis: Any = None) -> Any:
     return np.reshape(ct, x.shape)
 
@@ -190,7 +197,7 @@ linear(np.transpose, _transpose_axes, also=[np.permute_dims] if hasattr(np, "per
 linear(np.swapaxes, lambda ct, x, axis1, axis2: np.swapaxes(ct, axis1, axis2))
 linear(np.moveaxis, lambda ct, x, source, destination: np.moveaxis(ct, destination, source))
 linear(np.squeeze, _back_to_shape)
-linear(np.expand_dims, _back_to_shape)
+linear(_expand_dims, _back_to_shape, name="expand_dims", also=[np.expand_dims]).runs_traced = True
 linear(np.broadcast_to, lambda ct, x, shape: ct)
 linear(np.flip, lambda ct, x, axis=None: np.flip(ct, axis))
 linear(np.rot90, lambda ct, x, k=1, axes=(0, 1): np.rot90(ct, -k, axes))

@@ -178,7 +178,7 @@ class _Derivation:
 
     def __init__(self, graph: Between, names: Names, ct: Any, mentioned: dict[Node, None], notes: list[str]) -> None:
         self.graph, self.names, self.mentioned, self.notes = graph, names, mentioned, notes
-        _, (total,) = pull([graph.root], [ct], [graph.target], differentiable=False)
+        _, (total,), _ = pull([graph.root], [ct], [graph.target], differentiable=False)
         self.total = np.zeros(graph.target.shape, graph.target.dtype)[()] if total is None else total
         self.products: dict[Node, Any] = {graph.root: ct}  # of all factors down to a node: its cotangent
         self.numeric = len(graph.order) <= WALKED

@@ -67,66 +67,108 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     """The reverse rule: adds the cotangent times each partial to that operand's cotangent.
 
     Large arrays of one shape and dtype go through the caches in blocks, and what is computed from a cotangent that
-    belongs to the walk takes its place, once no other operand is waiting for it.
+    belongs to the walk takes its place, once no other operand is waiting for it.  Of `x*x`, both shares are one.
     """
     operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
     blocks: list[str] = []  # functions of blocks
     passed: list[str] = []  # operands that are given the cotangent itself
-    lines = [f"def pull_{rule.name}(node, ct):", f"    {', '.join(operands)}, = node.operands"]
-    ct = formulas.symbol("ct")
+    plain: list[Node] = []  # partials by which the cotangent is multiplied plainly
+    lines: list[str] = []
     for position, (operand, partial) in enumerate(zip(operands, partial_trees(rule), strict=True)):
         if formula.is_number(partial, 0):
             continue
+        lines += [f"before = {operand}.cotangent", "if before is not CLOSED:"]
         if partial is UNKNOWN:
-            lines += [f"    if {operand}.cotangent is not CLOSED:", f"        raise unknown({operand.lower()!r})"]
+            lines += [f"    raise unknown({operand.lower()!r})"]
             continue
         read = formula.names(partial)
         if rule.conjugate and read:
             partial = formulas.make("conjugate", partial)
         if careful and read:
             temporaries, expression = formula.statements(_careful(rule, partial))
-            body = [*temporaries, f"accumulate({operand}, zero_wins(ct, {expression}), True)"]
+            body = [*_reads(read), *temporaries, f"accumulate({operand}, zero_wins(ct, {expression}), True)"]
         else:
-            product = formulas.make("multiply", ct, partial)
-            temporaries, expression = formula.statements(product)
-            body = [*temporaries, f"accumulate({operand}, {expression}{', True' if expression != 'ct' else ''})"]
-            in_place = None if rule.conjugate else formula.in_place(product, called())
-            if in_place:
-                calls, room = in_place
-                given = ", ".join(["ct", *sorted(read)])
-                sharing = [f"{other}.cotangent is CLOSED" for other in [*passed, *operands[position + 1 :]]]
-                put, add = f"put_{operand.lower()}", f"add_{operand.lower()}"
-                blocks += [f"def {put}({', '.join(['out', given, *room])}):", *_indented(calls)]
-                blocks += [f"def {add}({', '.join(['total', given, *room, 'out'])}):"]
-                blocks += _indented([*calls, "add(total, out, out=total)"])
-                body = [
-                    f"if ct.__class__ is ndarray and ct.nbytes >= BIG and uniform({given}):",
-                    f"    total = {operand}.cotangent",
-                    f"    if total.__class__ is ndarray and {operand}.owned and uniform(total, ct):",
-                    f"        in_blocks({add}, {len(room) + 1}, total, {given})",
-                    "    else:",
-                    f"        out = ct if {' and '.join(['node.owned', *sharing])} else empty_like(ct)",
-                    f"        {f'in_blocks({put}, {len(room)}, out, {given})' if room else f'{put}(out, {given})'}",
-                    f"        accumulate({operand}, out, True)",
-                    "else:",
-                    *_indented(body),
-                ]
-            elif expression == "ct":
+            sharing = [f"{other}.cotangent is CLOSED" for other in [*passed, *operands[position + 1 :]]]
+            body = _plain_share(operand, partial, ["node.owned", *sharing], blocks, rule.conjugate)
+            if formula.is_number(partial, 1):
                 passed.append(operand)
-        lines += [f"    if {operand}.cotangent is not CLOSED:", *_indented([*_reads(read), *body], 8)]
+            elif read:
+                plain.append(partial)
+        lines += _indented(body)
+    if len(plain) == len(operands) == 2:
+        both = _plain_share("A", formulas.make("add", *plain), ["node.owned"], blocks, rule.conjugate, "both")
+        lines = [
+            "if A is B and A.cotangent is not CLOSED:",
+            "    before = A.cotangent",
+            *_indented(both),
+            "    return",
+            *lines,
+        ]
+    if blocks:
+        lines.insert(0, "large = ct.__class__ is ndarray and ct.nbytes >= BIG")
+    lines.insert(0, f"{', '.join(operands)}, = node.operands")
     return _compiled(
         f"pull_{rule.name}",
-        [*blocks, *lines],
+        [*blocks, f"def pull_{rule.name}(node, ct):", *_indented(lines)],
         BIG=BIG,
         CLOSED=CLOSED,
         accumulate=accumulate,
         add=np.add,
+        double=np.dtype("f8"),
         empty_like=empty_like,
+        float64=np.float64,
         in_blocks=in_blocks,
         ndarray=np.ndarray,
         uniform=uniform,
         unknown=_unknown(rule),
     )
+
+
+def _plain_share(
+    operand: str, partial: Node, alone: list[str], blocks: list[str], conjugate: bool, name: str = ""
+) -> list[str]:
+    """Lines that add the cotangent times a partial to an operand's; functions of blocks are put into `blocks`.
+
+    `alone` says when the cotangent may be written over.
+    """
+    read = formula.names(partial)
+    product = formulas.make("multiply", formulas.symbol("ct"), partial)
+    temporaries, expression = formula.statements(product)
+    passed = expression == "ct"
+    x = "ct" if passed else "x"
+    lines = [
+        *_reads(read),
+        *temporaries,
+        *([] if passed else [f"x = {expression}"]),
+        f"if {x}.__class__ is float64 and {operand}.dtype is double:  # and 0-d, for so is the result",
+        f"    {operand}.cotangent = {x} if before is None else before + {x}",
+        "else:",
+        f"    accumulate({operand}, {x}{'' if passed else ', True'})",
+    ]
+    in_place = None if conjugate else formula.in_place(product, called())
+    if not in_place:
+        return lines
+    calls, room = in_place
+    given = ", ".join(["ct", *sorted(read)])
+    name = name or operand.lower()
+    blocks += [f"def put_{name}({', '.join(['out', given, *room])}):", *_indented(calls)]
+    blocks += [f"def add_{name}({', '.join(['total', 'before', given, *room, 'out'])}):"]
+    blocks += _indented([*calls, "add(before, out, out=total)"])
+    reads = _reads(read)
+    return [
+        *reads,
+        f"if large and uniform({given}):",
+        "    if before.__class__ is ndarray and uniform(before, ct):",
+        f"        total = before if {operand}.owned else empty_like(ct)",
+        f"        in_blocks(add_{name}, {len(room) + 1}, total, before, {given})",
+        f"        {operand}.cotangent, {operand}.owned = total, True",
+        "    else:",
+        f"        out = ct if {' and '.join(alone)} else empty_like(ct)",
+        f"        {f'in_blocks(put_{name}, {len(room)}, out, {given})' if room else f'put_{name}(out, {given})'}",
+        f"        accumulate({operand}, out, True)",
+        "else:",
+        *_indented(lines[len(reads) :]),
+    ]
 
 
 INFINITE_AT_POLES = {"divide": "quotient", "power": "power_with_poles"}
@@ -185,13 +227,14 @@ def _written_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     if rule.pull_in_place is not None:
         return _writing(rule.pull_in_place, rule.pulls, accumulate)
     pulls = (rule.careful_pulls if careful else ()) or rule.pulls
+    ndarray = np.ndarray
 
     def pull_each(node: Node, ct: Any) -> None:
         for operand, function in zip(node.operands, pulls):  # noqa: B905 (the lengths agree; this is the hot path)
             if operand.cotangent is not CLOSED and function is not None:
                 x = function(ct, node)
                 # A new array that is no view belongs to the walk: rules return products, never what they keep.
-                accumulate(operand, x, x.__class__ is np.ndarray and x is not ct and owns(x))
+                accumulate(operand, x, x.__class__ is ndarray and x is not ct and (x.base is None or owns(x)))
 
     return pull_each
 

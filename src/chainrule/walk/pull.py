@@ -29,7 +29,7 @@ from .singular import found_at, report
 
 __all__ = ["accumulate", "backward", "compiled", "pull", "started", "sweep"]
 
-float64, ndarray, double, single = np.float64, np.ndarray, np.dtype("f8"), np.dtype("f4")
+add, float64, ndarray, double, single = np.add, np.float64, np.ndarray, np.dtype("f8"), np.dtype("f4")
 _slots = threading.Lock()  # held by the one walk that may use the graph's own slots
 
 
@@ -51,12 +51,12 @@ def accumulate(node: Node, x: Any, fresh: bool = False) -> None:
         node.owned = fresh
     elif kind is not ndarray:
         node.cotangent = before + x
-    elif node.owned and before.__class__ is ndarray:
-        np.add(before, x, before)
-    elif fresh and before.__class__ is ndarray:
-        node.cotangent, node.owned = np.add(before, x, x), True
+    elif before.__class__ is ndarray and node.owned:
+        add(before, x, before)
+    elif before.__class__ is ndarray and fresh:
+        node.cotangent, node.owned = add(before, x, x), True
     else:
-        node.cotangent = apply(np.add, before, x) if x.nbytes >= BIG else before + x
+        node.cotangent = apply(add, before, x) if x.nbytes >= BIG else before + x
         node.owned = True
 
 
@@ -66,8 +66,8 @@ def fitted(x: Any, node: Node) -> Any:
     if x.shape != shape:
         extra = x.ndim - len(shape)
         if extra > 0 and x.shape[extra:] == shape:  # the usual case: a bias
-            add_up = np.add.reduce if x.__class__ is ndarray else np.sum
-            x = add_up(x, axis=0 if extra == 1 else tuple(range(extra)))
+            add_up = add.reduce if x.__class__ is ndarray else np.sum
+            x = add_up(x, 0 if extra == 1 else tuple(range(extra)))
         elif extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
             x = np.broadcast_to(x, shape)
         else:
@@ -102,7 +102,7 @@ def pull(
     oldest: int = 1,
     differentiable: bool | None = None,
     free: bool = False,
-) -> tuple[Sequence[Node], list[Any]]:
+) -> tuple[Sequence[Node], list[Any], bool]:
     """Walk from `roots` back to `targets`.
 
     Parameters
@@ -117,8 +117,10 @@ def pull(
     -------
     targets : the nodes differentiated with respect to
     results : per target, its cotangent; an array nobody else holds, or None if the roots do not depend on it
+    outside : whether the roots depend on anything outside
     """
-    if min(map(by_index, roots), default=0) < oldest:  # a result made outside
+    made_outside = min(map(by_index, roots), default=oldest) < oldest
+    if made_outside:
         inside = [(root, ct) for root, ct in zip(roots, cotangents, strict=True) if root.index >= oldest]
         roots, cotangents = [root for root, _ in inside], [ct for _, ct in inside]
     nodes, frontier = ordered(roots, oldest)
@@ -151,7 +153,7 @@ def pull(
         )
     if free:
         release(nodes)
-    return targets, results
+    return targets, results, outside or made_outside
 
 
 def _leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node]) -> list[Node]:
@@ -159,21 +161,18 @@ def _leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node])
     leading = set(targets)
     for node in nodes:
         if node not in leading:
-            if any(operand in leading for operand in node.operands):
-                leading.add(node)
-            else:
-                frontier.add(node)
+            (frontier if leading.isdisjoint(node.operands) else leading).add(node)
     return [node for node in nodes if node in leading]
 
 
+@np.errstate(all="ignore")  # the forward pass warned already
 def sweep(
     nodes: list[Node], frontier: Any, roots: Sequence[Any], cotangents: Sequence[Any], targets: Sequence[Any]
 ) -> list[Any]:
     """Walk once, and if a NaN arrives at a target, once more with careful products."""
-    with np.errstate(all="ignore"):  # the forward pass warned already
-        results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
-        if contexts.singular != "nan" and any(map(has_nan, results)):
-            return _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
+    results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
+    if contexts.singular != "nan" and any(map(has_nan, results)):
+        return _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
     return results
 
 
@@ -187,7 +186,9 @@ def _sweep(
 ) -> list[Any]:
     for node in frontier:
         node.cotangent = CLOSED
-    for node in (*nodes, *targets):
+    for node in nodes:
+        node.cotangent = None
+    for node in targets:
         node.cotangent = None
     for root, ct in zip(roots, cotangents, strict=True):
         if root.cotangent is not CLOSED:
@@ -195,7 +196,7 @@ def _sweep(
     noted: list[Node] | None = [] if careful and contexts.singular in ("warn", "raise") else None
     try:
         for node in reversed(nodes):
-            rule, ct = node.rule, node.cotangent
+            ct, rule = node.cotangent, node.rule
             if ct is not None and rule is not None:
                 if careful:
                     careful_pull = rule.careful_pull or compiled(rule, True)
@@ -228,7 +229,7 @@ def has_nan(x: Any) -> bool:
     if kind is ndarray:
         dtype = x.dtype
         if dtype is double or dtype is single:
-            flat = x.ravel()
+            flat = x if x.ndim == 1 else x.ravel()
             x = flat.dot(flat)  # squares add up without cancelling: a NaN in the sum is one of an element
             return bool(x != x)
     elif kind is float64:
@@ -287,7 +288,7 @@ def backward(tensor: Tensor, gradient: Any = None, *, retain_graph: bool = False
             "or was computed under no_grad()"
         )
     ct = started(tensor, gradient)
-    leaves, results = pull(
+    leaves, results, _ = pull(
         [tensor.node],
         [ct],
         differentiable=create_graph or isinstance(ct, Tensor),

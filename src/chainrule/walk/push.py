@@ -84,7 +84,7 @@ class Follower(Context):
         random = np.random.default_rng(0)  # weights that no program has: what matters to an output matters to their sum
         weights = [np.asarray(random.uniform(1, 2, end.shape)).astype(end.dtype)[()] for end in ends]
         for node in self.asked:
-            _, (ct,) = pull(ends, weights, [node], oldest=node.index, differentiable=False)
+            _, (ct,), _ = pull(ends, weights, [node], oldest=node.index, differentiable=False)
             if ct is not None:
                 with np.errstate(all="ignore"):
                     (node.rule.pull_all or node.rule.pulls[0])(ct, node)

@@ -38,19 +38,22 @@ def shadows(
 ) -> dict[Node, Node]:
     """Copy the nodes, with Tensors for the values of those in `varying` (None: of all)."""
     copies: dict[Node, Node] = {}
+    ends = frontier.union(targets)
     for node in [*frontier, *targets, *nodes]:
         if node in copies:
             continue
         shadow = copies[node] = Node()
-        value = getattr(node, "value", None)
-        tensor = node.index and value is not None and (varying is None or node in varying)
-        shadow.value = handle(node, value) if tensor else value
-        inner = node not in frontier and node not in targets
-        shadow.rule, shadow.params = (node.rule if inner else None), node.params
-        shadow.operands = tuple(copies[operand] for operand in node.operands) if inner else ()
-        shadow.index, shadow.shape = node.index, node.shape
-        if node.index:
+        value, shadow.params, shadow.shape = node.value, node.params, node.shape
+        shadow.index = index = node.index
+        if index:
             shadow.dtype = node.dtype
+            if value is not None and (varying is None or node in varying):
+                value = handle(node, value)
+        shadow.value = value
+        if node in ends:
+            shadow.rule, shadow.operands = None, ()
+        else:
+            shadow.rule, shadow.operands = node.rule, tuple([copies[operand] for operand in node.operands])
     if watchers:  # debug() says where a node was made
         for node, shadow in copies.items():
             shadow.origin = getattr(node, "origin", None)
