@@ -10,6 +10,7 @@ import copy
 import inspect
 import itertools
 import pickle
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -377,3 +378,32 @@ def test_whole_numbers_are_taken_for_numbers() -> None:
         *cr.vjp(np.argmax, ONES)[1](1)[0],
     ):
         assert change == 0
+
+
+# -- what their documentation says -------------------------------------------------------------------------------------
+RUNNING = [
+    *(cr.grad, cr.value_and_grad, cr.vjp, cr.jvp, cr.linearize, cr.jacobian, cr.hessian, cr.hvp, cr.ggn_vp, cr.jet),
+    *(cr.elementwise_grad, cr.derivative, cr.vmap, cr.jit, cr.scan, cr.fori_loop, cr.while_loop, cr.cond),
+    *(cr.checkpoint, cr.checkpoint_chain, cr.sparsity, cr.sparse_jacobian, cr.sparse_hessian),
+]
+SAYING = [cr.primitive, cr.def_partials, cr.def_linear, cr.def_rules, cr.register_derivative]
+SECTIONS = ["Parameters", "Returns", "Raises", "Notes", "References", "Examples"]
+
+
+@pytest.mark.parametrize("transform", [*RUNNING, *SAYING], ids=lambda transform: transform.__name__)
+def test_documentation(transform: Any) -> None:
+    """Every parameter, what comes out, what is raised, an example; of what runs a function, its cost and memory too."""
+    doc = inspect.getdoc(transform) or ""
+    sections = re.split(r"^(\w+)\n-+\n", doc, flags=re.MULTILINE)
+    said = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert [name for name in said if name != "Warns"] == [name for name in SECTIONS if name in said]
+    assert {"Parameters", "Returns", "Raises", "Examples"} <= set(said)
+    heads = re.findall(r"^\*?\w.*$", said["Parameters"], re.MULTILINE)
+    explained = {name.strip(" *") for head in heads for name in head.partition(" : ")[0].split(",")}
+    assert set(inspect.signature(transform).parameters) == explained
+    for error in re.findall(r"^\w.*$", said["Raises"], re.MULTILINE):
+        for name in error.split(", "):
+            assert name in cr.errors.__all__ or name in ("ValueError", "TypeError"), name
+    if transform in RUNNING:
+        assert re.search(r"\b[Cc]osts?\b", said["Notes"])
+        assert re.search(r"\b[Mm]emory\b|\bkeeps\b", said["Notes"])

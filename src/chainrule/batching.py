@@ -45,6 +45,8 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
         line.  Branches on what is not batched, shapes among it, are fine.
     StructureError
         If the examples are not as many in every argument, or an axis does not exist.
+    OutputError
+        If `f` returns nothing, or something else than numbers.
 
     Notes
     -----

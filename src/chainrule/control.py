@@ -150,6 +150,8 @@ def scan(
     StructureError
         If the carry changes its structure, or the shape or dtype of an array in it; if the arrays in `xs` are not of
         one length; if `f` does not return a pair.
+    ValueError
+        If `length` or `unroll` is no number of steps.
 
     Notes
     -----
@@ -343,7 +345,8 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     Raises
     ------
     StructureError
-        If the value changes its structure, or the shape or dtype of an array in it; if `cond_fun` returns an array.
+        If the value changes its structure, or the shape or dtype of an array in it; if `cond_fun` returns an array, or
+        no truth value.
 
     Notes
     -----
@@ -400,6 +403,8 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
         One truth value.
     true_fun, false_fun : callable
         Called with `operands`.
+    *operands
+        Arrays, or containers of arrays, or anything else.
 
     Returns
     -------
@@ -408,13 +413,13 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
     Raises
     ------
     StructureError
-        If `pred` is an array; where both run, if their results differ in structure, shape or dtype.
+        If `pred` is an array, or no truth value; where both run, if their results differ in structure, shape or dtype.
 
     Notes
     -----
-    Cost: that of the function chosen.  Inside of `vmap`, where `pred` may differ from example to example, both
-    functions run for all examples, and the results are selected.  What is not selected has derivative zero, also where
-    it is infinite or NaN.
+    Cost and memory are those of the function chosen.  Inside of `vmap`, where `pred` may differ from example to
+    example, both functions run for all examples, and the results are selected.  What is not selected has derivative
+    zero, also where it is infinite or NaN.
 
     Examples
     --------

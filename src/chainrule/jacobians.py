@@ -324,6 +324,10 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
     Cost: that of one gradient, two to three times, whatever the number of arguments; memory grows with the number of
     operations, as for `grad`.  For many products at one point, ``linearize(grad(f), x)`` records once.
 
+    References
+    ----------
+    B. A. Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
+
     Examples
     --------
     >>> import numpy as np
@@ -375,6 +379,11 @@ def ggn_vp(
     -----
     Cost: one recorded evaluation of `f`, about one forward and two backward, and `hvp` of the loss; memory grows with
     the number of operations.
+
+    References
+    ----------
+    N. N. Schraudolph, Fast curvature matrix-vector products for second-order gradient descent, Neural Computation 14
+    (2002).
 
     Examples
     --------

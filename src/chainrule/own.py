@@ -273,6 +273,11 @@ def def_linear(op: Any, *transposes: Function) -> Any:
     Primitive
         `op`.
 
+    Raises
+    ------
+    ValueError
+        If there is not one transpose per operand, or `op` has a derivative already.
+
     Notes
     -----
     Forward mode is the function itself, so an operation that is linear in its operands only together, such as
@@ -336,6 +341,11 @@ def def_rules(
     Primitive
         `op`.
 
+    Raises
+    ------
+    ValueError
+        If there is not one pull per operand, or `op` has a derivative already.
+
     Notes
     -----
     The functions are plain NumPy: they run on arrays, and on Tensors where the derivative is differentiated in turn.
@@ -393,6 +403,15 @@ def register_derivative(
     -------
     Primitive
         Called in place of `function`.  A NumPy ufunc, such as `numba.vectorize` makes, also works itself.
+
+    Raises
+    ------
+    TypeError
+        If there are neither partial derivatives, nor `vjps` or `jvp`, or both.
+    ValueError
+        If there are not as many as the function has operands, or there is an operation of that name.
+    GradientShapeError
+        In the backward pass, if one of `vjps` returns another shape than its operand's.
 
     Notes
     -----

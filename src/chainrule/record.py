@@ -71,7 +71,16 @@ def no_grad() -> Iterator[None]:
 
 
 def stop_gradient(x: Any) -> Any:
-    """Treat `x` as a constant: the same value, without history.  Arrays and numbers are returned as they are.
+    """Treat `x` as a constant: the same value, without history.
+
+    Parameters
+    ----------
+    x : Tensor, or anything else
+
+    Returns
+    -------
+    Tensor
+        Whose derivative is zero, in every mode; on the same memory.  Anything else is returned as it is.
 
     Examples
     --------

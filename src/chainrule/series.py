@@ -52,6 +52,8 @@ def jet(
     ------
     StructureError, GradientShapeError
         If the series do not match the primals.
+    OutputError
+        If `f` returns nothing, or something else than numbers.
     NoDerivativeError
         If an operation, which is named, has no forward mode.
 
@@ -62,6 +64,10 @@ def jet(
     Cost to order k: for most operations about k² evaluations of their derivative, where k nested `jvp` take 2ᵏ; for
     those whose derivative is written with themselves (`solve`, decompositions, and few elementwise ones) up to 2ᵏ.
     Memory does not grow with the number of operations.
+
+    References
+    ----------
+    A. Griewank and A. Walther, Evaluating Derivatives, 2nd ed. (SIAM 2008), chapter 13, for products and quotients.
 
     Examples
     --------
@@ -172,7 +178,10 @@ def derivative(
     Raises
     ------
     OutputError
-        If the argument is not a number: for functions that work element by element use `elementwise_grad`.
+        If the argument is not a number: for functions that work element by element use `elementwise_grad`.  If `f`
+        returns nothing, or something else than numbers.
+    StructureError
+        If there is no argument as `argnums` says.
     NoDerivativeError
         If an operation, which is named, has no forward mode.
 

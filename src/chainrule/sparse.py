@@ -228,7 +228,8 @@ def sparsity(f: Callable[..., Any], x: Any, order: int = 1) -> SparsityPlan:
     counts the nonzero elements of the constant).  Of `np.where`, both choices count; of decompositions, everything in
     a matrix.
 
-    Cost: one evaluation of `f`, and time proportional to the number of entries of all intermediate patterns.
+    Cost: one evaluation of `f`, and time and memory at most proportional to the number of entries of all intermediate
+    patterns.
 
     Examples
     --------

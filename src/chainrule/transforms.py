@@ -120,6 +120,8 @@ def value_and_grad(
     ------
     OutputError
         If the result is not a real scalar Tensor (or complex with `holomorphic`).
+    StructureError
+        If there is no argument as `argnums` says.
 
     Notes
     -----
@@ -233,17 +235,30 @@ def grad(
     *,
     singular: str | None = None,
 ) -> Callable[..., Any]:
-    """Make the function that returns the gradient of `f`; parameters and conventions as in `value_and_grad`.
+    """Make the function that returns the gradient of `f`.
+
+    Parameters
+    ----------
+    f, argnums, has_aux, holomorphic, singular
+        As in `value_and_grad`.
 
     Returns
     -------
     callable
-        Called like `f`; returns the gradient, or ``(gradient, aux)``.
+        Called like `f`; returns the gradient, or ``(gradient, aux)``.  It has the container, shapes and dtypes of the
+        argument (a tuple of them if `argnums` is a sequence).
+
+    Raises
+    ------
+    OutputError
+        If the result is not a real scalar Tensor (or complex with `holomorphic`).
+    StructureError
+        If there is no argument as `argnums` says.
 
     Notes
     -----
     Cost: a few evaluations of `f`, however many elements the arguments have.  Memory: what the operations of `f` keep
-    for their derivatives, until the call is over; see `checkpoint`.
+    for their derivatives, until the call is over; see `checkpoint`.  Complex arguments: dL/dx + i dL/dy.
 
     Examples
     --------
@@ -383,6 +398,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singular: s
         May return any container of arrays.
     *primals
         Its arguments.
+    has_aux : bool, default False
+        The function returns a pair; its second half is passed through, undifferentiated.
     singular : {"zero", "nan", "warn", "raise"}, optional
         What happens where a zero factor meets infinity or NaN: as `with singular(mode):` around this call and around
         each call of the pullback.
@@ -401,10 +418,14 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singular: s
     ------
     GradientShapeError, StructureError
         By the pullback, if the cotangent does not match the result.
+    OutputError
+        If `f` returns nothing, or something else than numbers.
 
     Notes
     -----
-    Cost of one pullback: a small multiple of one evaluation of `f`.  The pullback is the adjoint: conj(J)ᵀ ct.
+    Cost: one recorded evaluation of `f`; of a pullback, a small multiple of one evaluation.  Memory grows with the
+    number of operations, until the pullback is dropped.  The pullback is the adjoint, conj(J)ᵀ ct, so that
+    Re⟨ct, J v⟩ = Re⟨pullback(ct), v⟩; JAX's has no conj, and differs for complex numbers.
 
     Examples
     --------
@@ -426,6 +447,8 @@ def linearize(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singu
         May return any container of arrays.
     *primals
         Its arguments.
+    has_aux : bool, default False
+        The function returns a pair; its second half is passed through, undifferentiated.
     singular : {"zero", "nan", "warn", "raise"}, optional
         What happens where a zero factor meets infinity or NaN: as `with singular(mode):` around this call and around
         each call of the linearisation.
@@ -445,6 +468,8 @@ def linearize(f: Callable[..., Any], *primals: Any, has_aux: bool = False, singu
     ------
     GradientShapeError, StructureError
         By the pushforward, if the tangents do not match the arguments.
+    OutputError
+        If `f` returns nothing, or something else than numbers.
 
     Notes
     -----
@@ -480,7 +505,9 @@ def jvp(
     primals : sequence
         Its arguments.
     tangents : sequence
-        The direction: of the same structure and shapes as `primals`.
+        The direction: of the same structure and shapes as `primals`; brought to their dtypes.
+    has_aux : bool, default False
+        The function returns a pair; its second half is passed through, undifferentiated.
     singular : {"zero", "nan", "warn", "raise"}, optional
         What happens where a zero factor meets infinity or NaN: as `with singular(mode):` around the call.
 
@@ -497,10 +524,15 @@ def jvp(
     ------
     GradientShapeError, StructureError
         If the tangents do not match the primals.
+    OutputError
+        If `f` returns nothing, or something else than numbers.
+    NoDerivativeError
+        If an operation, which is named, has no forward mode.
 
     Notes
     -----
-    Cost: about two to three evaluations of `f`; memory does not grow with the number of operations.
+    Cost: about two to three evaluations of `f`; memory does not grow with the number of operations.  Of complex
+    arguments it is the derivative along the real line z + t v; f'(z) v, if `f` is complex-differentiable.
 
     Examples
     --------
