@@ -103,13 +103,9 @@ if find_spec("jax"):
     B = spaced((5, 4), "B")
 
     @pytest.mark.parametrize("out_axes", [0, 1, -1, -2])
-    @pytest.mark.parametrize("in_axes", [(1, 0), (-2, -2), (1, 0), [1, 0], (0, 1), (0, -1), (-3, 1)])
+    @pytest.mark.parametrize("in_axes", [(1, 0), (-2, -2), [1, 0], (0, 1), (0, -1), (-3, 1)])
     def test_axes(in_axes: Any, out_axes: int) -> None:
-        compared(
-            lambda lib, xp: lib.vmap(lambda a, b: xp.tanh(b @ a) if a.shape[0] == 4 else a.T @ b, in_axes, out_axes)(
-                A, B
-            )
-        )
+        compared(lambda lib, xp: lib.vmap(lambda a, b: xp.tanh(b @ a), in_axes, out_axes)(A, B))
 
     def test_axes_of_containers() -> None:
         tree = {"a": A, "b": (B, 2.0)}
@@ -121,10 +117,8 @@ if find_spec("jax"):
             (({"a": 1, "b": (0, None)}, None), {"s": 1, "t": [0, None], "n": None}),
             (({"a": 0, "b": (-1, None)}, None), {"s": -1, "t": [1, None], "n": None}),
             (({"a": 0, "b": (1, None)}, None), 0),
-            (({"a": None, "b": (1, None)}, None), {"s": None, "t": (-1, None), "n": None}),
+            (({"a": None, "b": (1, None)}, None), {"s": None, "t": [-1, None], "n": None}),
         ]:
-            if isinstance(out_axes, dict) and isinstance(out_axes["t"], tuple):
-                out_axes = {**out_axes, "t": list(out_axes["t"])}  # noqa: PLW2901 (JAX wants the container itself)
             compared(lambda lib, xp, i=in_axes, o=out_axes: lib.vmap(f(xp), i, o)(tree, 0.5))
 
     def test_nested_batches_of_derivatives() -> None:
