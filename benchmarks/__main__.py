@@ -14,9 +14,10 @@ from .measure import measured
 from .report import COMPILED, EAGER, Result, amount, page, tables
 from .rows import ROWS as EAGER_ROWS
 from .scaling import CURVES, curves, measured_at, plotted
+from .sparse import SPARSE
 from .watching import WATCHED
 
-ROWS = EAGER_ROWS | PROGRAMS | JACOBIANS | WATCHED
+ROWS = EAGER_ROWS | PROGRAMS | JACOBIANS | SPARSE | WATCHED
 PAGE = ROOT / "docs" / "benchmarks.md"
 KEPT = ROOT / "out" / "benchmarks.json"  # what was measured, so that the page can be written again
 PATIENCE = 300.0  # seconds for a row

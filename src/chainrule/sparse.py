@@ -63,7 +63,10 @@ class SparsityPlan:
         else:
             self.rows, self.columns = jacobian_pattern(program)
             self.mode, self.colours = self._coloured()
-        self._sweep, self._place = self._places()
+        sweep, place = self._places()
+        self._order = np.argsort(sweep, kind="stable")  # the entries, sweep by sweep
+        self._ends = np.cumsum(np.bincount(sweep, minlength=self.sweeps))
+        self._sweep, self._place = sweep[self._order], place[self._order]
 
     def _coloured(self) -> tuple[str, Any]:
         """Colour columns or rows, whichever needs fewer colours."""
@@ -124,8 +127,8 @@ class SparsityPlan:
             for first in range(0, self.sweeps, chunk):
                 last = min(first + chunk, self.sweeps)
                 found = _joined(walk(_parts(self.colours == np.arange(first, last)[:, None], seeded)))
-                here = (self._sweep >= first) & (self._sweep < last)
-                data[here] = found[self._sweep[here] - first, self._place[here]]
+                here = slice(self._ends[first - 1] if first else 0, self._ends[last - 1])
+                data[self._order[here]] = found[self._sweep[here] - first, self._place[here]]
         return self._matrix(data)
 
 
