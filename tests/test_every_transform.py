@@ -7,6 +7,7 @@ nest of transforms makes of it is a polynomial, too, found by arithmetic on coef
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import itertools
 import pickle
@@ -19,7 +20,7 @@ from numpy.polynomial import Polynomial
 
 import chainrule as cr
 from chainrule.rules import rules
-from chainrule.tree import map_tree
+from chainrule.tree import flatten, map_tree
 
 AT = 0.7
 X = Polynomial([0.0, 1.0])
@@ -407,3 +408,127 @@ def test_documentation(transform: Any) -> None:
     if transform in RUNNING:
         assert re.search(r"\b[Cc]osts?\b", said["Notes"])
         assert re.search(r"\b[Mm]emory\b|\bkeeps\b", said["Notes"])
+
+
+# -- containers --------------------------------------------------------------------------------------------------------
+@dataclasses.dataclass
+class Layer:
+    weight: Any
+    name: str
+    bias: Any = None
+
+
+VECTOR = np.array([0.4, 1.1])
+CONTAINERS = {
+    "dict": {"b": VECTOR, "a": 0.5},
+    "list": [VECTOR, 0.5],
+    "tuple": (VECTOR, 0.5),
+    "named tuple": Pair(VECTOR, 0.5),
+    "dataclass": Layer(VECTOR, "first"),
+    "nested, with None": {"layers": [Layer(VECTOR, "first", 0.5), Pair(None, (0.3, ()))], "none": None},
+}
+
+
+def squares(p: Any) -> Any:
+    return map_tree(lambda x: x * x, p)
+
+
+def sum_of(p: Any) -> Any:
+    return sum((np.sum(x**3) for x in flatten(p)[0]), 0.0)
+
+
+def stacked(p: Any) -> Any:
+    return map_tree(lambda x: np.stack([x, 2 * x]), p)
+
+
+# Of a container p: what comes of it, and of each of its arrays, in the same place.
+KEPT: dict[str, tuple[Any, Any]] = {
+    "grad": (lambda p: cr.grad(sum_of)(p), lambda x: 3 * x * x),
+    "value_and_grad": (lambda p: cr.value_and_grad(sum_of)(p)[1], lambda x: 3 * x * x),
+    "aux": (lambda p: cr.grad(lambda p: (sum_of(p), squares(p)), has_aux=True)(p)[1], lambda x: x * x),
+    "value of vjp": (lambda p: cr.vjp(squares, p)[0], lambda x: x * x),
+    "vjp": (lambda p: cr.vjp(squares, p)[1](p)[0], lambda x: 2 * x * x),
+    "value of jvp": (lambda p: cr.jvp(squares, (p,), (p,))[0], lambda x: x * x),
+    "jvp": (lambda p: cr.jvp(squares, (p,), (p,))[1], lambda x: 2 * x * x),
+    "linearize": (lambda p: cr.linearize(squares, p)[1](p), lambda x: 2 * x * x),
+    "jacobian's columns": (
+        lambda p: cr.jacobian(lambda t: map_tree(lambda x: x * t, p), mode="fwd")(0.3),
+        lambda x: x,
+    ),
+    "jacobian's rows": (lambda p: cr.jacobian(sum_of, mode="rev")(p), lambda x: 3 * x * x),
+    "hessian": (
+        lambda p: cr.hessian(lambda p, t: sum_of(p) * t * t, argnums=(0, 1))(p, 0.5)[1][0],
+        lambda x: 3 * x * x,
+    ),
+    "hvp": (lambda p: cr.hvp(sum_of, (p,), (p,))[0], lambda x: 6 * x * x),
+    "ggn_vp": (lambda p: cr.ggn_vp(squares, lambda y: sum_of(y) / 6, (p,), (p,))[0], lambda x: 4 * x**5),
+    "elementwise_grad": (
+        lambda p: cr.elementwise_grad(lambda t: (t**2, squares(p)), has_aux=True)(1.0)[1],
+        lambda x: x * x,
+    ),
+    "derivative": (lambda p: cr.derivative(lambda t: map_tree(lambda x: x * t**3, p), 2)(0.5), lambda x: 3 * x),
+    "value of jet": (lambda p: cr.jet(squares, (p,), (map_tree(lambda x: [x, 0 * x], p),))[0], lambda x: x * x),
+    "vmap": (lambda p: cr.vmap(squares)(stacked(p)), lambda x: np.stack([x * x, 4 * x * x])),
+    "vmap along its last axis": (
+        lambda p: cr.vmap(squares, out_axes=-1)(stacked(p)),
+        lambda x: np.stack([x * x, 4 * x * x], -1),
+    ),
+    "checkpoint": (lambda p: cr.checkpoint(squares)(p), lambda x: x * x),
+    "gradient through checkpoint": (lambda p: cr.grad(cr.checkpoint(sum_of))(p), lambda x: 3 * x * x),
+    "checkpoint_chain": (lambda p: cr.checkpoint_chain((squares, 2), 1)(p), lambda x: x**4),
+    "gradient through checkpoint_chain": (
+        lambda p: cr.grad(lambda p: sum_of(cr.checkpoint_chain((squares, 2), 1)(p)))(p),
+        lambda x: 12 * x**11,
+    ),
+    "jit": (lambda p: cr.jit(squares)(p), lambda x: x * x),
+    "what scan carries": (lambda p: cr.scan(lambda c, x: (squares(c), x), p, VECTOR)[0], lambda x: x**4),
+    "what scan goes through": (
+        lambda p: cr.scan(lambda c, x: (c, squares(x)), 0.0, stacked(p))[1],
+        lambda x: np.stack([x * x, 4 * x * x]),
+    ),
+    "fori_loop": (lambda p: cr.fori_loop(0, 2, lambda i, c: squares(c), p), lambda x: x**4),
+    "while_loop": (
+        lambda p: cr.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, squares(c[1])), (0, p))[1],
+        lambda x: x**4,
+    ),
+    "cond": (lambda p: cr.cond(True, squares, lambda p: p, p), lambda x: x * x),
+    "cond under vmap": (
+        lambda p: cr.vmap(lambda t: cr.cond(t > 0, lambda: squares(p), lambda: p))(np.array([1.0, -1.0])),
+        lambda x: np.stack([x * x, x]),
+    ),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", KEPT)
+def test_containers_are_kept(name: str, container: str) -> None:
+    """The same classes, keys, names and None, and plain arrays in the places of the arrays."""
+    make, each_array = KEPT[name]
+    given = CONTAINERS[container]
+    found = make(given)
+    assert flatten(found)[2] == flatten(given)[2]
+    assert type(found) is type(given)
+    for x, desired in zip(flatten(found)[0], flatten(given)[0], strict=True):
+        assert type(x) in (np.ndarray, np.float64, float)
+        np.testing.assert_allclose(x, each_array(desired), rtol=1e-13)
+
+
+def test_axes_of_a_dataclass() -> None:
+    """A field that belongs to its form has no axis, whatever stands there."""
+    layer = Layer(np.arange(6.0).reshape(2, 3), "first", np.ones(3))
+    found = cr.vmap(squares, in_axes=(Layer(1, "", 0),), out_axes=Layer(0, "", -1))(layer)
+    np.testing.assert_array_equal(found.weight, layer.weight.T**2)
+    assert found.name == "first"
+
+
+def test_jit_looks_at_the_text_in_a_dataclass() -> None:
+    calls = []
+
+    @cr.jit
+    def named(layer: Any) -> Any:
+        calls.append(layer.name)
+        return layer.weight * len(layer.name)
+
+    for name in ("ab", "ab", "abc", "ab"):
+        np.testing.assert_array_equal(named(Layer(VECTOR, name)), VECTOR * len(name))
+    assert set(calls) == {"ab", "abc"}

@@ -13,7 +13,7 @@ from .batch import Level, bottom, entered, levels_of, lifted_to, tensor_of, wrap
 from .errors import DataError, OutputError, StructureError
 from .graph import next_index
 from .tensor import describe, handle, tensor_like
-from .tree import flatten
+from .tree import fields_of, flatten
 
 __all__ = ["vmap"]
 
@@ -101,8 +101,7 @@ def _matched(axes: Any, tree: Any, name: str) -> list[int | None]:
     elif isinstance(axes, list | tuple) and isinstance(tree, list | tuple) and len(axes) == len(tree):
         parts = zip(axes, tree, strict=True)
     elif dataclasses.is_dataclass(axes) and type(axes) is type(tree):
-        names = [field.name for field in dataclasses.fields(axes)]
-        parts = [(getattr(axes, key), getattr(tree, key)) for key in names]
+        parts = [(getattr(axes, key), part) for key, part in fields_of(tree)[0].items()]
     if parts is None:
         raise StructureError(
             f"{name}={axes!r} does not fit to {shown(flatten(tree)[2])}, which it is for: say an axis (a whole number) "

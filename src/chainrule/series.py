@@ -16,7 +16,7 @@ from .graph import next_index
 from .record import entered
 from .tensor import Tensor, describe, plain
 from .transforms import change_of, follow, jvp
-from .tree import flatten
+from .tree import fields_of, flatten
 from .walk.singular import under
 from .walk.taylor import Taylor
 
@@ -142,7 +142,7 @@ def _parts(tree: Any) -> list[Any]:
     if isinstance(tree, dict):
         return list(tree.values())
     if dataclasses.is_dataclass(tree):
-        return [getattr(tree, each.name) for each in dataclasses.fields(tree)]
+        return list(fields_of(tree)[0].values())
     return list(tree)
 
 

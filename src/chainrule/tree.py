@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import StructureError
 
-__all__ = ["flatten", "map_tree"]
+__all__ = ["fields_of", "flatten", "map_tree"]
 
 
 def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
@@ -45,11 +45,9 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     elif type(tree) in (list, tuple):
         parts, kind, make = list(tree), type(tree).__name__, type(tree)
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        values = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
-        fixed = tuple((name, value) for name, value in values.items() if _is_fixed(value))
-        fields = [name for name, value in values.items() if not _is_fixed(value)]
-        parts, kind = [values[name] for name in fields], (type(tree), fixed) if fixed else type(tree)
-        make = functools.partial(_dataclass, tree, fields)
+        varying, fixed = fields_of(tree)
+        parts, kind = list(varying.values()), (type(tree), tuple(fixed.items())) if fixed else type(tree)
+        make = functools.partial(_dataclass, tree, list(varying))
     else:
         return [tree], _first, "leaf"
     flat = [flatten(part) for part in parts]
@@ -69,9 +67,11 @@ def _first(leaves: list[Any]) -> Any:
     return leaves[0]
 
 
-def _is_fixed(value: Any) -> bool:
-    """Whether a field of a dataclass belongs to its form: a text, such as a name, or a function."""
-    return isinstance(value, str | bytes | FunctionType | np.ufunc)
+def fields_of(x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a dataclass: its parts, and those that belong to its form (a text, such as a name, or a function)."""
+    values = {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
+    fixed = {name: x for name, x in values.items() if isinstance(x, str | bytes | FunctionType | np.ufunc)}
+    return {name: x for name, x in values.items() if name not in fixed}, fixed
 
 
 def _dict(like: dict[Any, Any], values: list[Any]) -> dict[Any, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UntraceableError, is_ours
 from ..tensor import Tensor, handle
+from ..tree import fields_of
 from .printing import Names
 from .trace import Draws, Traced, Var
 
@@ -61,8 +62,11 @@ def unpacking(
                 visit(part, f"{text}[{i}]", f"{name}_{x._fields[i] if hasattr(x, '_fields') else i}")
         elif dataclasses.is_dataclass(x) and not isinstance(x, type):
             check(f"{text}.__class__ is not {given.given(type(x), type(x).__name__)}")
-            for field in dataclasses.fields(x):
-                visit(getattr(x, field.name), f"{text}.{field.name}", f"{name}_{field.name}")
+            varying, fixed = fields_of(x)
+            for key, part in varying.items():
+                visit(part, f"{text}.{key}", f"{name}_{key}")
+            for key, part in fixed.items():
+                constant(part, f"{text}.{key}")
         else:
             leaf(x, text, name, next(traced))
 
