@@ -68,7 +68,7 @@ def _first(leaves: list[Any]) -> Any:
 
 
 def fields_of(x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of a dataclass: its parts, and those that belong to its form (a text, such as a name, or a function)."""
+    """The fields of a dataclass: its parts, and those that belong to its form: text, such as a name, or functions."""
     values = {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
     fixed = {name: x for name, x in values.items() if isinstance(x, str | bytes | FunctionType | np.ufunc)}
     return {name: x for name, x in values.items() if name not in fixed}, fixed
