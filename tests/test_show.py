@@ -88,7 +88,7 @@ def test_numbers_are_those_of_the_engine(program, tmp_path):
     arrived = dict(zip([node.index for node in reversed(operations)], backward, strict=True))
     start = started(y, None)
     for node in operations:
-        _, (ct,) = pull([y.node], [start], [node], differentiable=False)
+        _, (ct,), _ = pull([y.node], [start], [node], differentiable=False)
         incoming = arrived[node.index]["incoming"]
         if ct is None:
             assert incoming is None
