@@ -300,3 +300,22 @@ def test_a_condition_that_is_a_constant(always: bool) -> None:
     written = source(on_kernels(lambda x: np.sum(np.where(np.ones_like(x) == always, x * 2, x)), x))
     assert "= where(" not in written
     assert "= np.where(" not in written
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_sums_over_axes_in_the_middle(dtype: str) -> None:
+    def f(x: Any, y: Any) -> Any:
+        z = (x * y[:, :, None] + x) * 0.5
+        largest = np.max(z, 1, keepdims=True) if z.size else z
+        return np.sum(z, 1), largest, np.sum(z, (0, 1)), np.sum(z, 2), z
+
+    rng = np.random.default_rng(0)
+    for shape in ((6, 50, 20), (6, 50, 1), (1, 3, 70), (0, 3, 2), (3, 0, 2)):
+        x, y = rng.normal(size=shape).astype(dtype), rng.normal(size=shape[:2]).astype(dtype)
+        jitted = on_kernels(f, x, y)
+        for value in SPECIAL if x.size else ():
+            x.flat[x.size // 2] = value
+            with warnings.catch_warnings(action="ignore"):
+                same(jitted(x, y), f(x, y))
+    text = source(on_kernels(lambda x: np.sum(np.exp(x) * x, (1, 2)), rng.normal(size=(3, 4, 5, 6)).astype(dtype)))
+    assert "np.add.reduce" not in text

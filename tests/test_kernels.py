@@ -855,3 +855,72 @@ def test_inputs_with_rows_of_their_own(dtype, n):
     np.testing.assert_array_equal(out, (whole[..., 2 : n + 2] + outer) * middle - column)
     with pytest.raises(ValueError, match="rows are not for rows"):
         plan(Group((Input(dtype, "row", (1, 1, 1)),), (Op("exp", (0,), dtype),), (Output(1, "row"),)))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(("m", "n"), [(1, 100), (7, 33), (3, 5)])
+def test_elements_that_do_not_lie_side_by_side(dtype: str, m: int, n: int) -> None:
+    rng = np.random.default_rng(0)
+    x, row, column, one = (rng.normal(size=s).astype(dtype) for s in ((m, n, 3), (n, 3), (m, 2), (3,)))
+    inputs = (
+        Input(dtype, "full", (1, m, n * 3), 3, 1),
+        Input(dtype, "full", (1, m, n * 3), 3, 2),
+        Input(dtype, "scalar", (1, 1, 0), 1, 2),
+        Input(dtype, "row", None, -3, 3 * n - 2),  # backwards
+        Input(dtype, "column", (1, m, 2), 1, 1),
+    )
+    ops = (Op("add", (0, 1), dtype), Op("multiply", (5, 2), dtype), Op("add", (6, 3), dtype))
+    ops += (Op("multiply", (7, 4), dtype), Op("greater", (8, 0.0), "bool"))
+    outputs = (Output(8, "full", (1, n * 2, 2)), Output(2, "full", (0, n * 2, 2)), Output(8, "full"))
+    group = Group(inputs, ops, (*outputs, Output(9, "full", (0, n * 2, 2))))
+    assert not plan(group).in_place
+    apart, dense, truth = np.zeros((m, n, 2), dtype), np.empty((m, n), dtype), np.zeros((m, n, 2), bool)
+    compile_group(group)(m, n, x, x, one, row, column, apart, apart, dense, truth)
+    expected = ((x[..., 1] + x[..., 2]) * one[2] + row[::-1, 1]) * column[:, 1:]
+    np.testing.assert_array_equal(dense, expected)
+    np.testing.assert_array_equal(apart, np.stack([np.full((m, n), one[2]), expected], 2))
+    np.testing.assert_array_equal(truth, np.stack([expected > 0, np.zeros((m, n), bool)], 2))
+    with pytest.raises(ValueError, match="not contiguous has rows"):
+        plan(Group((Input(dtype, "full", None, 3),), (Op("exp", (0,), dtype),), (Output(1, "full"),)))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("parts", "rows", "n"), [(10, 100, 20), (3, 7, 33), (2, 40_000, 3), (5, 1, 64), (7, 300, 16), (40, 50, 1)]
+)
+def test_sums_of_parts_and_short_rows(dtype: str, parts: int, rows: int, n: int) -> None:
+    """A row for each part of the rows; on any number of threads; with and without a loop over columns."""
+    m = parts * rows
+    ops = [Op("multiply", (0, 1), dtype), Op("sum", (2,), dtype, "row", rows), Op("sum", (2,), dtype, "column")]
+    ops += [Op("max", (2,), dtype, "column"), Op("sum", (2,), dtype, "scalar"), Op("max", (2,), dtype, "row", rows)]
+    ops += [Op("sum", (2,), dtype, "row")]
+    kinds = ("row", "column", "column", "scalar", "row", "row")
+    outputs = [Output(k, kind) for k, kind in enumerate(kinds, 3)] + [Output(2, "full")]
+    tolerance = {"rtol": 2e-4, "atol": 2e-2} if dtype == "f4" else {"rtol": 1e-11, "atol": 1e-9}
+    rng = np.random.default_rng(0)
+    x, column = rng.normal(size=(m, n)).astype(dtype), rng.normal(size=m).astype(dtype)
+    for special in (None, np.nan, np.inf):
+        if special is not None:
+            x[m // 2, n // 2] = special
+        product = x * column[:, None]
+        blocks = product.reshape(parts, rows, n)
+        expected = [
+            blocks.sum(1),
+            product.sum(1),
+            product.max(1),
+            product.sum(),
+            blocks.max(1),
+            product.sum(0),
+            product,
+        ]
+        for columns in (0, n):
+            kernel = compile_group(
+                Group((Input(dtype, "full"), Input(dtype, "column")), tuple(ops), tuple(outputs), columns)
+            )
+            for threads in (1, 2, 3):
+                found = [np.full(np.shape(y), 7, dtype) for y in expected]
+                kernel.run(threads, m, n, x, column, *found)
+                for a, b in zip(found, expected, strict=True):
+                    np.testing.assert_allclose(a, b, **tolerance)
+    with pytest.raises(ValueError, match="parts of one length"):
+        plan(Group((Input(dtype, "full"),), (Op("sum", (0,), dtype, "column", 2),), (Output(1, "column"),)))

@@ -39,6 +39,7 @@ OF_TRUTHS = {
     "invert": "logical_not",
 }
 MANY = 100  # values that a group takes and leaves, at most: kernels have no more pointers than 256
+FEW = 64  # columns that no loop goes over, if there are more rows
 SMALL = 2  # a group of fewer steps is not worth a kernel
 
 
@@ -108,6 +109,7 @@ class _Open:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.split: int | None = None  # the first so many axes are the rows; None: not said yet
+        self.every = 0  # of how many rows sums are taken together, where it is not all
         self.members: list[Step] = []
         self.inputs: list[tuple[Var, Input]] = []
         self.ops: list[tuple[Any, ...]] = []  # operands: ("input", i), ("op", i), or a number
@@ -214,8 +216,8 @@ class _Open:
             number = self.add("astype", (number,), CODES[dtype])
         return number
 
-    def add(self, name: str, args: tuple[Any, ...], dtype: str, kind: Kind | None = None) -> Any:
-        self.ops.append((name, args, dtype, kind))
+    def add(self, name: str, args: tuple[Any, ...], dtype: str, kind: Kind | None = None, every: int = 0) -> Any:
+        self.ops.append((name, args, dtype, kind, every))
         return "op", len(self.ops) - 1
 
     def closed(self, readers: dict[Var, list[Any]]) -> list[Step | Guard] | None:
@@ -242,7 +244,7 @@ class _Open:
         def number(arg: Any) -> Any:
             return arg if type(arg) is float else arg[1] + (0 if arg[0] == "input" else first)
 
-        ops = tuple(Op(name, tuple(map(number, args)), dtype, kind) for name, args, dtype, kind in self.ops)
+        ops = tuple(Op(name, tuple(map(number, args)), *rest) for name, args, *rest in self.ops)
         outputs: list[Output] = []
         written: list[Var] = []
         for var in results:
@@ -254,9 +256,10 @@ class _Open:
             written += [var] * (len(outputs) - len(written))
         if first + 2 * len(outputs) > 2 * MANY:
             return None
-        group = Group(tuple(given for _, given in self.inputs), ops, tuple(outputs))
         split = self.split or 0
         box = prod(self.shape[:split]), prod(self.shape[split:])
+        columns = box[1] if 1 < box[1] <= FEW and box[0] >= FEW else 0
+        group = Group(tuple(given for _, given in self.inputs), ops, tuple(outputs), columns)
         return [Fused(self.members, group, box, [var for var, _ in self.inputs], written), *found]
 
 
@@ -459,9 +462,12 @@ class _Grouping:
             kind = "scalar"
         elif axes == tuple(range(rank - len(axes), rank)):
             kind, split = "column", rank - len(axes)
-        elif axes == tuple(range(len(axes))):
-            kind, split = "row", len(axes)
+        elif axes == tuple(range(axes[0], axes[-1] + 1)):
+            kind, split = "row", axes[-1] + 1
         else:
+            return False
+        every = prod(x.shape[axes[0] : axes[-1] + 1]) if kind == "row" and axes[0] else 0
+        if every and group.every not in (0, every):
             return False
         counted = y.dtype != x.dtype
         if counted and kind != "column":
@@ -473,7 +479,8 @@ class _Grouping:
         number = group.operand(x, y.dtype if counted else None, column=False)
         if number is None or group.values[x][1] != "full":
             return False
-        result = group.add(name, (number,), CODES[y.dtype], kind)
+        result = group.add(name, (number,), CODES[y.dtype], kind, every)
+        group.every = every or group.every
         if kind != "column":
             result = "reduced", result[1]
         group.values[y] = result, kind

@@ -11,7 +11,7 @@ of the chunks, and with k equal to `parts` combines them; `work` is an array of 
 
 from __future__ import annotations
 
-from .group import Group, Plan, operands, row_reductions, scalar_reductions
+from .group import Group, Plan, every, operands, row_reductions, scalar_reductions
 
 __all__ = [
     "CHUNK",
@@ -58,6 +58,7 @@ TABLE = (
     *("box", "finish"),  # the kernel's functions
     *("arguments", "codes"),  # how many, and a byte for each
     *("kept", "rows", "row_outputs", "scalars", "by_rows"),  # see `Plan`; places of rows' outputs in the frame
+    "every",  # of how many rows parts consist that must not be divided
 )
 
 CODES = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 is an array
@@ -71,6 +72,8 @@ def codes(group: Group) -> bytes:
 
 def needs_rows(group: Group, plan: Plan) -> bool:
     """Whether the box can be divided only by rows, because what belongs to a row is computed once."""
+    if group.columns or every(group) > 1:
+        return True
     return "column" in [*(op.kind for op in group.ops), *(out.kind for out in group.outputs)] or any(
         plan.kinds[arg] == "column" for op in group.ops if op.kind == "scalar" for arg in operands(op)
     )
@@ -85,7 +88,7 @@ def entries(triple: str) -> str:
     """The text of the module."""
     text = _TEXT
     for number, name in enumerate(TABLE):
-        kind = "i64" if name in ("arguments", "kept", "rows", "scalars", "by_rows") else "ptr"
+        kind = "i64" if name in ("arguments", "kept", "rows", "scalars", "by_rows", "every") else "ptr"
         place = f"  %{name}.at = getelementptr ptr, ptr %table, i64 {number}\n"
         text = text.replace(f"  GET {name}\n", f"{place}  %{name} = load {kind}, ptr %{name}.at\n")
     return f'target triple = "{triple}"\n{text}'
@@ -182,19 +185,24 @@ bad:
 }}
 
 ; The length of a chunk, in rows or in columns (then a multiple of 64), for a number of chunks.
-define internal i64 @size(i64 %m, i64 %n, i64 %chunks, i1 %by_rows) {{
+define internal i64 @size(i64 %m, i64 %n, i64 %chunks, i1 %by_rows, ptr %table) {{
+  GET every
   %length = select i1 %by_rows, i64 %m, i64 %n
   %more = add i64 %length, %chunks
   %less = sub i64 %more, 1
-  %step = udiv i64 %less, %chunks
-  %wide = add i64 %step, 63
+  %least = udiv i64 %less, %chunks
+  %beyond = add i64 %least, %every
+  %parts.less = sub i64 %beyond, 1
+  %parts = udiv i64 %parts.less, %every
+  %step = mul i64 %parts, %every
+  %wide = add i64 %least, 63
   %aligned = and i64 %wide, -64
   %size = select i1 %by_rows, i64 %step, i64 %aligned
   ret i64 %size
 }}
 
 ; How many chunks there are: of {CHUNK} elements or more, and none of them empty.
-define internal i64 @chunks(i64 %m, i64 %n, i1 %by_rows) {{
+define internal i64 @chunks(i64 %m, i64 %n, i1 %by_rows, ptr %table) {{
   %elements = mul i64 %m, %n
   %enough = udiv i64 %elements, {CHUNK}
   %few = call i64 @llvm.umin.i64(i64 %enough, i64 {CHUNKS})
@@ -204,7 +212,7 @@ one:
   ret i64 1
 divide:
   %length = select i1 %by_rows, i64 %m, i64 %n
-  %size = call i64 @size(i64 %m, i64 %n, i64 %few, i1 %by_rows)
+  %size = call i64 @size(i64 %m, i64 %n, i64 %few, i1 %by_rows, ptr %table)
   %more = add i64 %length, %size
   %less = sub i64 %more, 1
   %chunks = udiv i64 %less, %size
@@ -221,7 +229,7 @@ entry:
   GET row_outputs
   GET scalars
   %by_columns = xor i1 %divided, true
-  %size = call i64 @size(i64 %m, i64 %n, i64 %chunks, i1 %divided)
+  %size = call i64 @size(i64 %m, i64 %n, i64 %chunks, i1 %divided, ptr %table)
   %row.slots = getelementptr ptr, ptr %frame, i64 %arguments
   %sums.slot = getelementptr ptr, ptr %row.slots, i64 %rows
   %sums.bytes = shl i64 %scalars, 4
@@ -291,7 +299,7 @@ prepare:
   %must = icmp ne i64 %by_rows, 0
   %tall = icmp sge i64 %m, {CHUNKS}
   %divided = or i1 %must, %tall
-  %chunks = call i64 @chunks(i64 %m, i64 %n, i1 %divided)
+  %chunks = call i64 @chunks(i64 %m, i64 %n, i1 %divided, ptr %table)
   %several = icmp ugt i64 %chunks, 1
   %partial = and i1 %several, %divided
   %unshared = and i1 %partial, %alone

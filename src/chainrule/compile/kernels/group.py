@@ -13,7 +13,8 @@ column   m elements, one per row         elementwise operations of columns; a re
 scalar   one element, or a number        elementwise operations of scalars; a reduction over both
 ======== =============================== ==================================================
 
-A reduction is of a full value, or of a column's m elements to a scalar.  A column that one gives may be an operand of
+A reduction is of a full value, or of a column's m elements to a scalar; one over axis 0 may be of parts of so many rows
+each, and leaves a row for each part.  A column that one gives may be an operand of
 further operations (softmax is one group: max, subtract, exp, sum, divide); rows and scalars that reductions give are
 results only.  "any" tells whether any element of its operands, full truth values and columns, is true: a question about
 values that need no memory for it.
@@ -34,6 +35,7 @@ __all__ = [
     "Op",
     "Output",
     "Plan",
+    "every",
     "operands",
     "plan",
     "row_reductions",
@@ -90,12 +92,15 @@ class Op:
         Of the result.  Operands of arithmetic have this dtype too; operands of comparisons have one dtype among them.
     kind : {None, "column", "row", "scalar"}
         Of a reduction: what it leaves.  None for the elementwise operations.
+    every : int
+        Of a reduction to a row: it leaves one for so many rows, one after the other.  0: one for all.
     """
 
     name: str
     args: tuple[int | float, ...]
     dtype: str
     kind: Kind | None = None
+    every: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +125,19 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What one kernel computes; see the top of this module."""
+    """What one kernel computes; see the top of this module.
+
+    Parameters
+    ----------
+    inputs, ops, outputs : tuples
+    columns : int
+        How many columns there are, if that is known and few: then no loop goes over them.  0: any number.
+    """
 
     inputs: tuple[Input, ...]
     ops: tuple[Op, ...]
     outputs: tuple[Output, ...]
+    columns: int = 0
 
     def dtype(self, value: int) -> str:
         """The dtype of a value."""
@@ -180,8 +193,13 @@ def operands(op: Op) -> list[int]:
 
 
 def row_reductions(group: Group) -> list[int]:
-    """The values that are reductions over axis 0."""
-    return [n for n, op in enumerate(group.ops, len(group.inputs)) if op.kind == "row"]
+    """The values that are reductions over axis 0, over all of it."""
+    return [n for n, op in enumerate(group.ops, len(group.inputs)) if op.kind == "row" and not op.every]
+
+
+def every(group: Group) -> int:
+    """Of how many rows a part consists that must not be divided."""
+    return max((op.every for op in group.ops), default=0) or 1
 
 
 def scalar_reductions(group: Group) -> list[int]:
@@ -222,6 +240,8 @@ def plan(group: Group) -> Plan:
         if (op.name in REDUCTIONS) != (op.kind is not None) or op.kind == "full":
             raise ValueError(f"value {number}: reductions, and only they, have a kind, not full: {op}")
         if op.kind is not None:
+            if op.every and (op.kind != "row" or op.every not in (1, every(group))):
+                raise ValueError(f"value {number}, {op.name}: rows are reduced by parts of one length: {op}")
             if not given or len(given) < len(op.args) or any(group.dtype(arg) != op.dtype for arg in given):
                 raise ValueError(f"value {number}, {op.name}: operands must be of the dtype of the result")
             if op.name == "any":

@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import MissingExtraError
 from . import disk
 from .entry import DATA_OFFSET, ENTRIES, PYTHON, TABLE, codes, entries, needs_rows
-from .group import Group, Plan, row_reductions, scalar_reductions
+from .group import Group, Plan, every, row_reductions, scalar_reductions
 
 __all__ = ["Machine", "machine"]
 
@@ -104,12 +104,13 @@ class Machine:
             "row_outputs": rows.ctypes.data,
             "scalars": len(scalar_reductions(group)),
             "by_rows": needs_rows(group, plan),
+            "every": every(group),
         }
         return self._builtins(image, codes(group), sizes, rows)
 
     def load_loop(self, image: bytes, reading: bytes) -> Any:
         """The builtin function that does a loop; `reading` says how each argument is read."""
-        sizes = dict.fromkeys(("kept", "rows", "row_outputs", "scalars", "by_rows"), 0)
+        sizes = dict.fromkeys(("kept", "rows", "row_outputs", "scalars", "by_rows"), 0) | {"every": 1}
         return self._builtins(image, reading, sizes)[0]
 
     def _builtins(self, image: bytes, reading: bytes, sizes: dict[str, int], *kept: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import functions
 from .entry import CHUNKS, SLOTS
-from .group import Group, Input, Plan, operands, row_reductions, scalar_reductions, weight
+from .group import Group, Input, Op, Plan, operands, row_reductions, scalar_reductions, weight
 from .vector import BYTES, SCALAR, Vector, Writer, where
 
 __all__ = ["ElementFunction", "module"]
@@ -26,6 +26,7 @@ __all__ = ["ElementFunction", "module"]
 _SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _PART = 800  # simple operations that are one function
 _BLOCK = 16  # vectors whose sum is not compensated
+_STRIPS = 4  # vectors of a row that no loop goes over
 _IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf, "any": 0.0}
 _PAIR = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minimum, "any": Vector.__or__}
 
@@ -36,6 +37,7 @@ class ElementFunction(Writer):
     def __init__(self, lanes: int, avx512: bool) -> None:
         super().__init__(lanes, avx512)
         self.mask: str | None = None  # which lanes there are, in the last vector of a row
+        self.left = 0  # how many these are, where that is known
 
     def _slot(self, number: int) -> str:
         """The pointer to, or the value of, an argument: inputs, outputs, kept values."""
@@ -56,6 +58,13 @@ class ElementFunction(Writer):
             self.declared.add(f"declare {kind} {function}({pointers}, i32, {masks}, {kind})")
             call = f"call {kind} {function}({pointers} {self._apart(address, element, step)}, i32 {size}, "
             name = self.fresh(f"{call}{masks} {self.mask or 'splat (i1 true)'}, {kind} zeroinitializer)")
+        elif self.left:  # later reads of what was written with a mask wait until it is in memory
+            narrow = f"<{self.left} x {element}>"
+            name = self.fresh(f"load {narrow}, ptr {address}, align {size}")
+            order = ", ".join(f"i32 {min(k, self.left)}" for k in range(self.lanes))
+            name = self.fresh(
+                f"shufflevector {narrow} {name}, {narrow} zeroinitializer, <{self.lanes} x i32> <{order}>"
+            )
         elif self.mask is None:
             name = self.fresh(f"load {kind}, ptr {address}, align {size}")
         else:
@@ -85,6 +94,11 @@ class ElementFunction(Writer):
             self.declared.add(f"declare void {function}({kind}, {pointers}, i32, {masks})")
             call = f"call void {function}({kind} {name}, {pointers} {self._apart(address, element, step)}, i32 {size}, "
             self.line(f"{call}{masks} {self.mask or 'splat (i1 true)'})")
+            return
+        if self.left:
+            order = ", ".join(f"i32 {k}" for k in range(self.left))
+            name = self.fresh(f"shufflevector {kind} {name}, {kind} poison, <{self.left} x i32> <{order}>")
+            self.line(f"store <{self.left} x {element}> {name}, ptr {address}, align {size}")
             return
         if self.mask is None:
             self.line(f"store {kind} {name}, ptr {address}, align {size}")
@@ -287,6 +301,8 @@ class _Box(_Function):
     def text(self) -> str:
         """The whole function."""
         group, plan = self.group, self.plan
+        strips = -(-group.columns // self.lanes)
+        self.few = 0 < strips <= _STRIPS and strips * sum(map(weight, group.ops)) <= _PART
         self.starts: dict[int, str] = {}  # of inputs with rows of their own: where the present one begins
         self.sums: dict[int, _Sum] = {}
         self.extremes: dict[int, _Variable] = {}
@@ -472,7 +488,14 @@ class _Box(_Function):
             for s in sums:
                 s.flush()
 
-        if sums:
+        if self.few:
+            for s in sums:
+                s.block.clear()
+            self._written_out(strip)
+            for n in numbers:
+                if n in self.sums and n not in columns:
+                    self.sums[n].flush()
+        elif sums:
             length = self.value("sub i64 %c1, %c0")
             end = self.value(f"add i64 %c0, {self.value(f'and i64 {length}, {-self.lanes}')}")
 
@@ -486,10 +509,21 @@ class _Box(_Function):
         else:
             self.strips("%c0", "%c1", strip)
         for n in columns:
-            if n in self.sums:
+            if n in self.sums and self.few:
+                self.values[n] = self._across(n, self.sums[n].block.get())
+            elif n in self.sums:
                 self.values[n] = _rounded(*self.sums[n].total(), self.group.dtype(n))
             else:
                 self.values[n] = self._across(n, self.extremes[n].get())
+
+    def _written_out(self, body: Callable[[str], None]) -> None:
+        """Go over a few columns without a loop."""
+        for j in range(0, self.group.columns, self.lanes):
+            left = self.group.columns - j
+            if left < self.lanes:
+                self.mask, self.left = f"<{', '.join(f'i1 {str(k < left).lower()}' for k in range(self.lanes))}>", left
+            body(str(j))
+        self.mask, self.left = None, 0
 
     def _strip(self, level: int, start: str, j: str) -> None:
         """One vector of columns."""
@@ -541,14 +575,16 @@ class _Box(_Function):
     def _reduce(self, number: int, value: Vector, j: str) -> None:
         """A vector into a reduction."""
         op = self.group.ops[number - self.first]
+        if op.every:
+            (o,) = [o for o, out in enumerate(self.group.outputs) if out.value == number]
+            part = self.value(f"mul i64 {self.value(f'udiv i64 {self.row}, {op.every}')}, %n")
+            address = self._address(self._slot(self.first + o), op.dtype, self.value(f"add i64 {part}, {j}"))
+            is_first = self.value(f"icmp eq i64 {self.value(f'urem i64 {self.row}, {op.every}')}, 0")
+            self._into_row(op, value, address, is_first)
+            return
         if op.kind == "row":
             base = self._slot(self._places()[0] + row_reductions(self.group).index(number))
-            address = self._address(base, op.dtype, j)
-            before = self._load(address, op.dtype)
-            identity = self.constant(op.dtype, _IDENTITY[op.name])
-            kind = self.type(op.dtype)
-            chosen = self.fresh(f"select i1 {self.is_first}, {kind} {identity.name}, {kind} {before.name}")
-            self._store(_PAIR[op.name](Vector(self, op.dtype, chosen), value), address)
+            self._into_row(op, value, self._address(base, op.dtype, j), self.is_first)
             return
         if self.mask is not None:
             value = where(Vector(self, "bool", self.mask), value, _IDENTITY[op.name])
@@ -557,6 +593,14 @@ class _Box(_Function):
             block.set(block.get() + value)
         else:
             self._extreme(number, value)
+
+    def _into_row(self, op: Op, value: Vector, address: str, is_first: str) -> None:
+        """A vector into what a reduction over rows has left at an address; nothing if this is the first row."""
+        before = self._load(address, op.dtype)
+        identity = self.constant(op.dtype, _IDENTITY[op.name])
+        kind = self.type(op.dtype)
+        chosen = self.fresh(f"select i1 {is_first}, {kind} {identity.name}, {kind} {before.name}")
+        self._store(_PAIR[op.name](Vector(self, op.dtype, chosen), value), address)
 
 
 class _Finish(_Function):
