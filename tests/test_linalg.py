@@ -265,9 +265,12 @@ def test_single_precision() -> None:
     for f in (
         np.linalg.inv, np.linalg.det, np.linalg.cholesky, np.linalg.pinv, np.linalg.norm,
         lambda x: np.linalg.norm(x, 2), lambda x: np.linalg.norm(x, 1), lambda x: np.linalg.solve(x, x[0]),
+        lambda x: np.linalg.cond(x, 1), lambda x: np.linalg.cond(x, "fro"),
+        lambda x: np.linalg.lstsq(x, x[0], rcond=None)[0], lambda x: np.linalg.lstsq(x[:, :2], x[0], rcond=None)[1],
     ):  # fmt: skip
         value, pullback = cr.vjp(f, x)
         assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, f(x))
         assert pullback(np.ones_like(value))[0].dtype == np.float32
         assert cr.jvp(f, (x,), (x,))[1].dtype == np.float32
 

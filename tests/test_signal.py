@@ -439,6 +439,7 @@ def test_nan_to_num_in_place() -> None:
         (lambda t: np.average(t, weights=t * 0), ZeroDivisionError, "sum to zero"),
         (lambda t: np.average(t, weights=[1.0, 2.0]), TypeError, "Axis must be specified"),
         (lambda t: np.cov(t, fweights=[1.5, 1, 1]), TypeError, "integer"),
+        (lambda t: np.correlate(t[0], t), ValueError, "depth"),
         (lambda t: np.cov(t, aweights=[-1.5, 1, 1]), ValueError, "negative"),
         (lambda t: np.cross(t, np.ones(4)), ValueError, "incompatible dimensions"),
         (lambda t: np.interp(t, [0.0, 1.0], [0.0, 1.0], period=0), ValueError, "non-zero"),

@@ -739,7 +739,7 @@ slogdet = implements(np.linalg.slogdet)(
 # -- least squares -----------------------------------------------------------------------------------------------
 def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     x, residuals, rank, s = np.linalg.lstsq(a, b, rcond)
-    return np.concatenate([np.ravel(x), residuals, s, [rank]])
+    return np.concatenate([np.ravel(x), residuals, s, np.array([rank], s.dtype)])
 
 
 def _lstsq_parts(y: Any, a: Any, b: Any) -> list[Any]:

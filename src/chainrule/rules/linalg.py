@@ -437,7 +437,8 @@ def cond(x: Any, p: Any = None) -> Any:
         s = np.linalg.svd(x, compute_uv=False)
         y = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
     else:
-        y = norm(x, p, (-2, -1)) * norm(np.linalg.inv(x), p, (-2, -1))
+        wide = x.astype(complex if x.dtype.kind == "c" else float)  # NumPy inverts in double precision here
+        y = norm(x, p, (-2, -1)) * norm(np.linalg.inv(wide), p, (-2, -1))
     y = np.where(singular, value, y) if np.any(singular) else y
     return y if y.dtype == value.dtype else y.astype(value.dtype)  # NumPy 2.0: complex, of complex matrices
 

@@ -327,7 +327,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
 
 @implements(np.correlate)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    return correlate_rule(np.atleast_1d(a), np.atleast_1d(v), mode=mode)
+    return correlate_rule(as_array(a), as_array(v), mode=mode)
 
 
 # -- padding -------------------------------------------------------------------------------------------------------

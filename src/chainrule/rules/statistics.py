@@ -162,7 +162,7 @@ def cov(
     sets = [_observations(x, rowvar, dtype) for x in given]
     x = np.concatenate(sets, 0) if len(sets) > 1 else sets[0]
     if not x.shape[0]:
-        return np.zeros((0, 0)) * np.sum(x)
+        return np.zeros((0, 0)) * np.real(np.sum(x))
     ddof = int(not bias) if ddof is None else ddof
     if aweights is not None:
         aweights = as_array(aweights).astype(float)
