@@ -44,7 +44,7 @@ SECONDS = 120  # for the tests of one mutant; one that hangs is noticed too
 # The tests of rules; the others use them too, but cost more than they notice.
 ABOUT_RULES = (  # noqa: SIM905 (a list of words)
     "rules arrays reductions selection signal fft linalg decompositions polynomials ufuncs semantics zero_wins orders "
-    "complex emath singular generated expressions"
+    "complex emath singular generated expressions inplace control"
 ).split()
 FIELDS = ("pull", "careful_pull", "forward", "careful_forward")
 SURVIVED, CAUGHT, NEVER_RUN = range(3)
@@ -80,11 +80,16 @@ EQUIVALENT: dict[str, tuple[str, str]] = {
     "unwrap": ("ignores", "the derivative is the identity, wherever the jumps are"),
     "nan_to_num": ("ignores", "the derivative is zero where a value was replaced, whatever by"),
     "sort|partition|unique|unique_values": ("careful", "they move elements, and multiply by nothing"),
-    "mean|sum|prod|cumprod|var|std": ("ignores dtype", "the walk brings results to the dtype of their node"),
+    "(nan)?(mean|sum|prod|cumprod|var|std)": ("ignores dtype", "the walk brings results to the dtype of their node"),
     "max|min|nanmax|nanmin|prod|sum|var|std|nanvar|nanstd|norm|logsumexp|median|.*quantile|.*percentile|nanmedian": (
         "pulls: ignores keepdims",
         "the shape of the operand says where the lengths of 1 belong",
     ),
+    "(nan)?(median|quantile|percentile)": (
+        "push: ignores keepdims",
+        "one tangent for each result, which the walk brings to the shape of its node",
+    ),
+    "sum": ("ignores initial", "it adds a constant"),
     "einsum": ("ignores optimize", "it says how to compute, not what"),
     "lstsq|pinv": ("ignores r", "it decided the value, from which the derivative is computed"),
     "round": ("ignores", "there is no derivative to compute"),

@@ -10,6 +10,7 @@ import pytest
 from oracle import check, check_dtypes, close, same, spaced
 
 import chainrule as cr
+from chainrule.rules import rules
 
 WHERE = np.array([[[True, True], [True, True], [True, False]], [[False, True], [True, True], [True, True]]])
 AXES = [None, 0, -1, (0, 2), (-1, 1), (0, 1, 2), ()]
@@ -132,3 +133,19 @@ def test_cumprod_of_many() -> None:
     x = 1 + spaced((1000,), "many") / 100
     gradient = cr.grad(lambda x: np.cumprod(x)[-1])(x)
     close(gradient, np.prod(x) / x, 1e-12)
+
+
+# -- what sums exponentials --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("logsumexp", {"axis": 1, "keepdims": True}),
+        ("logsumexp", {"axis": (0, 2)}),
+        ("softmax", {"axis": 0}),
+        ("softmax", {"axis": (0, 1)}),
+        ("log_softmax", {"axis": 1}),
+    ],
+    ids=str,
+)
+def test_exponentials_along_axes(name: str, options: dict[str, Any]) -> None:
+    check(lambda x: rules[name](x, **options), [spaced((2, 3, 2), name)])

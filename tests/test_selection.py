@@ -343,3 +343,13 @@ def test_quantiles_of_long_rows() -> None:
     np.testing.assert_array_equal(
         gradient != 0, np.where(np.arange(3)[:, None] == 1, np.isnan(x), x == np.median(x, 1)[:, None])
     )
+
+
+@pytest.mark.parametrize("options", [{"kind": "stable"}, {"stable": True}, {"kind": "heapsort"}, {}], ids=str)
+def test_sort_follows_the_permutation_of_its_kind(options: dict[str, Any]) -> None:
+    """Ties are not split: each kind of sort leaves equal elements in an order of its own."""
+    x = np.random.default_rng(0).permutation(np.repeat(np.arange(4.0), 25))
+    ct, desired = np.arange(100.0), np.zeros(100)
+    desired[np.argsort(x, **options)] = ct
+    np.testing.assert_array_equal(cr.vjp(lambda x: np.sort(x, **options), x)[1](ct)[0], desired)
+    np.testing.assert_array_equal(cr.jvp(lambda x: np.sort(x, **options), (x,), (ct,))[1], ct[np.argsort(x, **options)])

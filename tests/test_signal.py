@@ -10,7 +10,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from oracle import check, check_dtypes, check_out, check_value, spaced
+from oracle import check, check_dtypes, check_out, check_value, difference, dot, spaced
 
 import chainrule as cr
 
@@ -170,6 +170,8 @@ SMOOTH: list[tuple[Any, ...]] = [
     ("logspace", lambda a, b: np.logspace(a, b, 4, base=2.0), (), ()),
     ("logspace base", lambda b: np.logspace(0.0, 1.0, 3, base=b + 3), ()),
     ("geomspace", lambda a, b: np.geomspace(a + 3, b + 4, 4), (), ()),
+    ("geomspace start", lambda a: np.geomspace(a + 3, 9.0, 4), ()),
+    ("geomspace stop", lambda b: np.geomspace(3.0, b + 4, 4), ()),
     ("geomspace rows", lambda a, b: np.geomspace(a + 3, b + 4, 3, endpoint=False, axis=1), (2,), (2,)),
     ("meshgrid", lambda x, y: np.meshgrid(x, y), (2,), (3,)),
     ("meshgrid ij sparse", lambda x, y: np.meshgrid(x, y, indexing="ij", sparse=True, copy=False), (2,), (3,)),
@@ -364,6 +366,29 @@ CORNERS: list[tuple[Any, ...]] = [
     ("polyval at 0", lambda x: np.polyval([1.0, 0.0, 2.0, 0.0], x), 0.0, 2),
     ("real_if_close", lambda x: np.real_if_close(x + 0j) ** 2, 3.0, 6),
 ]  # fmt: skip
+
+
+WEIGHED = np.array([0.3, -1.0, 0.7])
+MIXED = {
+    "x": lambda x: (x, KNOTS, np.cos(KNOTS)),
+    "knots": lambda k: (np.array([0.3, 0.7, 1.9]), KNOTS + 0.1 * k, np.cos(KNOTS)),
+    "x and knots": lambda x: (x, KNOTS + 0.1 * x[0], np.cos(KNOTS)),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_values_at_knots_then_where(name: str) -> None:
+    """The derivative in the values, differentiated in the points or in the knots alone."""
+    x = spaced((5 if name == "knots" else 3,), name, 0.1, 2.0)
+
+    def slope(x: Any) -> Any:
+        at, knots, values = MIXED[name](x)
+        return cr.grad(lambda fp: np.sum(WEIGHED * np.interp(at, knots, fp)))(values)
+
+    ct, direction = spaced((5,), "ct"), spaced(x.shape, "direction")
+    along = difference(slope, [x], 0, direction, 1e-5)
+    np.testing.assert_allclose(cr.jvp(slope, (x,), (direction,))[1], along, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(dot(cr.vjp(slope, x)[1](ct)[0], direction), dot(ct, along), rtol=1e-6, atol=1e-8)
 
 
 @table(CORNERS)

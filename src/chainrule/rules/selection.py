@@ -291,7 +291,9 @@ def _first_of_each(function: Callable[..., Any]) -> Callable[..., Picked]:
             return np.take(grid(x.shape), np.unique(x, return_index=True, axis=axis, **options)[1], axis), None
         flat = np.ravel(x)
         order = np.argsort(flat, kind="stable")
-        return order[np.searchsorted(flat[order], function(x, **options))], None
+        found = function(x, **options)
+        nan = np.isnan(found)  # which may be there several times, each another element
+        return order[np.searchsorted(flat[order], found) + np.where(nan, np.cumsum(nan) - 1, 0)], None
 
     return pick
 
