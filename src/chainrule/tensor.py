@@ -679,6 +679,14 @@ def applied(rule: Any, values: list[Any], rest: tuple[Any, ...], options: dict[s
     return traced._record(rule, values, rest, options)
 
 
+def called(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call a function that takes plain arrays only: while a program is written down somewhere, as one step of it."""
+    traced = next(traced_among((args, options)), None) if programs else None
+    if traced is None or any(map(callable, args)):  # a function of the user's may take what it likes from outside
+        return function(*args, **options)
+    return traced.step(function, *args, **options)
+
+
 def shows(value: Any, x: Any) -> bool:
     """Whether a result is on the memory of what it was made of."""
     if value is x:

@@ -96,7 +96,7 @@ class Names:
 
     def function(self, f: Callable[..., Any]) -> str:
         """How to write a function: by NumPy's own name if it has one."""
-        name = f.__name__
+        name = getattr(f, "__name__", "function")
         modules: tuple[tuple[Any, str], ...] = ((np, "np"), (np.linalg, "np.linalg"), (np.fft, "np.fft"))
         for module, prefix in modules:
             if getattr(module, name, None) is f:
@@ -412,9 +412,15 @@ class _Printer:
         if step.function is operator.setitem or step.results is None:
             return call
         if type(step.results) is tuple:
-            targets = [self._new(var) if type(var) is Var else "_" for var in step.results]
-            return f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = {call}"
+            return f"{self._targets(step.results)} = {call}"
         return f"{self._new(step.results)} = {call}"
+
+    def _targets(self, results: tuple[Any, ...]) -> str:
+        """Names for several results, which may be tuples in turn."""
+        names = [
+            self._new(x) if type(x) is Var else f"({self._targets(x)})" if type(x) is tuple else "_" for x in results
+        ]
+        return ", ".join(names) + ("," if len(names) == 1 else "")
 
     def _new(self, var: Var) -> str:
         name = self.names[var] = f"v{next(self.count)}"

@@ -427,13 +427,16 @@ class Trace:
                 return target
         result, step.results = self.results(value, step)
         if self._length_varies(step):
-            self.steps += [Guard(var, "shape", var.shape, step.line) for var in operands(step.results)]
+            arrays = [var for var in operands(step.results) if not var.scalar]
+            self.steps += [Guard(var, "shape", var.shape, step.line) for var in arrays]
         return result
 
     def _length_varies(self, step: Step) -> bool:
         """Whether the shape of a result depends on values."""
         if isinstance(step.function, np.ufunc) or step.function in STEADY:
             return False
+        if (getattr(step.function, "__module__", None) or "").startswith("scipy."):
+            return True  # perhaps
         name = getattr(step.function, "__name__", "").strip("_")
         if name == "where":
             return len(step.args) == 1
@@ -458,7 +461,7 @@ class Trace:
             var = Var(value, step)
             return Number(self, value, var), var
         if isinstance(value, bool | str):  # np.allclose, np.array_equal: the program goes by it
-            var = Var(np.asarray(value), step)
+            var = Var(np.asarray(value)[()], step)
             self.steps.append(Guard(var, "equal", value, step.line))
             return value, var
         if value is None:
@@ -501,6 +504,8 @@ def number_of(x: Any) -> Any:
 
 def value_of(x: Any) -> Any:
     """The concrete value of what may be traced."""
+    if isinstance(x, Tensor):  # a constant one
+        x = x.data
     return x.value if isinstance(x, FOLLOWED) else x
 
 
@@ -601,6 +606,13 @@ class Traced(NDArrayOperatorsMixin):
             return lambda *args, **options: self._method(name, args, options)
         raise AttributeError(f"a traced array has no attribute {name!r}")
 
+    def step(self, function: Any, *args: Any, **options: Any) -> Any:
+        """Call a function that knows no protocol; what it gives is computed by it in later calls, too."""
+        return self.trace.apply(function, args, options)
+
+    def _concrete(self, use: str) -> None:
+        """Of a Tensor: its value decides something.  What follows from the value says so itself."""
+
     def _method(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         writes = [self] if name in WRITING else []
         if options.get("out") is not None:
@@ -608,6 +620,8 @@ class Traced(NDArrayOperatorsMixin):
         return self.trace.apply(Method(name), (self, *args), options, writes)
 
     def __getitem__(self, index: Any) -> Any:
+        if self.var.scalar and type(index) is tuple and not index:
+            return self
         return self.trace.apply(operator.getitem, (self, index), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:

@@ -22,7 +22,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from ..errors import ConcreteValueError, user_line
 from . import declared, decompositions, elementwise, fft, indexing, linalg, signal, special, statistics  # noqa: F401 (their rules)
 from .contractions import LETTERS
-from .linear import everything, grid, plain
+from .linear import as_array, everything, grid, plain
 from .registry import Rule, apply, rules
 
 __all__ = [
@@ -77,7 +77,10 @@ def _stacked(results: list[Any], name: str) -> Any:
             except ConcreteValueError:
                 del result[key]
         return result
-    if not isinstance(first, int | float | complex) and not hasattr(first, "dtype"):
+    results = [
+        as_array(x) if isinstance(x, int | float | complex) or hasattr(type(x), "_record") else x for x in results
+    ]
+    if not hasattr(results[0], "dtype"):
         raise ConcreteValueError(
             f"{user_line()}{name} of a batched value: it returns a {type(first).__name__}, not an array"
         )
@@ -86,7 +89,7 @@ def _stacked(results: list[Any], name: str) -> Any:
             f"{user_line()}{name} of a batched value: its result has another shape from example to example, "
             f"{', '.join(str(shape) for shape in sorted({np.shape(result) for result in results}))}"
         )
-    return np.stack([result if hasattr(result, "dtype") else np.asarray(result) for result in results])
+    return np.stack(results)
 
 
 def in_turn(function: Callable[..., Any], size: int, args: Sequence[Any], options: dict[str, Any], name: str) -> Any:

@@ -810,4 +810,4 @@ lstsq_rule = custom(
 def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     a, b = as_array(a), as_array(b)
     x, squares, s, rank = _lstsq_parts(lstsq_rule(a, b, rcond=rcond), a, b)
-    return x, squares, np.intc(plain(rank)), s
+    return x, squares, as_array(plain(rank)).astype(np.intc)[()], s

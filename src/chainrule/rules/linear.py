@@ -22,7 +22,9 @@ Axes = int | tuple[int, ...] | None
 # -- what implementations of NumPy's functions share -----------------------------------------------------------------
 def as_array(x: Any) -> Any:
     """Lists and Python numbers as arrays; whatever is an array of some kind as it is."""
-    return x if hasattr(x, "dtype") else np.asarray(x)
+    if hasattr(x, "dtype"):
+        return x
+    return np.positive(x) if hasattr(type(x), "_record") else np.asarray(x)  # the first is a number that jit follows
 
 
 def plain(x: Any) -> Any:
@@ -89,9 +91,7 @@ def _zero_wins_in_parts(a: Any, b: Any) -> Any:
     """A complex product is four real ones, and a zero wins in each of them."""
     real = zero_wins(np.real(a), np.real(b)) - zero_wins(np.imag(a), np.imag(b))
     imaginary = zero_wins(np.real(a), np.imag(b)) + zero_wins(np.imag(a), np.real(b))
-    parts = np.empty(np.shape(real), np.result_type(a, b))
-    parts.real, parts.imag = real, imaginary
-    return parts
+    return np.stack([real, imaginary], -1).view(np.result_type(a, b))[..., 0]
 
 
 def stored(result: Any, out: Any) -> Any:

@@ -175,7 +175,7 @@ def _ranked(statistic: Callable[..., Any], skip_nan: bool) -> Callable[..., Pick
         if weights is not None:
             weights = _together(weights, axis) if weights.shape == x.shape else np.ravel(weights)
             options["weights"] = np.broadcast_to(weights, ranks.shape)
-        at = np.asarray(statistic(ranks, x.dtype, **options)) if ranks.shape[-1] else np.zeros(rows.shape[:-1])
+        at = as_array(statistic(ranks, x.dtype, **options)) if ranks.shape[-1] else np.zeros(rows.shape[:-1])
         if not skip_nan:
             at = np.where(nan.any(-1), rows.shape[-1] - 1.0, at)  # NaN is sorted to the end, and is the result
         return _between(places, order, at, nothing)
@@ -443,9 +443,9 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
         np.isscalar(condlist) or isinstance(condlist[0], list | np.ndarray) or hasattr(type(condlist[0]), "_record")
     )
     one = np.isscalar(condlist) or (not arrays and x.ndim != 0)
-    masks = [np.asarray(deciding(mask, "np.piecewise"), bool) for mask in ([condlist] if one else condlist)]
+    masks = [as_array(deciding(mask, "np.piecewise")).astype(bool) for mask in ([condlist] if one else condlist)]
     if len(funclist) == len(masks) + 1:
-        masks.append(~np.any(masks, axis=0))
+        masks.append(~np.any(np.stack(masks), axis=0))
     elif len(funclist) != len(masks):
         raise ValueError(
             f"with {len(masks)} condition(s), either {len(masks)} or {len(masks) + 1} functions are expected"

@@ -23,7 +23,7 @@ from ..rules.contractions import adjoint
 from ..rules.decompositions import several
 from ..rules.linear import conjugated
 from ..rules.registry import Rule, custom, rules
-from ..tensor import plain
+from ..tensor import called, plain
 from .namespace import Namespace, array, exactly, holds_tensors
 
 here = Namespace(scipy.linalg)
@@ -155,7 +155,7 @@ def solve(
     read = _as_read(a, assume_a, lower)
     if not transposed:
         return solve_rule(read, b, **given)
-    value = scipy.linalg.solve(plain(a), plain(b), transposed=True, **given)
+    value = called(scipy.linalg.solve, plain(a), plain(b), transposed=True, **given)
     return exactly(value, np.linalg.solve(np.swapaxes(read, -1, -2), b))
 
 
@@ -219,7 +219,9 @@ def solve_triangular(
     trans = {"N": 0, "T": 1, "C": 2}.get(trans, trans)
     if not trans and not unit_diagonal:
         return triangular_rule(read, b, lower=lower, check_finite=check_finite)
-    value = scipy.linalg.solve_triangular(plain(a), plain(b), trans, lower, unit_diagonal, check_finite=check_finite)
+    value = called(
+        scipy.linalg.solve_triangular, plain(a), plain(b), trans, lower, unit_diagonal, check_finite=check_finite
+    )
     turned = (read, np.swapaxes(read, -1, -2), adjoint(read))[trans]
     return exactly(value, triangular_rule(turned, b, lower=lower != bool(trans)))
 
@@ -447,7 +449,7 @@ def _riccati(name: str, given: tuple[Any, ...], more: Any, step: Callable[..., A
     """The solution, by steps of Newton's method from SciPy's."""
     if any(x is not None and x is not True for x in more):
         raise here.unsupported(name, "only the arguments a, b, q and r")
-    x = getattr(scipy.linalg, name)(*map(plain, given))
+    x = called(getattr(scipy.linalg, name), *map(plain, given))
     value = x
     for _ in range(NEWTON_STEPS):
         x = step(x)
@@ -493,7 +495,7 @@ def det(a: Any, check_finite: bool = True) -> Any:
 def pinv(a: Any, *, return_rank: bool = False, check_finite: bool = True, **options: Any) -> Any:
     options["check_finite"] = check_finite
     y = pinv_rule(array(a), **options)
-    return (y, scipy.linalg.pinv(plain(a), return_rank=True, **options)[1]) if return_rank else y
+    return (y, called(scipy.linalg.pinv, plain(a), return_rank=True, **options)[1]) if return_rank else y
 
 
 @here.derived("a")
@@ -626,7 +628,7 @@ def qr(a: Any, lwork: Any = None, mode: str = "full", pivoting: bool = False) ->
     a = array(a)
     if mode == "raw":
         raise here.unsupported("qr", "mode='raw' gives LAPACK's own form; use 'full', 'economic' or 'r'")
-    order: Any = scipy.linalg.qr(plain(a), mode="r", pivoting=True, check_finite=False)[1] if pivoting else None
+    order: Any = called(scipy.linalg.qr, plain(a), mode="r", pivoting=True, check_finite=False)[1] if pivoting else None
     a = np.take_along_axis(a, order[..., None, :], axis=-1) if pivoting else a
     q, r = _qr(a, mode="full" if mode in ("full", "r") else mode, check_finite=False)
     return (*(() if mode == "r" else (q,)), r, *((order,) if pivoting else ()))
@@ -640,7 +642,7 @@ def rq(a: Any, lwork: Any = None, mode: str = "full") -> Any:
         raise here.unsupported("rq", "the first rows of a full Q are not determined by it; use 'economic' or 'r'")
     # The factors of the adjoint of the rows in reverse order, in reverse order; LAPACK chooses other signs for them.
     q, r = (np.flip(adjoint(x), -2) for x in _qr(adjoint(np.flip(a, -2)), mode="economic", check_finite=False))
-    sign = np.sign(np.sum(scipy.linalg.rq(plain(a), mode="economic")[1] * np.conj(plain(q)), axis=-1).real)
+    sign = np.sign(np.sum(called(scipy.linalg.rq, plain(a), mode="economic")[1] * np.conj(plain(q)), axis=-1).real)
     q, r = sign[..., :, None] * q, np.flip(r, -1) * sign[..., None, :]
     if mode != "r":
         return r, q
@@ -664,7 +666,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, **options: 
     a = array(a)
     if compute_uv:
         return _svd(a, full_matrices=full_matrices, **options)
-    return exactly(scipy.linalg.svd(plain(a), compute_uv=False, **options), svdvals_rule(a, check_finite=False))
+    return exactly(called(scipy.linalg.svd, plain(a), compute_uv=False, **options), svdvals_rule(a, check_finite=False))
 
 
 @here.ruled("a")
@@ -715,7 +717,7 @@ def eigh(
     if b is None and subset_by_index is None and subset_by_value is None and not eigvals_only:
         return _eigh(a, UPLO="L" if lower else "U", driver=driver, check_finite=check_finite)
     subset = {"subset_by_index": subset_by_index, "subset_by_value": subset_by_value}
-    value = scipy.linalg.eigh(plain(a), plain(b), **given, **subset)
+    value = called(scipy.linalg.eigh, plain(a), plain(b), **given, **subset)
     a = _mirrored(a, lower)
     w, v = np.linalg.eigh(a) if b is None else _reduced(a, _mirrored(b, lower), type)
     w_only = value if eigvals_only else value[0]
@@ -731,7 +733,7 @@ def eigh(
 
 @here.ruled("a", "b")
 def eigvalsh(a: Any, b: Any = None, **options: Any) -> Any:
-    value = scipy.linalg.eigvalsh(plain(a), plain(b), **options)
+    value = called(scipy.linalg.eigvalsh, plain(a), plain(b), **options)
     return exactly(value, eigh(a, b, eigvals_only=True, **options))
 
 
@@ -760,7 +762,7 @@ def eig(
     if b is not None or homogeneous_eigvals:
         raise here.unsupported("eig", "only for one matrix; for two use eig(solve(b, a))")
     a = array(a)
-    value = scipy.linalg.eig(plain(a), left=left, right=right, check_finite=check_finite)
+    value = called(scipy.linalg.eig, plain(a), left=left, right=right, check_finite=check_finite)
     w, v = _eig(a)
     results = [w]
     if left:
@@ -798,14 +800,16 @@ def _with_vectors(value: Any, a: Any, eigvals_only: bool) -> Any:
 @here.ruled("d", "e")
 def eigh_tridiagonal(d: Any, e: Any, eigvals_only: bool = False, select: Any = "a", **options: Any) -> Any:
     _all_or_nothing("eigh_tridiagonal", select)
-    value = scipy.linalg.eigh_tridiagonal(plain(d), plain(e), eigvals_only, **options)
+    value = called(scipy.linalg.eigh_tridiagonal, plain(d), plain(e), eigvals_only, **options)
     return _with_vectors(value, _tridiagonal(d, e), eigvals_only)
 
 
 @here.ruled("d", "e")
 def eigvalsh_tridiagonal(d: Any, e: Any, select: Any = "a", **options: Any) -> Any:
     _all_or_nothing("eigvalsh_tridiagonal", select)
-    return _with_vectors(scipy.linalg.eigvalsh_tridiagonal(plain(d), plain(e), **options), _tridiagonal(d, e), True)
+    return _with_vectors(
+        called(scipy.linalg.eigvalsh_tridiagonal, plain(d), plain(e), **options), _tridiagonal(d, e), True
+    )
 
 
 def _from_bands(ab: Any, lower: bool) -> Any:
@@ -819,14 +823,16 @@ def eig_banded(
     **options: Any,
 ) -> Any:  # fmt: skip
     _all_or_nothing("eig_banded", select)
-    value = scipy.linalg.eig_banded(plain(a_band), lower, eigvals_only, **options)
+    value = called(scipy.linalg.eig_banded, plain(a_band), lower, eigvals_only, **options)
     return _with_vectors(value, _from_bands(a_band, lower), eigvals_only)
 
 
 @here.ruled("a_band")
 def eigvals_banded(a_band: Any, lower: bool = False, select: Any = "a", **options: Any) -> Any:
     _all_or_nothing("eigvals_banded", select)
-    return _with_vectors(scipy.linalg.eigvals_banded(plain(a_band), lower, **options), _from_bands(a_band, lower), True)
+    return _with_vectors(
+        called(scipy.linalg.eigvals_banded, plain(a_band), lower, **options), _from_bands(a_band, lower), True
+    )
 
 
 @here.derived("a")
@@ -840,13 +846,13 @@ def polar(a: Any, side: str = "right") -> Any:
 @here.derived("A")
 def orth(A: Any, rcond: Any = None) -> Any:
     A = array(A)
-    return _svd(A, full_matrices=False)[0][..., : scipy.linalg.orth(plain(A), rcond).shape[-1]]
+    return _svd(A, full_matrices=False)[0][..., : called(scipy.linalg.orth, plain(A), rcond).shape[-1]]
 
 
 @here.derived("A")
 def null_space(A: Any, rcond: Any = None, **options: Any) -> Any:
     A = array(A)
-    n = scipy.linalg.null_space(plain(A), rcond, **options).shape[-1]
+    n = called(scipy.linalg.null_space, plain(A), rcond, **options).shape[-1]
     return adjoint(_svd(A, full_matrices=True, **options)[2])[..., A.shape[-1] - n :]
 
 
@@ -872,7 +878,7 @@ def subspace_angles(A: Any, B: Any) -> Any:
 @here.derived("A")
 def matrix_balance(A: Any, permute: Any = True, scale: Any = True, separate: Any = False, **options: Any) -> Any:
     A = array(A)  # the change of basis is made of powers of two: a constant
-    change = scipy.linalg.matrix_balance(plain(A), permute, scale, False)[1]
+    change = called(scipy.linalg.matrix_balance, plain(A), permute, scale, False)[1]
     return np.linalg.inv(change) @ A @ change, None
 
 

@@ -21,7 +21,7 @@ from scipy.signal import windows  # noqa: F401 (a namespace of constants)
 from ..graph import CLOSED
 from ..rules.linear import as_array, conjugated, grid
 from ..rules.registry import Rule, custom, multilinear, rules
-from ..tensor import plain
+from ..tensor import called, plain
 from .namespace import Namespace, array, holds_tensors
 
 here = Namespace(scipy.signal)
@@ -619,13 +619,13 @@ def freqz(b: Any, a: Any = 1, worN: Any = 512, whole: bool = False, plot: Any = 
           include_nyquist: bool = False) -> Any:  # fmt: skip
     b, a = _vector(b), _vector(a)
     _vectors_only("freqz", b, a)
-    w = scipy.signal.freqz(plain(b), plain(a), worN, whole, None, fs, include_nyquist)[0]
+    w = called(scipy.signal.freqz, plain(b), plain(a), worN, whole, None, fs, include_nyquist)[0]
     return None, _response(b, a, _frequencies(w, fs))
 
 
 def _sos_response(sos: Any, worN: Any, whole: bool, fs: float) -> Any:
     sos = _typed(sos)
-    w = _frequencies(scipy.signal.sosfreqz(plain(sos), worN, whole, fs)[0], fs)
+    w = _frequencies(called(scipy.signal.sosfreqz, plain(sos), worN, whole, fs)[0], fs)
     h: Any = 1.0
     for i in range(sos.shape[0]):
         h = h * _response(sos[i, :3], sos[i, 3:], w)
@@ -649,27 +649,27 @@ def _from_roots(z: Any, p: Any, k: Any, at: Any) -> Any:
 
 @here.derived("z", "p", "k")
 def freqz_zpk(z: Any, p: Any, k: Any, worN: Any = 512, whole: bool = False, fs: float = 2 * pi) -> Any:
-    w = scipy.signal.freqz_zpk(plain(z), plain(p), plain(k), worN, whole, fs)[0]
+    w = called(scipy.signal.freqz_zpk, plain(z), plain(p), plain(k), worN, whole, fs)[0]
     return None, _from_roots(z, p, k, np.exp(1j * _frequencies(w, fs)))
 
 
 @here.derived("b", "a")
 def freqs(b: Any, a: Any, worN: Any = 200, plot: Any = None) -> Any:
     b, a = _vector(b), _vector(a)
-    w = scipy.signal.freqs(plain(b), plain(a), worN)[0]
+    w = called(scipy.signal.freqs, plain(b), plain(a), worN)[0]
     return None, np.polyval(b, 1j * w) / np.polyval(a, 1j * w)
 
 
 @here.derived("z", "p", "k")
 def freqs_zpk(z: Any, p: Any, k: Any, worN: Any = 200) -> Any:
-    w = scipy.signal.freqs_zpk(plain(z), plain(p), plain(k), worN)[0]
+    w = called(scipy.signal.freqs_zpk, plain(z), plain(p), plain(k), worN)[0]
     return None, _from_roots(z, p, k, 1j * w)
 
 
 @here.derived("system")
 def group_delay(system: Any, w: Any = 512, whole: bool = False, fs: float = 2 * pi) -> Any:
     b, a = (_vector(x) for x in system)
-    frequencies, value = scipy.signal.group_delay((plain(b), plain(a)), w, whole, fs)
+    frequencies, value = called(scipy.signal.group_delay, (plain(b), plain(a)), w, whole, fs)
     c = np.convolve(b, np.flip(conjugated(a)))
     e = _delays(_frequencies(frequencies, fs), c.shape[0])
     delay = np.real((e @ (c * np.arange(c.shape[0]))) / (e @ c)) - (a.shape[0] - 1)
@@ -881,7 +881,7 @@ def sawtooth(t: Any, width: Any = 1) -> Any:
 
 @here.derived("t", "duty")
 def square(t: Any, duty: Any = 0.5) -> Any:
-    value = scipy.signal.square(plain(t), plain(duty))
+    value = called(scipy.signal.square, plain(t), plain(duty))
     return np.where(True, value, array(t) * array(duty))  # a step: no slope
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ConcreteValueError, UnsupportedFunctionError
 from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
-from ..tensor import Tensor, batched_among, plain, tensor_like
+from ..tensor import Tensor, batched_among, called, plain, tensor_like
 from . import special_distributions, special_table, special_waves  # noqa: F401 (they register the rows)
 from .unwrapped import special
 
@@ -44,7 +44,7 @@ def _like_scipy(function: Function) -> Function:
                 if (batch := batched_among((args, options))) is None:
                     raise
                 return batch.in_turn(chosen, args, f"scipy.special.{name}", options)
-        return original(*args, **options)
+        return called(original, *args, **options)
 
     return chosen
 

@@ -19,7 +19,7 @@ from scipy import stats
 
 from ..errors import UnsupportedFunctionError
 from ..rules.registry import Rule, custom, row, rules
-from ..tensor import Tensor, batched_among, plain, tensor_like
+from ..tensor import Tensor, batched_among, called, plain, tensor_like
 from . import special_distributions as slopes
 from .special_table import MILLS, infinite
 from .unwrapped import special
@@ -35,7 +35,7 @@ __all__ = ["Distribution", "Frozen", "dirichlet", "multivariate_normal"]
 def _same(x: Any) -> Any:
     """An argument as SciPy takes it: a number becomes an array, which is not weak."""
     x = tensor_like(x)
-    return x if isinstance(x, Tensor) else np.asarray(x)
+    return x if hasattr(x, "dtype") else np.asarray(x)
 
 
 class Distribution:
@@ -96,7 +96,7 @@ class Distribution:
         x = _same(x)
         given = {name: _same(value) for name, value in given.items()}
         if not any(isinstance(value, Tensor) for value in (x, *given.values())):
-            return getattr(self.scipy, method)(x, **given)
+            return called(getattr(self.scipy, method), x, **given)
         loc, scale = given.get("loc"), given.get("scale")
         if method not in QUANTILES:
             x = x if loc is None else x - loc

@@ -181,7 +181,7 @@ def fitting(tangent: Any, node: Node, many: tuple[int, ...] = ()) -> Any:
     """Bring a tangent to the shape and dtype of its node."""
     shape = (*many, *node.shape)
     tangent = in_dtype(tangent if tangent.shape == shape else np.broadcast_to(tangent, shape), node.dtype)
-    return tangent if shape or tangent.__class__ is not np.ndarray else tangent[()]
+    return tangent if shape or isinstance(tangent, Tensor) else tangent[()]
 
 
 # -- over a finished graph -----------------------------------------------------------------------------------------
