@@ -9,10 +9,11 @@ import nist
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.sparse
 from oracle import check, close
 
 import chainrule as cr
-from chainrule.errors import InPlaceError, UnsupportedFunctionError
+from chainrule.errors import InPlaceError, UnsolvedWarning, UnsupportedFunctionError
 from chainrule.scipy import optimize
 
 TIGHT = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
@@ -540,7 +541,11 @@ def test_certified_standard_deviations() -> None:
 # -- derivatives that are filled in ------------------------------------------------------------------------------------
 METHODS = [
     "Nelder-Mead", "Powell", "CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "dogleg",
-    "trust-ncg", "trust-exact", "trust-krylov",
+    "trust-ncg", "trust-exact", "trust-krylov", "COBYLA", "COBYQA",
+]  # fmt: skip
+ROOT_METHODS = [
+    "hybr", "lm", "broyden1", "broyden2", "anderson", "linearmixing", "diagbroyden", "excitingmixing", "krylov",
+    "df-sane",
 ]  # fmt: skip
 
 
@@ -553,7 +558,8 @@ def rosenbrock(x: Any) -> Any:
 def test_every_method_reaches_the_minimum(method: str) -> None:
     start = [0.9, 0.8] if method == "dogleg" else [-1.2, 1.0]
     options = {} if method == "TNC" else {"maxiter": 5000}
-    result = optimize.minimize(rosenbrock, start, method=method, options=options)
+    tol = 1e-8 if method == "COBYLA" else None  # by default it stops early
+    result = optimize.minimize(rosenbrock, start, method=method, options=options, tol=tol)
     np.testing.assert_allclose(result.x, [1, 1], atol=1e-3)
 
 
@@ -666,7 +672,7 @@ def test_root_gets_its_jacobian() -> None:
     def f(x: Any) -> Any:
         return [x[0] + 0.5 * (x[0] - x[1]) ** 3 - 1, 0.5 * (x[1] - x[0]) ** 3 + x[1]]
 
-    for method in ("broyden1", "df-sane", "krylov"):
+    for method in ROOT_METHODS[2:]:
         theirs = scipy.optimize.root(f, [0.0, 0.0], method=method)
         np.testing.assert_array_equal(optimize.root(f, [0.0, 0.0], method=method).x, theirs.x)
     for method in ("hybr", "lm"):
@@ -967,6 +973,86 @@ def test_backward_under_no_grad() -> None:
 def test_singular_solutions_raise() -> None:
     with pytest.raises(np.linalg.LinAlgError, match="solution of root has no derivative"):
         cr.grad(lambda a: optimize.root(lambda x: (x - a) * np.array([1.0, 0.0]), [0.3, 0.3]).x[0])(0.5)
+
+
+# -- sparse Jacobians --------------------------------------------------------------------------------------------------
+def chain(x: Any) -> Any:
+    """Residuals of neighbours; the solution is 1, 1, ..."""
+    return np.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x])
+
+
+def test_a_large_sparse_problem_is_filled_in_sparse() -> None:
+    x0 = np.full(2_000, 0.5)
+    result = optimize.least_squares(chain, x0)
+    assert scipy.sparse.issparse(result.jac)
+    assert result.jac.shape == (3_999, 2_000)
+    np.testing.assert_allclose(result.x, 1, rtol=1e-6)
+    for options in ({"tr_solver": "exact"}, {"method": "lm"}):
+        assert isinstance(optimize.least_squares(chain, x0[:501], **options).jac, np.ndarray)
+    assert isinstance(optimize.least_squares(chain, x0[:20]).jac, np.ndarray)
+    dense = lambda x: x - 0.5 / len(x) * np.sum(x) - 1  # noqa: E731
+    assert isinstance(optimize.least_squares(dense, x0[:501]).jac, np.ndarray)
+
+
+def test_a_sparsity_that_is_given_asks_for_exact_values_on_it() -> None:
+    x0 = {"x": np.full(20, 0.5)}
+    pattern = cr.sparsity(chain, x0["x"]).pattern()
+    for options in ({"jac_sparsity": pattern}, {"tr_solver": "lsmr"}):
+        result = optimize.least_squares(lambda p: chain(p["x"]), x0, **TIGHT, **options)
+        assert scipy.sparse.issparse(result.jac)
+        np.testing.assert_allclose(result.jac.toarray(), cr.jacobian(chain)(result.x["x"]), rtol=1e-14)
+        np.testing.assert_allclose(result.x["x"], 1, rtol=1e-7)
+
+
+def test_sparse_constraints() -> None:
+    line = scipy.optimize.NonlinearConstraint(lambda x: x[1:] * x[:-1], 1, 2)
+    given = {"method": "trust-constr", "constraints": [line], "options": {"sparse_jacobian": True}}
+    result = optimize.minimize(lambda x: np.sum((x - 0.5) ** 2), np.full(12, 1.2), **given)
+    assert scipy.sparse.issparse(result.jac[0])
+    np.testing.assert_allclose(result.x, 1, atol=1e-3)
+    made = optimize._constraint(line, optimize.Point(np.ones(12)), hessian=True, sparse=True)
+    np.testing.assert_array_equal(made.jac(result.x).toarray(), cr.jacobian(line.fun)(result.x))
+
+
+# -- what did not succeed ----------------------------------------------------------------------------------------------
+def stopped(solver: str) -> Any:
+    """What a solver returns after a step or two, far from the solution."""
+    if solver == "minimize":
+        return lambda a: optimize.minimize(lambda x: np.sum((x - a) ** 4), [5.0], options={"maxiter": 1}).x[0]
+    if solver == "minimize_scalar":
+        return lambda a: optimize.minimize_scalar(lambda x: (x - a) ** 4 + x, (3, 4), options={"maxiter": 1}).x
+    if solver == "root":
+        return lambda a: optimize.root(lambda x: np.exp(x) - a, [8.0], options={"maxfev": 2}).x[0]
+    if solver == "constraints":
+        disk = {"type": "ineq", "fun": lambda x: 1 - np.sum(x**2)}
+        given = {"constraints": disk, "options": {"maxiter": 1}}
+        return lambda a: optimize.minimize(lambda x: np.sum((x - a) ** 4), [0.5, -0.5], **given).x[0]
+    return lambda a: optimize.least_squares(lambda x: np.exp(x) - a, [8.0], max_nfev=2).x[0]
+
+
+@pytest.mark.parametrize("solver", ["minimize", "minimize_scalar", "root", "constraints", "least_squares"])
+def test_derivatives_of_what_was_not_solved_warn(solver: str) -> None:
+    f = stopped(solver)
+    assert not isinstance(f(1.0), cr.Tensor)  # plain numbers: SciPy's own affair
+    for derivative in (cr.grad(f), lambda a: cr.jvp(f, (a,), (1.0,))[1]):
+        with pytest.warns(UnsolvedWarning, match=r"stopped without a solution: \w"):
+            derivative(3.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_failure_for_want_of_digits_only_does_not_warn() -> None:
+    """BFGS calls it a failure when the last digits do not obey it."""
+    result = optimize.minimize(quartic, np.zeros(3), (A, B), tol=1e-17)
+    assert not result.success
+    cr.grad(lambda a: optimize.minimize(quartic, np.zeros(3), (a, B), tol=1e-17).x[0])(A)
+
+
+def test_solvers_that_raise_go_on_raising() -> None:
+    with pytest.raises(RuntimeError, match="converge"):
+        cr.grad(lambda a: optimize.fixed_point(lambda x: 2 * x + a, 1.0, maxiter=5, method="iteration"))(1.0)
+    t = np.arange(5.0)
+    with pytest.raises(RuntimeError, match="Optimal parameters"):
+        cr.vjp(lambda y: optimize.curve_fit(lambda t, a, b: a * np.exp(b * t), t, y, [1.0, 3.0], maxfev=2), np.ones(5))
 
 
 def test_methods_that_are_not_differentiated_refuse() -> None:

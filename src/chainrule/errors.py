@@ -33,6 +33,7 @@ __all__ = [
     "SingularError",
     "SingularWarning",
     "StructureError",
+    "UnsolvedWarning",
     "UnsupportedFunctionError",
     "UntraceableError",
     "UntraceableWarning",
@@ -339,6 +340,28 @@ class UntraceableWarning(RuntimeWarning):
     Traceback (most recent call last):
         ...
     chainrule.errors.UntraceableWarning: jit of <lambda>: the function turns an array...
+    """
+
+
+class UnsolvedWarning(RuntimeWarning):
+    """A derivative is taken at a point where an algorithm of SciPy stopped before it had found a solution.
+
+    It is computed as if the point solved the problem, and is as far from the truth as the point.  Look at ``message``
+    of the result, and allow more iterations, start elsewhere, or ask for another method or tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np, chainrule as cr
+    >>> from chainrule.scipy import optimize
+    >>> def minimum(a):
+    ...     return optimize.minimize(lambda x: np.sum((x - a) ** 4), [5.0], options={"maxiter": 1}).x[0]
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error")  # otherwise: a warning, and an answer
+    ...     cr.grad(minimum)(1.0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    chainrule.errors.UnsolvedWarning: the derivative of minimize is taken where it stopped without a solution...
     """
 
 

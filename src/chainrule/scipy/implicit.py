@@ -10,6 +10,7 @@ that it can be differentiated in turn: F_x is taken at x, which depends on c by 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..batch import batched_as_then
-from ..errors import InPlaceError
+from ..errors import InPlaceError, UnsolvedWarning
 from ..graph import Node, contexts, leaf, next_index
 from ..jacobians import jacobian
 from ..record import Context, entered, no_grad
@@ -29,6 +30,7 @@ from ..walk.push import Follower
 from .namespace import of_an_example
 
 Function = Callable[..., Any]
+NEAR = 1e-5  # a solution is as near as this, relative to its size
 
 
 class Watch(Context):
@@ -178,6 +180,15 @@ def wanted(*values: Any) -> bool:
     return any(isinstance(value, Tensor) for value in values) and not any(c.oldest for c in contexts.stack)
 
 
+def unsolved(name: str, failure: str) -> None:
+    """Warn that there is no solution where a derivative is taken."""
+    warnings.warn(
+        f"the derivative of {name} is taken where it stopped without a solution: {failure}",
+        UnsolvedWarning,
+        stacklevel=2,
+    )
+
+
 class Problem:
     """What x solves: F(x) = 0.
 
@@ -185,20 +196,33 @@ class Problem:
     ----------
     closure : F
     solve : `(x, rhs, transposed) -> v`, that solves F_x v = rhs; if `transposed`, with its conjugate transpose
+    failure : what SciPy said if x solves it not
     """
 
-    def __init__(self, function: Function, name: str, solve: Function | None = None) -> None:
+    def __init__(self, function: Function, name: str, solve: Function | None = None, failure: str = "") -> None:
         self.closure = Closure(function, name)
         self.solve = solve or self._dense
+        self.failure = failure
 
     def _dense(self, x: Any, rhs: Any, transposed: bool) -> Any:
         matrix = jacobian(self.closure, holomorphic=x.dtype.kind == "c")(x)
+        if self.failure:
+            self._judge(plain(x), plain(matrix))
         try:
             return np.linalg.solve(conjugated(matrix.T) if transposed else matrix, rhs)
         except np.linalg.LinAlgError:
             raise np.linalg.LinAlgError(
                 f"the solution of {self.closure.name} has no derivative here: the Jacobian of its equations is singular"
             ) from None
+
+    def _judge(self, x: Any, matrix: Any) -> None:
+        """Warn if x is far from a solution, by Newton's step: SciPy fails also for want of the last digits."""
+        with no_grad():
+            left = plain(self.closure(x))
+        step = np.linalg.lstsq(matrix, left)[0]
+        if not np.max(np.abs(step)) < NEAR * (1 + np.max(np.abs(x))):
+            unsolved(self.closure.name, self.failure)
+        self.failure = ""
 
     def linear_solve(self, x: Any, rhs: Any, transposed: bool, differentiable: bool) -> Any:
         if differentiable:
@@ -245,9 +269,9 @@ def depends(function: Function, *args: Any) -> bool:
     return bool(closure.captured)
 
 
-def solution(x: Any, function: Function, name: str, solve: Function | None = None) -> Any:
+def solution(x: Any, function: Function, name: str, solve: Function | None = None, failure: str = "") -> Any:
     """The array `x`, found by SciPy, with the history that makes `function(x)` zero; as it is if there is none."""
-    problem = Problem(function, name, solve)
+    problem = Problem(function, name, solve, failure)
     problem.closure.watched(x)
     operands = problem.closure.operands()
     return record(SOLUTION, operands, (), {"x": x, "problem": problem}) if operands else x

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
+from ..errors import NotSparseError
 from ..jacobians import jacobian
 from ..record import no_grad
+from ..sparse import sparse_jacobian, sparsity
 from ..tensor import Tensor, plain, plain_everywhere, tensor_like
 from ..transforms import grad, jvp, value_and_grad
 from ..tree import flatten
@@ -31,6 +33,7 @@ from .namespace import Namespace, array, by_example, exactly, holds_tensors, of_
 
 Function = Callable[..., Any]
 Limits = tuple[Any, Any] | None  # lower and upper bounds
+MANY, FEW = 500, 0.05  # from so many variables on, a Jacobian with less than this share of entries is filled in sparse
 here = Namespace(scipy.optimize)
 
 here.as_they_are(
@@ -139,6 +142,34 @@ def _jacobian_of(function: Function) -> Function:
     return _constant(lambda x, *rest: jacobian(lambda x: function(x, *rest))(np.asarray(x, dtype=float)))
 
 
+def _sparse_jacobian_of(function: Function) -> Function:
+    derivative = sparse_jacobian(function)
+    return _constant(lambda x: derivative(np.asarray(x, dtype=float)))
+
+
+def _jacobian_as_it_is(function: Function) -> Function:
+    """Of many variables, the Jacobian as a sparse matrix if it is one: where it is called first, that is found out."""
+    chosen: list[Function] = []
+
+    def called(x: Any) -> Any:
+        if not chosen:
+            chosen.append(_sparse_jacobian_of(function) if _is_sparse(function, x) else _jacobian_of(function))
+        return chosen[0](x)
+
+    return called
+
+
+def _is_sparse(function: Function, x: Any) -> bool:
+    if x.size < MANY:
+        return False
+    try:
+        with no_grad():
+            plan = sparsity(function, np.asarray(x, dtype=float))
+    except NotSparseError:
+        return False
+    return plan.nnz < FEW * plan.shape[0] * plan.shape[1]
+
+
 # -- minimize ----------------------------------------------------------------------------------------------------------
 WITHOUT_GRADIENT = ("nelder-mead", "powell", "cobyla", "cobyqa")
 WITH_HESSIAN = ("dogleg", "trust-exact")
@@ -175,7 +206,8 @@ def minimize(
     method, jac, hess, hessp, bounds, constraints, tol, callback, options
         As in SciPy.  What is given is used.  What is not, and the method uses, is computed: the gradient together with
         the value; Hessian products (Newton-CG, trust-ncg, trust-krylov, trust-constr) or the Hessian (dogleg,
-        trust-exact); the Jacobian of each constraint, in place of differences, and its Hessian for trust-constr.
+        trust-exact); the Jacobian of each constraint, in place of differences (a sparse one with trust-constr and
+        ``options={"sparse_jacobian": True}``), and its Hessian for trust-constr.
 
     Returns
     -------
@@ -238,28 +270,34 @@ def minimize(
     elif filled and hess is None and name in WITH_HESSIAN_PRODUCT:
         hessp = _constant(lambda x, p: jvp(grad(value), (x,), (p,))[1])
     several = constraints if isinstance(constraints, list | tuple) else [constraints]
+    sparse = name == "trust-constr" and (options or {}).get("sparse_jacobian") is True
     if name == "trust-constr":
         several = [_nonlinear(each) if isinstance(each, dict) else each for each in several]
     result = scipy.optimize.minimize(
         target, point.x0, (), method, jac, hess, hessp, _plain_bounds(bounds),
-        [_constraint(each, point, name == "trust-constr") for each in several], tol, callback, options,
+        [_constraint(each, point, name == "trust-constr", sparse) for each in several], tol, callback, options,
     )  # fmt: skip
     limits = _limits(bounds)
     if several:
         rows = [_rows(each, point) for each in several]
-        x = _constrained(result.x, value, rows if limits is None else [*rows, (lambda x: x, *limits)])
+        x = _constrained(result, value, rows if limits is None else [*rows, (lambda x: x, *limits)])
     else:
-        x = _minimum(result.x, value, limits, "minimize")
+        x = _minimum(result.x, value, limits, "minimize", _failure(result))
     if isinstance(x, Tensor):
         result.fun = exactly(result.fun, value(x))
     result.x = point.make(x)
     return result
 
 
-def _minimum(x: Any, value: Function, limits: Limits, name: str) -> Any:
+def _failure(result: Any) -> str:
+    """What SciPy said, if it did not succeed."""
+    return "" if result.success else str(result.message).strip()
+
+
+def _minimum(x: Any, value: Function, limits: Limits, name: str, failure: str = "") -> Any:
     """What SciPy found, with its history if `value` or the bounds depend on Tensors."""
     if holds_tensors(limits) or depends(value, x):
-        return solution(x, _stationary(value, limits, x), name)
+        return solution(x, _stationary(value, limits, x), name, failure=failure)
     return x
 
 
@@ -309,7 +347,7 @@ def _nonlinear(constraint: dict[str, Any]) -> Any:
     )
 
 
-def _constraint(constraint: Any, point: Point, hessian: bool) -> Any:
+def _constraint(constraint: Any, point: Point, hessian: bool, sparse: bool = False) -> Any:
     """The same constraint, about SciPy's vector, with derivatives where there were none; with `hessian`, the second."""
     if isinstance(constraint, dict):
         of_x: dict[str, Any] = dict(constraint)
@@ -336,7 +374,7 @@ def _constraint(constraint: Any, point: Point, hessian: bool) -> Any:
     if callable(given_jac):
         new.jac = _constant(lambda x: given_jac(point.make(x)))
     elif given_jac == "2-point":  # SciPy's default
-        new.jac = _jacobian_of(of_vector)
+        new.jac = _sparse_jacobian_of(of_vector) if sparse else _jacobian_of(of_vector)
     if callable(given_hess):
         new.hess = _constant(lambda x, v: given_hess(point.make(x), v))
     elif hessian and (given_hess is None or type(given_hess) is scipy.optimize.BFGS):  # SciPy's default
@@ -355,12 +393,13 @@ def _rows(constraint: Any, point: Point) -> tuple[Function, Any, Any]:
     return lambda x: vector(constraint.fun(point.make(x))), array(constraint.lb), array(constraint.ub)
 
 
-def _constrained(x: Any, value: Function, rows: Sequence[tuple[Function, Any, Any]]) -> Any:
+def _constrained(result: Any, value: Function, rows: Sequence[tuple[Function, Any, Any]]) -> Any:
     """What SciPy found, with its history: the gradient is a sum of those of the constraints that hold with equality.
 
     Which do?  The multipliers are fitted to the gradient; a constraint counts whose multiplier is larger than its
     distance.
     """
+    x = result.x
 
     def everything(x: Any) -> Any:
         return sum((np.sum(function(x)) for function, _, _ in rows), value(x))
@@ -398,7 +437,7 @@ def _constrained(x: Any, value: Function, rows: Sequence[tuple[Function, Any, An
             f"the solution of minimize has no derivative here: of the {len(holding)} constraints that hold with "
             f"equality only {rank} are independent. Leave out what the others imply"
         )
-    return solution(np.concatenate([x, start]), equations, "minimize")[:n]
+    return solution(np.concatenate([x, start]), equations, "minimize", failure=_failure(result))[:n]
 
 
 @by_example("x")
@@ -448,7 +487,7 @@ def minimize_scalar(
         _constant(value), plain_everywhere(bracket), plain_everywhere(bounds), (), method, tol, options
     )
     limits = None if bounds is None else (np.reshape(array(bounds[0]), (1,)), np.reshape(array(bounds[1]), (1,)))
-    x = _minimum(np.reshape(np.asarray(result.x, float), (1,)), of_vector, limits, "minimize_scalar")
+    x = _minimum(np.reshape(np.asarray(result.x, float), (1,)), of_vector, limits, "minimize_scalar", _failure(result))
     if isinstance(x, Tensor):
         result.x, result.fun = x[0], exactly(result.fun, of_vector(x))
     return result
@@ -524,7 +563,7 @@ def root(
 
     x = result.x.ravel()
     if depends(shaped, x):
-        x = solution(x, shaped if square else _sum_of_squares(shaped), "root")
+        x = solution(x, shaped if square else _sum_of_squares(shaped), "root", failure=_failure(result))
     result.x = point.make(np.reshape(x, shape))
     return result
 
@@ -683,7 +722,10 @@ def least_squares(fun: Function, x0: Any, *positional: Any, **options: Any) -> A
     x0 : array_like or container of arrays
         As in `minimize`; so are Tensors in ``args=`` and ``kwargs=``.
     *positional, **options
-        As in SciPy.  The Jacobian is computed if none is given and no `jac_sparsity` is.
+        As in SciPy.  The Jacobian is computed if none is given: as a sparse matrix (see `sparse_jacobian`) if there are
+        500 variables or more and less than 5 % of it are entries, which makes SciPy take ``tr_solver="lsmr"``; always
+        with that solver or with `jac_sparsity`, of which the values are not needed; never with the method lm or
+        ``tr_solver="exact"``.
 
     Returns
     -------
@@ -693,9 +735,10 @@ def least_squares(fun: Function, x0: Any, *positional: Any, **options: Any) -> A
 
     Notes
     -----
-    Cost: of a Jacobian, n forward passes, or as many reverse passes as there are residuals, if these are fewer; one
-    evaluation after SciPy has ended.  Derivative: that of the stationary point of the cost, as in `minimize`, with the
-    whole Hessian, so that it is right for large residuals too; `bounds` as there.
+    Cost: of a Jacobian, n forward passes, or as many reverse passes as there are residuals, if these are fewer; of a
+    sparse one, as many as it has colours; one evaluation after SciPy has ended.  Derivative: that of the stationary
+    point of the cost, as in `minimize`, with the whole Hessian, so that it is right for large residuals too; `bounds`
+    as there.
 
     Examples
     --------
@@ -724,12 +767,16 @@ def least_squares(fun: Function, x0: Any, *positional: Any, **options: Any) -> A
         given["jac"] = _constant(lambda x: jac(point.make(x), *args, **kwargs))
     elif jac is not None:
         given["jac"] = jac
-    elif given.get("jac_sparsity") is None:
+    elif given.get("jac_sparsity") is not None or given.get("tr_solver") == "lsmr":
+        given["jac"] = _sparse_jacobian_of(residuals)
+    elif given.get("method") == "lm" or given.get("tr_solver") == "exact":
         given["jac"] = _jacobian_of(residuals)
+    else:
+        given["jac"] = _jacobian_as_it_is(residuals)
     if bounds is not None:
         given["bounds"] = _plain_bounds(bounds)
     result = scipy.optimize.least_squares(_constant(residuals), point.x0, **given)
-    x = _minimum(result.x, cost, _limits_of_fit(bounds), "least_squares")
+    x = _minimum(result.x, cost, _limits_of_fit(bounds), "least_squares", _failure(result))
     if isinstance(x, Tensor):
         result.fun, result.cost = exactly(result.fun, residuals(x)), exactly(result.cost, cost(x))
         if loss == "linear" and isinstance(result.jac, np.ndarray):

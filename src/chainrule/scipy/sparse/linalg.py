@@ -108,7 +108,7 @@ def _by_example(function: Function) -> Function:
     return called
 
 
-def _solved(x: Any, operator: Operator, b: Any, name: str, again: Function) -> Any:
+def _solved(x: Any, operator: Operator, b: Any, name: str, again: Function, failure: str = "") -> Any:
     """The vector x with the history of what solves A x = b; `again(A, b)` solves other systems."""
     shape = np.shape(x)
 
@@ -205,7 +205,7 @@ def _iterative(name: str, symmetric: bool = False) -> Function:
             return array(tensor_like(operator.apply(x))) - np.reshape(b, np.shape(x))
 
         if isinstance(b, Tensor) or isinstance(getattr(operator.given, "data", None), Tensor) or depends(residual, x):
-            x = _solved(x, operator, b, name, again)
+            x = _solved(x, operator, b, name, again, f"info={info}" if info else "")
         return x, info
 
     solver.__name__ = solver.__qualname__ = name
