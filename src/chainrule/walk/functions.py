@@ -142,6 +142,8 @@ def _plain_share(
         *([] if passed else [f"x = {expression}"]),
         f"if {x}.__class__ is float64 and {operand}.dtype is double:  # and 0-d, for so is the result",
         f"    {operand}.cotangent = {x} if before is None else before + {x}",
+        f"elif before is None and {x}.dtype is {operand}.dtype and {x}.shape == {operand}.shape:",
+        f"    {operand}.cotangent, {operand}.owned = {x}, {not passed}",
         "else:",
         f"    accumulate({operand}, {x}{'' if passed else ', True'})",
     ]
