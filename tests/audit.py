@@ -81,7 +81,7 @@ EQUIVALENT: dict[str, tuple[str, str]] = {
     "nan_to_num": ("ignores", "the derivative is zero where a value was replaced, whatever by"),
     "sort|partition|unique|unique_values": ("careful", "they move elements, and multiply by nothing"),
     "(nan)?(mean|sum|prod|cumprod|var|std)": ("ignores dtype", "the walk brings results to the dtype of their node"),
-    "max|min|nanmax|nanmin|prod|sum|var|std|nanvar|nanstd|norm|logsumexp|median|.*quantile|.*percentile|nanmedian": (
+    "(nan|f)?(max|min)(_reduce)?|prod|sum|(nan)?(var|std|median)|norm|logsumexp|.*quantile|.*percentile": (
         "pulls: ignores keepdims",
         "the shape of the operand says where the lengths of 1 belong",
     ),

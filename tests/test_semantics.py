@@ -157,7 +157,7 @@ VALUED: list[tuple[str, Any, Any, int, Any]] = [
             ("fmax", np.fmax, {"axis": 1, "keepdims": True}, [[0.5, 0.5], [0, 1]]),
             ("fmin", np.fmin, {"initial": 1.0}, [[0, 0], [0.5, 0]]),
             ("fmax", np.fmax, {"initial": 2.0}, [[1 / 2, 1 / 3], [0, 1 / 3]]),
-            ("fmin", np.fmin, {"initial": 9.0, "where": np.array([[True, True], [False, True]])}, [[1, 0.5], [0, 0.5]]),
+            ("fmin", np.fmin, {"initial": 9.0, "where": np.array([[True, False], [True, True]])}, [[0, 0], [1, 1]]),
             ("fmax", np.fmax, {"initial": 0.0, "where": np.array([[True, False], [True, True]])}, [[1, 0], [0, 1]]),
         )
     ),
