@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_fusing import SPECIAL, on_kernels, same, source
 
 import chainrule as cr
-from chainrule.compile import fuse
+from chainrule.compile import components, fuse
+from chainrule.tree import flatten
 
 N = 70
 
@@ -78,9 +81,11 @@ def arguments(dtype: str, n: int = N) -> tuple[Any, Any]:
     return rng.uniform(0.5, 2, (n, 3)).astype(dtype), rng.uniform(0.5, 2, (n, 3, 3)).astype(dtype)
 
 
-@pytest.fixture(autouse=True)
-def _small_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chainrule.compile.components.WORTHWHILE", 1)
+@pytest.fixture(autouse=True, scope="module")
+def _small_is_worth_it() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(components, "WORTHWHILE", 1)
+        yield
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -172,3 +177,75 @@ def test_a_result_is_not_put_over_what_is_still_read() -> None:
     assert fuse.SMALL == 2
     on_kernels(f, np.random.default_rng(0).normal(size=100))
     on_kernels(f, np.random.default_rng(0).normal(size=(30, 40)))
+
+
+# -- drawn programs --------------------------------------------------------------------------------------------------
+MOVES: list[Callable[[Any, Any, float], Any]] = [
+    lambda a, b, at: np.stack([a, b, a * 2], -1 if at > 0.5 else 0),
+    lambda a, b, at: np.concatenate([a, b], -1),
+    lambda a, b, at: np.swapaxes(a, -1, -2),
+    lambda a, b, at: a[..., ::-1] if at > 0.5 else a[..., int(at * a.shape[-1]), None],
+    lambda a, b, at: a[..., int(at * a.shape[-1])],
+    lambda a, b, at: a[..., None] if at > 0.5 else a[None],
+    lambda a, b, at: np.reshape(a, (*a.shape[:1], -1)) if at > 0.5 else np.moveaxis(a, -1, 0),
+    lambda a, b, at: np.broadcast_to(a, np.broadcast_shapes(a.shape, b.shape)),
+]
+MEETING: list[Callable[[Any, Any, float], Any]] = [
+    lambda a, b, at: a + b,
+    lambda a, b, at: a * b,
+    lambda a, b, at: np.where(a > b, a, b * 0.5),
+    lambda a, b, at: np.sum(a, int(at * a.ndim), keepdims=at > 0.6),
+    lambda a, b, at: np.max(a, -1),
+    lambda a, b, at: a @ b * 0.3,
+    lambda a, b, at: np.sin(a),
+]
+
+
+def run(program: Any, *arguments: Any) -> list[Any]:
+    """Each statement takes two values and, where their shapes allow it, adds one."""
+    values = list(arguments)
+    for number, i, j, at in program:
+        a, b = values[i % len(values)], values[j % len(values)]
+        operation = (MOVES + MEETING)[number]
+        shapes = np.zeros(a.shape), np.zeros(b.shape)
+        try:
+            size, rank = operation(*shapes, at).size, operation(*shapes, at).ndim
+        except (ValueError, IndexError):
+            continue
+        if size <= 200_000 and rank <= 4:
+            values.append(operation(a, b, at))
+    return [values[-1] * 1.0, values[-2] + 0, np.sum(values[-1] * values[-1]), values[len(values) // 2]]
+
+
+STATEMENTS = st.tuples(
+    st.integers(0, len(MOVES + MEETING) - 1), st.integers(0, 30), st.integers(0, 30), st.floats(0, 0.99)
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    program=st.lists(STATEMENTS, min_size=3, max_size=12),
+    n=st.sampled_from([17, 66, 130]),
+    dtype=st.sampled_from(["f4", "f8"]),
+    way=st.sampled_from(["value", "grad", "jvp"]),
+)
+def test_drawn_programs(program: Any, n: int, dtype: str, way: str) -> None:
+    def f(*args: Any) -> Any:
+        return run(program, *args)
+
+    ways: dict[str, Callable[..., Any]] = {
+        "value": f,
+        "grad": cr.grad(lambda *args: f(*args)[2], argnums=(0, 1, 2, 3)),
+        "jvp": lambda *args: cr.jvp(f, args, tuple(np.ones_like(x) for x in args)),
+    }
+    rng = np.random.default_rng(0)
+    arguments = [rng.uniform(-1, 1, shape).astype(dtype) for shape in ((n, 3), (n, 3, 3), (n,), (3,))]
+    jitted = cr.jit(ways[way])
+    for _ in range(4):
+        for x, y in zip(flatten(jitted(*arguments))[0], flatten(ways[way](*arguments))[0], strict=True):
+            assert np.shape(x) == np.shape(y)
+            assert x.dtype == y.dtype
+            tolerance = 1e-3 if dtype == "f4" else 1e-9
+            np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * np.max(np.abs(y), initial=1.0))
+    assert not jitted.given_up
+    assert not any(variant.disagreed for variant in jitted.variants)
