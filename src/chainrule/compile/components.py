@@ -40,10 +40,8 @@ BOUNDARY = 64  # components that are read from arrays, or written to them: kerne
 LONG = 64  # elements of a component, at least
 SMALL = 1 << 14  # elements that may be copied to read components side by side
 WORTHWHILE = 1 << 11  # elements, over which sums or products of components are taken
-JOINING: set[Any] = {np.stack, np.concatenate} | {
-    rules[name].value for name in ("concatenate", "stack") if name in rules
-}
-STRETCHING: set[Any] = {np.broadcast_to} | {rules[name].value for name in ("broadcast_to",) if name in rules}
+JOINING: set[Any] = {np.stack, np.concatenate, rules["concatenate"].value}
+STRETCHING: set[Any] = {np.broadcast_to, rules["broadcast_to"].value}
 PRODUCTS: set[Any] = {np.matmul, operator.matmul}
 PLACE = rules["place"].value
 
@@ -147,7 +145,7 @@ def _is_computed(step: Step) -> bool:
         return False
     if prod(_long(y.shape)) < LONG or _count(y) > COMPONENTS:
         return False
-    if type(step.function) is Assemble or step.function == PLACE:
+    if type(step.function) is Assemble or step.function is PLACE:
         return _is_placed(step)
     if step.function in PRODUCTS:
         return _is_small_product(step)
@@ -164,13 +162,11 @@ def _mixes(step: Step) -> bool:
     y = step.results
     x = max((y, *read(step)), key=lambda x: len(x.shape) and x.size)
     own = [n for n in x.shape if n > 1]
-    if (
-        not own
-        or own[-1] > MOST
-        or (step.function not in PRODUCTS and name_of(step) is None and not is_reduction(step))
-    ):
+    if not own or own[-1] > MOST:
         return False
-    return any(_count(a) != _count(y) for a in read(step) if a.shape) or step.function in PRODUCTS
+    if name_of(step) is None and not is_reduction(step):
+        return step.function in PRODUCTS
+    return any(_count(a) != _count(y) for a in read(step) if a.shape)
 
 
 def _is_moved(step: Step) -> bool:
@@ -335,9 +331,7 @@ class _Splitting:
         self.parts: dict[Var, Parts] = {}
         self.made: dict[Var, Step] = {}
         self.instead: dict[Var, Var] = {}  # of members that are put together: the array
-        self.escape = {x.root for x in program.outputs if type(x) is Var} | {
-            x for x in program.outputs if type(x) is Var
-        }
+        self.escape = {part for x in operands(*program.outputs) for part in (x, x.root)}
         self.known: dict[Any, Var] = {}  # components beside others
         self.whole: set[Var] = set()  # members that are put together, too
         self.new: Steps = []
