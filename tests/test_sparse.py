@@ -164,6 +164,8 @@ EXACT = {
     "containers": lambda x: {"a": x[0] * x[1], "b": (np.sum(x[2:]), None)},
     "scatter": lambda x: rules["scatter"](x, shape=(3,), index=np.array([0, 0, 2, 2, 1, 0])),
     "add.at": lambda x: added_at(x),
+    "bincount": lambda x: np.bincount([0, 1, 1, 3, 0, 3], weights=x) ** 2,
+    "histogram": lambda x: np.histogram([0.1, 0.2, 0.7, 0.9, 0.3, 0.1], 3, (0, 1), weights=x)[0] ** 2,
     "interp in a table": lambda x: np.interp(x, [-9.0, 0.0, 9.0], [1.0, 2.0, -1.0]),
     "traced condition": lambda x: np.where(x > 0, x, -2 * x),
 }
@@ -217,6 +219,7 @@ HESSIANS = {
     "log of a sum": lambda x: np.log(np.sum(np.exp(x[:2]))) + np.sum(x[2:] ** 4),
     "variance": lambda x: np.sum(np.var(x.reshape(3, 2), axis=1)),
     "prod": lambda x: np.prod(x.reshape(2, 3), axis=1).sum(),
+    "bincount": lambda x: np.sum(np.bincount([0, 1, 1, 3, 0, 3], weights=x) ** 2),
     "linear solve": lambda x: np.sum(np.linalg.solve(BANDED + 4 * np.eye(6), x) * np.arange(6.0)),
     "convolution with a constant": lambda x: np.sum(np.convolve(x, [1.0, -2.0, 1.0], "valid") ** 2),
     "convolution": lambda x: np.sum(np.convolve(x[:4], x[4:], "valid")),

@@ -444,7 +444,7 @@ _declare(
     "triu tril repeat getitem concatenate",
     bends=False,
 )
-_declare(_scattered, "place scatter", bends=False)
+_declare(_scattered, "place scatter bincount histogram histogramdd", bends=False)
 _declare(_written, "put write_put", bends=False)
 _declare(_added_at, "add_at write_add_at", bends=False)
 _declare(_reduced, "sum mean max min fmax_reduce fmin_reduce nanmean nanmax nanmin median nanmedian", bends=False)
