@@ -6,9 +6,10 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from .compiled import PROGRAMS
-from .harness import QUIET, ROOT, elsewhere, measured_alone
+from .harness import QUIET, ROOT, LateError, elsewhere, measured_alone
 from .jacobians import JACOBIANS
 from .measure import measured
 from .report import COMPILED, EAGER, Result, amount, page, tables
@@ -27,10 +28,18 @@ def run(name: str, rounds: int, quick: bool) -> Result:
     """Measure one row in a process of its own, and its contestants alone where memory decides."""
     row = ROWS[name]()
     flags = ["--rounds", str(rounds), *(["--quick"] if quick else [])]
-    try:
-        found = elsewhere(["--row", name, *flags], PATIENCE)
-    except RuntimeError as error:
-        return Result(row.name, row.title, str(row.dtype), failed={"the whole row": str(error)})
+    late: dict[str, str] = {}  # who keeps the others from being measured
+    found: dict[str, Any] = {}
+    while not found:
+        try:
+            found = elsewhere(["--row", name, *flags, "--without", ",".join(late)], PATIENCE)
+        except LateError as error:
+            if not error.who:
+                return Result(row.name, row.title, str(row.dtype), failed={"the whole row": str(error)} | late)
+            late[error.who] = str(error)
+        except RuntimeError as error:
+            return Result(row.name, row.title, str(row.dtype), failed={"the whole row": str(error)} | late)
+    found["failed"] |= late
     result = Result(row.name, row.title, str(row.dtype), operations=row.operations, lean=row.lean, **found)
     result.overhead = row.overhead
     result.bars = [[*who, limit] for who, limit in row.bars.items()]
@@ -69,12 +78,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0, help="how many rounds (7; 3 if quick)")
     parser.add_argument("--page", action="store_true", help="write the page again, of what was measured last")
     parser.add_argument("--row", metavar="ROW", help="measure one row, print JSON")
+    parser.add_argument("--without", metavar="CONTESTANTS", default="", help="who is left out of that row")
     parser.add_argument("--alone", nargs=2, metavar=("ROW", "CONTESTANT"), help="time one, print JSON")
     parser.add_argument("--curve", nargs=2, metavar=("CURVE", "CONTESTANT"), help="time and memory by size, print JSON")
     arguments = parser.parse_args()
     rounds = arguments.rounds or (3 if arguments.quick else 7)
     if arguments.row:
-        without = ("torch.compile",) if arguments.quick else ()
+        without = [*arguments.without.split(","), *(["torch.compile"] if arguments.quick else [])]
         print(json.dumps(measured(ROWS[arguments.row](), rounds, without)))
     elif arguments.alone:
         name, contestant = arguments.alone

@@ -103,13 +103,32 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+AT_WORK = "at work: "  # begins a line on stderr that says who is being made ready
+
+
+class LateError(RuntimeError):
+    """A process that was ended because it took too long.
+
+    Attributes
+    ----------
+    who : the contestant that was being made ready then, which no alarm interrupts: a compiler, say; "" if none
+    """
+
+    def __init__(self, patience: float, said: str) -> None:
+        super().__init__(f"not done after {patience:.0f} s")
+        last = [line.removeprefix(AT_WORK) for line in said.splitlines() if line.startswith(AT_WORK)]
+        self.who = last[-1] if last else ""
+
+
 def elsewhere(arguments: Sequence[str], patience: float, **environment: str) -> Any:
     """What `python -m benchmarks` with these arguments prints on its last line, as JSON, in a process of its own.
 
     Raises
     ------
+    LateError
+        If it takes too long.
     RuntimeError
-        If it fails or takes too long.
+        If it fails.
     """
     command = [sys.executable, "-m", "benchmarks", *arguments]
     try:
@@ -122,8 +141,8 @@ def elsewhere(arguments: Sequence[str], patience: float, **environment: str) -> 
             timeout=patience,
             env=os.environ | environment,
         )
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"not done after {patience:.0f} s") from None
+    except subprocess.TimeoutExpired as error:
+        raise LateError(patience, (error.stderr or b"").decode(errors="replace")) from None
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or [""])[-1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .harness import CLOCK, Step, check_agreement, interleaved, traced_peak, within
+from .harness import AT_WORK, CLOCK, Step, check_agreement, interleaved, traced_peak, within
 from .rows import Row
 
 PATIENCE = 60.0  # seconds for a contestant to get ready, and for all rounds of a row
@@ -24,6 +25,7 @@ def prepared(
         if CLOCK() > end:
             failed[name] = "no time left for this row"
             continue
+        print(AT_WORK + name, file=sys.stderr, flush=True)
         try:
             with within(PATIENCE):
                 step = make()
@@ -55,6 +57,7 @@ def measured(row: Row, rounds: int, without: Collection[str] = ()) -> dict[str, 
     end = CLOCK() + READY
     steps = prepared(makers, failed, check, end)
     alone = prepared(row.functions(), failed, lambda name, result: None, end)
+    print(AT_WORK, file=sys.stderr, flush=True)  # everybody
     times = interleaved(steps | alone, rounds, patience=PATIENCE)
     peaks = {name: traced_peak(makers[name]) for name in ("chainrule", "NumPy") if name in steps}
     return {"seconds": times.seconds, "disturbance": times.disturbance, "failed": failed, "peaks": peaks}
