@@ -9,6 +9,7 @@ import pytest
 from oracle import close, spaced
 
 import chainrule as cr
+from chainrule.scipy import integrate, optimize
 
 X = spaced((5, 3), "X")
 W = spaced((4, 3), "W")
@@ -298,3 +299,58 @@ def test_filling_an_array_like_a_tensor_from_outside() -> None:
 def test_running_extremes_of_a_batch() -> None:
     for ufunc in (np.maximum, np.minimum, np.fmax):
         np.testing.assert_array_equal(cr.vmap(ufunc.accumulate)(X), ufunc.accumulate(X, axis=1))
+
+
+# -- functions that are called for one example after the other ---------------------------------------------------------
+def branching(k: Any, x: Any) -> Any:
+    """Plain Python: it needs one value of k at a time, which it takes from where it is called."""
+
+    def inner(t: Any) -> Any:
+        rates = np.zeros_like(k, shape=2)
+        rates[0] = k
+        rates[1:] = k * t if k > 1.5 else np.sin(k) + float(t)
+        return np.max(rates) * np.exp(-k * t)
+
+    return inner(x)
+
+
+BY_EXAMPLE: dict[str, Any] = {
+    "quad": lambda k, b: integrate.quad(lambda x: branching(k, x), 0, 1.0)[0] + 0 * b,
+    "quad to a batched limit": lambda k, b: integrate.quad(lambda x: branching(k, x), 0, b)[0],
+    "solve_ivp": lambda k, b: integrate.solve_ivp(
+        lambda t, y: -k * y if k > 1.5 else -y * b, (0, 1), [1.0], t_eval=[1.0], rtol=1e-9
+    ).y[0, 0],
+    "root": lambda k, b: optimize.root(lambda x: x**3 + x - (k * b if k > 1.5 else k), [1.0]).x[0],
+    "minimize": lambda k, b: optimize.minimize(lambda x, b: np.sum((x - k) ** 2 + np.exp(b * x)), [0.5], args=(b,)).x[
+        0
+    ],
+}
+
+
+@pytest.mark.parametrize("name", BY_EXAMPLE)
+def test_what_a_function_for_one_example_takes_from_outside(name: str) -> None:
+    f, ks, b = BY_EXAMPLE[name], np.array([1.0, 2.0, 3.0]), np.array([0.5, 0.6, 0.7])
+    close(cr.vmap(f)(ks, b), np.array([f(*each) for each in zip(ks, b, strict=True)]), 1e-12)
+    for argnum in (0, 1):
+        slope = cr.grad(f, argnum)
+        expected = np.array([slope(*each) for each in zip(ks, b, strict=True)])
+        close(cr.vmap(slope)(ks, b), expected, 1e-9)
+        close(cr.grad(lambda *args: np.sum(cr.vmap(f)(*args)), argnum)(ks, b), expected, 1e-9)
+    every = cr.vmap(lambda k: cr.vmap(lambda b: f(k, b))(b))(ks)
+    close(every, np.array([[f(k, each) for each in b] for k in ks]), 1e-12)
+    along = cr.vmap(lambda k, b: cr.jvp(lambda k: f(k, b), (k,), (1.0,))[1])(ks, b)
+    close(along, np.array([cr.grad(f)(*each) for each in zip(ks, b, strict=True)]), 1e-9)
+
+
+def test_what_is_outside_of_a_function_for_one_example_is_not_written_to() -> None:
+    def f(k: Any) -> Any:
+        seen = k * np.zeros(2)
+
+        def integrand(x: Any) -> Any:
+            seen[0] = x
+            return k * x
+
+        return integrate.quad(integrand, 0, 1)[0]
+
+    with pytest.raises(cr.errors.InPlaceError, match="made outside of it"):
+        cr.vmap(f)(np.ones(3))

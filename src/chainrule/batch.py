@@ -30,18 +30,20 @@ from .rules.batching import (
     of_an_example,
     shape_depends,
 )
-from .rules.registry import Rule, functions, rules
+from .rules.registry import Rule, apply, functions, rules
 from .tensor import Indirect, Tensor, as_value, batched_among, describe, for_sparse_product, handle, tensor_like
 
 __all__ = [
+    "Around",
     "Batched",
     "Level",
-    "batched_as_then",
     "bottom",
+    "each",
     "entered",
     "levels_of",
     "lifted_to",
     "lowered",
+    "of_this_example",
     "together",
     "wrapped",
 ]
@@ -86,19 +88,27 @@ def entered(level: Level) -> Iterator[Level]:
         level.closed = True
 
 
-@contextmanager
-def batched_as_then(levels: Sequence[Level]) -> Iterator[None]:
-    """Be inside of these calls of `vmap` once more; they may have returned since."""
-    before, closed = contexts.levels, [level.closed for level in levels]
-    contexts.levels = list(levels)
-    for level in levels:
-        level.closed = False
-    try:
-        yield
-    finally:
-        contexts.levels = before
-        for level, was in zip(levels, closed, strict=True):
-            level.closed = was
+class Around:
+    """The calls of `vmap` that a piece of code is inside of; `again` is inside once more: they may have returned."""
+
+    def __init__(self) -> None:
+        self.levels = list(contexts.levels)
+        self.examples = dict(contexts.examples)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Be inside of them."""
+        before = contexts.levels, contexts.examples
+        closed = [(level, level.closed) for level in (*self.levels, *self.examples)]
+        contexts.levels, contexts.examples = list(self.levels), dict(self.examples)
+        for level, _ in closed:
+            level.closed = False
+        try:
+            yield
+        finally:
+            contexts.levels, contexts.examples = before
+            for level, was in closed:
+                level.closed = was
 
 
 class Batched(Indirect):
@@ -195,32 +205,44 @@ class Batched(Indirect):
     def _concrete(self, use: str) -> None:
         raise ConcreteValueError(
             f"{user_line()}{use} of a batched value ({describe(self)}): the {self.level.size} examples of vmap may "
-            f"differ, so the program cannot go by one of them. {INSTEAD.get(use.partition('(')[0], INSTEAD['bool'])}"
+            f"differ, so the program cannot go by one of them. {INSTEAD.get(use.partition('(')[0], INSTEAD['bool'])}",
+            self.level,
         )
+
+    def _one(self, use: str) -> Any:
+        """The example that is worked on, if they are worked on one by one."""
+        if self.level not in contexts.examples:
+            self._concrete(use)
+        return of_this_example(self)
 
     def item(self, *args: int) -> Any:
         """Refused: there is a number for each example."""
-        self._concrete("t.item()")
+        return self._one("t.item()").item(*args)
 
     def tolist(self) -> Any:
         """Refused: there are numbers for each example."""
-        self._concrete("t.tolist()")
+        return self._one("t.tolist()").tolist()
+
+    def __bool__(self) -> bool:
+        return bool(self._one("bool(t)"))
+
+    def __int__(self) -> int:
+        return int(self._one("int(t)"))
 
     def __float__(self) -> float:
-        self._concrete("float(t)")
-        raise AssertionError
+        return float(self._one("float(t)"))
 
     def __complex__(self) -> complex:
-        self._concrete("complex(t)")
-        raise AssertionError
+        return complex(self._one("complex(t)"))
 
     def __index__(self) -> int:
-        self._concrete("an index")
-        raise AssertionError
+        return self._one("an index").__index__()  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if for_sparse_product():
             return np.array(None)
+        if self.level in contexts.examples:
+            return np.asarray(of_this_example(self), dtype, copy=copy)
         if self.dtype.kind in "biu":
             self._concrete("an index")
         if dtype is not None and np.dtype(dtype) != object:
@@ -238,6 +260,8 @@ class Batched(Indirect):
     def batched(rule: Rule, operands: Sequence[Any], rest: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Apply a rule to all examples of the newest level among the arguments."""
         level = newest([operands, rest, options])
+        if level in contexts.examples:
+            return apply(rule, *of_this_example(([*operands], rest, options)))
         operands = [_stacked(x) if isinstance(x, list | tuple) else x for x in operands]
         flags = [isinstance(x, Batched) and x.level is level for x in operands]
         payloads = [x.payload if flag else x for x, flag in zip(operands, flags, strict=True)]
@@ -251,6 +275,8 @@ class Batched(Indirect):
         return result if batch_function(rule) is of_an_example else rebatched(result, level)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if contexts.examples and newest([args, options]) in contexts.examples:
+            return function(*of_this_example(args), **of_this_example(options))
         name = f"np.{function.__name__}"
         if function in SHAPED_BY_VALUES or (function in SHAPED_BY_CONDITION and isinstance(args[0], Batched)):
             raise shape_depends(name)
@@ -262,6 +288,8 @@ class Batched(Indirect):
             return each(function, args, options, name)  # it is not the program but NumPy's function that decides
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if contexts.examples and newest([inputs, options]) in contexts.examples:
+            return getattr(ufunc, method)(*of_this_example(inputs), **of_this_example(options))
         if method == "__call__" and not options:
             if ufunc is np.frexp:
                 return each(ufunc, inputs, options, "np.frexp")
@@ -297,6 +325,9 @@ class Batched(Indirect):
     def write(write: Any, target: Tensor, index: Any, value: Any) -> None:
         """Let `write(target, index, value)`, which is for one example, work where one of the three is batched."""
         level = newest([target, index, value])
+        if level in contexts.examples:
+            write(not_batched(target), of_this_example(index), of_this_example(value))
+            return
         become_batched(target, level)
         payload, where = cast(Batched, target).payload, spread(index, level)
         batched = isinstance(value, Batched) and value.level is level
@@ -314,6 +345,8 @@ class Batched(Indirect):
     def overwrite(target: Tensor, result: Any) -> Tensor:
         """Let `target` hold `result`, where one of the two is batched."""
         level = newest([target, result])
+        if level in contexts.examples:
+            return overwrite(not_batched(target), of_this_example(result))
         become_batched(target, level)
         overwrite(cast(Batched, target).payload, lifted_to(result, level).payload)
         return target
@@ -380,6 +413,28 @@ def spread(x: Any, level: Level) -> Any:
     return type(x)(spread(part, level) for part in x) if type(x) in (tuple, list) else x
 
 
+def of_this_example(x: Any) -> Any:
+    """Arguments for the example that is worked on, of each batch whose examples are worked on one by one."""
+    if isinstance(x, Batched):
+        i = contexts.examples.get(x.level)
+        if i is None:
+            return x
+        return of_this_example(x.payload[i]) if x.level.size else np.zeros(x.shape, x.dtype)[()]
+    if type(x) is dict:
+        return {key: of_this_example(part) for key, part in x.items()}
+    return type(x)(map(of_this_example, x)) if type(x) in (tuple, list) else x
+
+
+def not_batched(target: Tensor) -> Tensor:
+    """What is written to by a function that is called for one example after the other."""
+    if isinstance(target, Batched) and target.level in contexts.examples:
+        raise InPlaceError(
+            f"{user_line()}a function that is called for one example of vmap at a time writes into {describe(target)}, "
+            "which was made outside of it. Write into a copy"
+        )
+    return target
+
+
 def rebatched(result: Any, level: Level) -> Any:
     """What a batch function returned, as one example."""
     if isinstance(result, dict):
@@ -389,7 +444,7 @@ def rebatched(result: Any, level: Level) -> Any:
     if type(result) in (tuple, list) or hasattr(result, "_fields"):
         parts = [rebatched(part, level) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
-    return None if result is None else batch_of(level, tensor_of(result))
+    return None if result is None else wrapped(result, [level])
 
 
 def levels_of(x: Any) -> list[Level]:
@@ -495,16 +550,25 @@ def _stacked(parts: Any) -> Any:
     return np.stack(parts) if batched_among(parts) is not None else tensor_like(np.asarray(parts))
 
 
-def each(function: Any, args: Sequence[Any], options: dict[str, Any], name: str) -> Any:
-    """Call any function of arrays for one example after the other."""
-    level = newest([args, options])
+def each(function: Any, args: Sequence[Any], options: dict[str, Any], name: str, level: Level | None = None) -> Any:
+    """Call any function of arrays for one example after the other, of a level that is among its arguments or given.
+
+    What is batched at this level, and comes from where the function was defined, is one example's meanwhile, too.
+    """
+    level = newest([args, options]) if level is None else level
     given = {key: spread(x, level) for key, x in options.items()}
-    inside = contexts.levels
+    inside, before = contexts.levels, contexts.examples
+
+    def one(i: Any, *args: Any, **options: Any) -> Any:
+        contexts.examples = before | {level: int(i)}
+        return of_this_example(function(*args, **options))
+
     contexts.levels = [each for each in inside if each is not level]  # what is made meanwhile is for one example
+    numbers = Spread(np.arange(level.size))
     try:
-        return rebatched(in_turn(function, level.size, [spread(x, level) for x in args], given, name), level)
+        return rebatched(in_turn(one, level.size, [numbers, *(spread(x, level) for x in args)], given, name), level)
     finally:
-        contexts.levels = inside
+        contexts.levels, contexts.examples = inside, before
 
 
 def _write_at(ufunc: Any, target: Any, index: Any, *values: Any) -> None:

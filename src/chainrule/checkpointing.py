@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from .arguments import Transformed, name_of, shown
-from .batch import batched_as_then, bottom, levels_of, lifted_to, wrapped
+from .batch import Around, bottom, levels_of, lifted_to, wrapped
 from .errors import InPlaceError, RecomputationError, StructureError
 from .graph import NEVER, Node, contexts, leaf, next_index, ordered
 from .own import Call, is_floating
@@ -131,7 +131,7 @@ class _Checkpoint:
         self.name = name_of(f)
         self.call = Call([*args, options], ())
         self.levels = [levels_of(x) for x in self.call.tensors]
-        self.around = list(contexts.levels)
+        self.around = Around()
         self.oldest = max((context.oldest for context in contexts.stack), default=0)
         self.draws = Draws(*(holders or (f, args, options)))
         self.captured: list[Node] = []  # made outside, and read by the function
@@ -200,7 +200,7 @@ class _Checkpoint:
     def run_again(self, inputs: list[Tensor], start: int) -> list[Tensor]:
         """The results, with history since `start`."""
         tensors = [wrapped(x, levels) for x, levels in zip(inputs, self.levels, strict=True)]
-        with self.draws.again(), batched_as_then(self.around):
+        with self.draws.again(), self.around.again():
             leaves, _ = self.run(tensors)
         outputs = [bottom(x) for x in leaves if isinstance(x, Tensor)]
         self.compare(outputs, start, inputs)
@@ -576,7 +576,7 @@ class _Chain(_Checkpoint):
                 while stop:
                     number, values, states = kept.pop()
                     self.draws.set(states)
-                    with batched_as_then(self.around):
+                    with self.around.again():
                         leaves = self._advanced(number, stop - 1, stop, self._tensors(values), kept, reads)
                     stop -= 1
                     cts, more = self._turn(stop, self._values(leaves), cts)
@@ -597,7 +597,7 @@ class _Chain(_Checkpoint):
         floating = [x for x, floats in zip(values, self.floating, strict=True) if floats]
         inputs = [handle(leaf(x), x) for x in floating]
         start = next_index()
-        with batched_as_then(self.around):
+        with self.around.again():
             leaves = self._step(number, self._tensors(values, inputs))
         outputs = [bottom(x) for x, floats in zip(leaves, self.floating, strict=True) if floats]
         if number == len(self.steps) - 1:

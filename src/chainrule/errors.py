@@ -198,6 +198,10 @@ class ConcreteValueError(TypeError):
     array([1., 1.])
     """
 
+    def __init__(self, message: str = "", level: Any = None) -> None:
+        super().__init__(message)
+        self.level = level  # the batch whose examples would each have a value
+
 
 class LeakedValueError(RuntimeError):
     """A value that was batched by `vmap` is used after that call of `vmap` has returned, when it means nothing.

@@ -209,7 +209,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if type(value) in (list, tuple):
         value = np.asarray(value)
     value = tensor_like(value)
-    if contexts.levels and (batch := batched_among((self, where, value))) is not None:
+    if (contexts.levels or contexts.examples) and (batch := batched_among((self, where, value))) is not None:
         batch.write(setitem, self, where, value)
     elif not self.ndim:
         settle(self, record(rules["put"], (self, value), (), {"index": where}))
@@ -230,7 +230,7 @@ def _is_part(value: Tensor, whole: Tensor, index: Any) -> bool:
 
 def add_at(target: Tensor, index: Any, value: Any) -> None:
     """Add at an index, several times where a place is repeated, as `np.add.at` does."""
-    if contexts.levels and (batch := batched_among((target, index, value))) is not None:
+    if (contexts.levels or contexts.examples) and (batch := batched_among((target, index, value))) is not None:
         batch.write(add_at, target, index, value)
     elif target.ndim:
         advance(target, rules["write_add_at"], value, index, lambda data: np.add.at(data, index, plain(value)))
@@ -256,7 +256,7 @@ def overwrite(target: Any, result: Any) -> Tensor:
         if not np.can_cast(result.dtype, target.dtype, "same_kind"):
             raise InPlaceError(f"cannot write {describe(result)} into {describe(target)}: the dtype would be narrowed")
         result = cast(Tensor, result.astype(target.dtype))
-    if contexts.levels and (batch := batched_among((target, result))) is not None:
+    if (contexts.levels or contexts.examples) and (batch := batched_among((target, result))) is not None:
         return cast(Tensor, batch.overwrite(target, result))
     if not target.ndim or not (target.written or is_shared(target)):
         settle(target, result)

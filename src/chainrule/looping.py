@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .batch import Batched, Level, batched_as_then, bottom, levels_of, lifted_to, lowered, wrapped
+from .batch import Around, Batched, Level, bottom, levels_of, lifted_to, lowered, wrapped
 from .checkpointing import pulled, unwatched
 from .compile.rolled import Iteration, NotRolledError, is_traced, roll
 from .graph import Node, contexts, leaf, next_index
@@ -92,7 +92,7 @@ class _Unbatched:
 
     def __init__(self, turn: Turn, condition: Condition | None, init: Sequence[Any], items: Sequence[Any]) -> None:
         self._turn, self._condition = turn, condition
-        self._around = list(contexts.levels)
+        self._around = Around()
         self._levels = [levels_of(x) for x in init]
         self._items = [levels_of(x) for x in items]
         while True:
@@ -127,12 +127,12 @@ class _Unbatched:
     def _goes_on(self, carry: list[Any]) -> Any:
         if self._active:
             return np.any(_plain(carry[-1]))
-        with batched_as_then(self._around):
+        with self._around.again():
             return self._condition(self._examples(carry))  # type: ignore[misc]
 
     def turn(self, place: Any, carry: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
         """A turn of all examples."""
-        with batched_as_then(self._around):
+        with self._around.again():
             given = self._examples(carry)
             parts = [wrapped(x, levels) for x, levels in zip(parts, self._items, strict=True)]
             if not self._active:

@@ -107,6 +107,7 @@ class Jitted:
             self.given_up
             or contexts.singular != "zero"
             or contexts.levels
+            or contexts.examples
             or contexts.stack
             or not all(map(_is_input, leaves))
         ):

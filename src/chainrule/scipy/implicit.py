@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..batch import batched_as_then
+from ..batch import Around
 from ..errors import InPlaceError, UnsolvedWarning
 from ..graph import Node, contexts, leaf, next_index
 from ..jacobians import jacobian
@@ -61,7 +61,7 @@ class Closure:
         self.function = function
         self.name = name
         self.captured: dict[Node, Any] = {}
-        self.levels = list(contexts.levels)  # the calls of vmap around, but for those whose examples are done in turn
+        self.around = Around()
 
     def _run(self, args: Sequence[Any]) -> tuple[Any, dict[Node, Any]]:
         """The function's value, and the Tensors from outside that it used besides its arguments."""
@@ -169,7 +169,7 @@ def alone(differentiable: bool, closure: Closure) -> Iterator[None]:
     if not differentiable:
         contexts.stack = []
     try:
-        with batched_as_then(closure.levels):
+        with closure.around.again():
             yield
     finally:
         contexts.stack = stack

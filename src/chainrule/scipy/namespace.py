@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from ..batch import each, of_this_example
 from ..errors import ConcreteValueError, UnsupportedFunctionError, user_line
 from ..rules.linear import as_array
 from ..rules.selection import fixed
@@ -92,13 +93,19 @@ def by_example(*needed: str, instead: str = "") -> Callable[[Function], Function
 
         @wraps(function)
         def called(*args: Any, **options: Any) -> Any:
-            if (batch := batched_among((args, options))) is None:
-                return function(*args, **options)
-            result = batch.in_turn(called, args, name, options)
-            for each in needed:
-                if isinstance(result, dict) and each not in result:
+            if (batch := batched_among((args, options))) is not None:
+                result = batch.in_turn(called, args, name, options)
+            else:
+                try:
+                    return function(*args, **options)
+                except ConcreteValueError as error:  # the user's function takes a batched value from outside
+                    if error.level is None:
+                        raise
+                    result = each(lambda: called(*args, **options), (), {}, name, error.level)
+            for entry in needed:
+                if isinstance(result, dict) and entry not in result:
                     raise ConcreteValueError(
-                        f"{user_line()}{name} of a batched value: the shape of its `{each}` differs from example to "
+                        f"{user_line()}{name} of a batched value: the shape of its `{entry}` differs from example to "
                         f"example. {instead}"
                     )
             return result
@@ -177,18 +184,20 @@ def making(kind: type) -> Callable[[Function], Function]:
     return decorated
 
 
-def of_an_example(value: Any, name: str, instead: str = "Pass the value by args=") -> Any:
+def of_an_example(value: Any, name: str) -> Any:
     """What a function of the user's returned to SciPy, which works on one example at a time.
 
     Raises
     ------
     ConcreteValueError
-        If it is batched: the function takes a batched value from outside.
+        If it is batched; `by_example` calls for one example after the other then.
     """
-    if batched_among(value) is not None:
+    value = of_this_example(value)
+    if (batch := batched_among(value)) is not None:
         raise ConcreteValueError(
             f"{user_line()}the function given to {name} takes a batched value from outside, but SciPy solves for one "
-            f"example of vmap at a time. {instead}"
+            "example of vmap at a time.",
+            batch.level,
         )
     return value
 
@@ -240,11 +249,11 @@ class Namespace:
             if (batch := batched_among((args, options))) is not None:
                 return batch.in_turn(wrapper, args, full, options)
             bound = signature.bind(*map(tensor_like, args), **{k: tensor_like(v) for k, v in options.items()})
-            for each, value in list(bound.arguments.items()):
-                if each.startswith("overwrite_"):  # a Tensor's array is not written to
-                    del bound.arguments[each]
-                elif each not in differentiable and not variadic and holds_tensors(value):
-                    bound.arguments[each] = fixed(value, f"{each} of {full}")
+            for parameter, value in list(bound.arguments.items()):
+                if parameter.startswith("overwrite_"):  # a Tensor's array is not written to
+                    del bound.arguments[parameter]
+                elif parameter not in differentiable and not variadic and holds_tensors(value):
+                    bound.arguments[parameter] = fixed(value, f"{parameter} of {full}")
             if variadic:
                 result = implementation(*bound.args, **bound.kwargs)
             else:

@@ -19,7 +19,7 @@ from ...rules.linear import conjugated
 from ...tensor import Tensor, batched_among, plain, tensor_like
 from ...transforms import vjp
 from ..implicit import depends, solution
-from ..namespace import Namespace, array, of_an_example
+from ..namespace import Namespace, array, by_example, of_an_example
 from . import SparseTensor
 
 Function = Callable[..., Any]
@@ -81,7 +81,7 @@ class Operator:
         given = self.given
         return LinearOperator(
             given.shape,
-            matvec=lambda v: plain(of_an_example(tensor_like(self.apply(v)), "a LinearOperator", "Give it a matrix")),
+            matvec=lambda v: plain(of_an_example(tensor_like(self.apply(v)), "a LinearOperator")),
             rmatvec=lambda v: plain(self.pulled(v)),
             dtype=given.dtype,
         )
@@ -98,7 +98,7 @@ def _by_example(function: Function) -> Function:
         sparse = isinstance(A, SparseTensor)
         parts = given | {"A": A.data if sparse else A}
         if (batch := batched_among(parts)) is None:
-            return function(**given)
+            return by_example()(function)(**given)
 
         def one(**parts: Any) -> Any:
             return called(**(parts | {"A": A.with_values(parts["A"])} if sparse else parts))
