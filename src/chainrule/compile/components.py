@@ -46,9 +46,9 @@ PRODUCTS: set[Any] = {np.matmul, operator.matmul}
 PLACE = rules["place"].value
 
 
-def componentwise(program: Program) -> Program:
+def componentwise(program: Program, worthwhile: int = WORTHWHILE) -> Program:
     """Take apart what has short axes, where that makes long loops of short ones."""
-    members = _members(program)
+    members = _members(program, worthwhile)
     if members:
         program.steps = list(_Splitting(program, members).run())
         program.steps = reshaped(program)
@@ -72,7 +72,7 @@ def _count(x: Var) -> int:
     return prod(_short(x.shape))
 
 
-def _members(program: Program) -> set[Var]:
+def _members(program: Program, worthwhile: int) -> set[Var]:
     """The values to take apart, of those parts of the program where it is worth it."""
     members: set[Var] = set()
     leader: dict[Var, Var] = {}
@@ -126,7 +126,7 @@ def _members(program: Program) -> set[Var]:
     def is_worth(x: Var) -> bool:
         group = find(x)
         gain = gains.get(group, 0)
-        return gain >= WORTHWHILE and 2 * gain >= costs.get(group, 0) and components.get(group, 0) <= BOUNDARY
+        return gain >= worthwhile and 2 * gain >= costs.get(group, 0) and components.get(group, 0) <= BOUNDARY
 
     return {x for x in members if is_worth(x)}
 

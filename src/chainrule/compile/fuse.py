@@ -22,7 +22,7 @@ from .layouts import SHOWING, Together, layout_of
 from .program import UFUNCS, Program, is_fixed, is_reduction, is_uniform, read
 from .trace import Guard, Method, Step, Var, operands
 
-__all__ = ["COMPARING", "LOGICAL", "Fused", "fused", "name_of", "reduction_of"]
+__all__ = ["COMPARING", "LOGICAL", "Fused", "Grouping", "Open", "axes_of", "fused", "name_of", "reduction_of"]
 
 Shape = tuple[int, ...]
 CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.dtype("i4"): "i4", np.dtype("i8"): "i8"}
@@ -81,14 +81,7 @@ def fused(program: Program, exact: bool) -> list[Step | Guard]:
     exact : bool
         Whether only operations may be fused that keep every bit.
     """
-    readers: dict[Var, list[Any]] = {}
-    for step in program.steps:
-        for var in read(step):
-            readers.setdefault(var, []).append(step)
-    for x in program.outputs:
-        if type(x) is Var:
-            readers.setdefault(x, []).append(None)
-    return _without_views(program, list(_Grouping(program, readers, exact).run()))
+    return _without_views(program, list(Grouping(program, exact).run()))
 
 
 def _without_views(program: Program, steps: list[Step | Guard]) -> list[Step | Guard]:
@@ -103,7 +96,7 @@ def _without_views(program: Program, steps: list[Step | Guard]) -> list[Step | G
     return kept[::-1]
 
 
-class _Open:
+class Open:
     """A group that further steps may join."""
 
     def __init__(self, shape: Shape) -> None:
@@ -220,17 +213,21 @@ class _Open:
         self.ops.append((name, args, dtype, kind, every))
         return "op", len(self.ops) - 1
 
+    def left(self, readers: dict[Var, list[Any]]) -> tuple[list[Var], list[Step | Guard]]:
+        """What others read of the group, and the steps that show it in other shapes."""
+        mine: set[Any] = {*self.members, *self.asked}
+        results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
+        for var in results:  # which grows meanwhile: what is written is the memory that others show
+            if var in self.shown and self.shown[var].args[0] not in results:
+                results.append(self.shown[var].args[0])
+        shown: list[Step | Guard] = [step for var, step in self.shown.items() if var in results]
+        return [var for var in results if var not in self.shown], shown
+
     def closed(self, readers: dict[Var, list[Any]]) -> list[Step | Guard] | None:
         """The group as one step, and the question whether it found a NaN; None if it is too small."""
         if len([op for op in self.ops if op[0] != "astype"]) < SMALL:
             return None
-        mine: set[Any] = {*self.members, *self.asked}
-        results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
-        for var in results:  # which grows meanwhile: the kernel writes the memory that others show
-            if var in self.shown and self.shown[var].args[0] not in results:
-                results.append(self.shown[var].args[0])
-        found: list[Step | Guard] = [step for var, step in self.shown.items() if var in results]
-        results = [var for var in results if var not in self.shown]
+        results, found = self.left(readers)
         first = len(self.inputs)
         if first + 2 * len(results) > 2 * MANY:
             return None
@@ -263,15 +260,35 @@ class _Open:
         return [Fused(self.members, group, box, [var for var, _ in self.inputs], written), *found]
 
 
-class _Grouping:
-    def __init__(self, program: Program, readers: dict[Var, list[Any]], exact: bool) -> None:
-        self.program, self.readers, self.exact = program, readers, exact
-        self.open: list[_Open] = []
-        self.of: dict[Var, _Open] = {}
+class Grouping:
+    """Takes the steps of a program in order, and gives groups of them."""
+
+    least = 1  # elements of a box that is worth a group
+
+    def __init__(self, program: Program, exact: bool) -> None:
+        self.program, self.exact = program, exact
+        self.readers: dict[Var, list[Any]] = {}
+        for step in program.steps:
+            for var in read(step):
+                self.readers.setdefault(var, []).append(step)
+        for x in program.outputs:
+            if type(x) is Var:
+                self.readers.setdefault(x, []).append(None)
+        self.open: list[Open] = []
+        self.of: dict[Var, Open] = {}
         self.questions = {step.var: step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"}
         self.done: set[Step | Guard] = set()  # by groups, before it was their turn
 
+    def allows(self, name: str) -> bool:
+        """Whether an operation may be part of a group."""
+        return not self.exact or name in exact_ops
+
+    def joined(self, group: Open) -> list[Step | Guard] | None:
+        """The steps that do what a group does; None if it is not worth it."""
+        return group.closed(self.readers)
+
     def run(self) -> Iterator[Step | Guard]:
+        """The steps instead of the program's."""
         for step in self.program.steps:
             if step in self.done:
                 continue
@@ -293,7 +310,7 @@ class _Grouping:
         while self.open:
             yield from self._close(self.open[0])
 
-    def _take(self, group: _Open, step: Step) -> None:
+    def _take(self, group: Open, step: Step) -> None:
         group.members.append(step)
         self.of[step.results] = group
         guard = self.questions.get(step.results)
@@ -302,7 +319,7 @@ class _Grouping:
             group.asked.append(guard)
             self.done.add(guard)
 
-    def _close(self, group: _Open) -> Iterator[Step | Guard]:
+    def _close(self, group: Open) -> Iterator[Step | Guard]:
         for x in group.results:  # which grows meanwhile
             for step in self.readers.get(x, ()):
                 if self._is_late_sum(group, step) and self._joins(group, step):
@@ -311,14 +328,14 @@ class _Grouping:
         self.open.remove(group)
         for var in group.results:
             del self.of[var]
-        steps = group.closed(self.readers)
+        steps = self.joined(group)
         if steps is None:
             yield from group.members
             yield from group.asked
         else:
             yield from steps
 
-    def _is_late_sum(self, group: _Open, step: Any) -> bool:
+    def _is_late_sum(self, group: Open, step: Any) -> bool:
         """Whether a step would cost nothing if it were done now, and later a pass over memory."""
         if not isinstance(step, Step) or step in self.done or type(step.results) is not Var:
             return False
@@ -330,7 +347,7 @@ class _Grouping:
                 return False
         return not step.results.root.written and all(x in group.values for x in read(step))
 
-    def _home(self, step: Step) -> _Open | None:
+    def _home(self, step: Step) -> Open | None:
         """The group that a step joins; a new one if it may begin one; None if it is no matter for a kernel."""
         y = step.results
         if type(y) is not Var or y.python or y.dtype not in CODES or not y.contiguous or y.root.written or not y.size:
@@ -342,13 +359,15 @@ class _Grouping:
         shape = y.shape
         if reduction_of(step) is not None:
             shape = step.args[0].shape
-        new = _Open(shape)
+        if prod(shape) < self.least:
+            return None
+        new = Open(shape)
         if self._joins(new, step):
             self.open.append(new)
             return new
         return None
 
-    def _joins(self, group: _Open, step: Step) -> bool:
+    def _joins(self, group: Open, step: Step) -> bool:
         if len(group.inputs) > MANY:
             return False
         before = group.snapshot()
@@ -357,7 +376,7 @@ class _Grouping:
             group.restore(before)
         return found
 
-    def _try(self, group: _Open, step: Step) -> bool:
+    def _try(self, group: Open, step: Step) -> bool:
         y: Var = step.results
         if step.function == Method("reshape"):
             return self._alias(group, step)
@@ -366,7 +385,7 @@ class _Grouping:
         if reduction_of(step) is not None:
             return self._reduce(group, step)
         name = name_of(step)
-        if name is None or (self.exact and name not in exact_ops):
+        if name is None or not self.allows(name):
             return False
         column = y.shape != group.shape
         if column and not (group.is_column(y.shape) and any(v in group.values for v in operands(step.args))):
@@ -407,7 +426,7 @@ class _Grouping:
         group.results.append(y)
         return True
 
-    def _alias(self, group: _Open, step: Step) -> bool:
+    def _alias(self, group: Open, step: Step) -> bool:
         """A reshape of a column of the group between (m,) and (m, 1)."""
         x, y = step.args[0], step.results
         if x not in group.values or group.values[x][0][0] != "op" or group.values[x][1] != "column":
@@ -419,7 +438,7 @@ class _Grouping:
         group.shown[y] = step
         return True
 
-    def _together(self, group: _Open, step: Step) -> bool:
+    def _together(self, group: Open, step: Step) -> bool:
         """Components that are written to their places in one array."""
         y, how = step.results, step.function
         if tuple(y.shape[i] for i in how.long) != group.shape or len(how.long) == len(y.shape):
@@ -435,7 +454,7 @@ class _Grouping:
         group.results.append(y)
         return True
 
-    def _reduce(self, group: _Open, step: Step) -> bool:
+    def _reduce(self, group: Open, step: Step) -> bool:
         reduction = reduction_of(step)
         assert reduction is not None
         name, axes = reduction
@@ -502,9 +521,14 @@ def reduction_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
     counts = ufunc is np.add and x.dtype == np.bool and step.results.dtype == np.int64
     if x.dtype.kind != "f" and not counts:
         return None
-    axis = step.options.get("axis", 0)
-    axes = tuple(range(len(x.shape))) if axis is None else tuple(sorted(normalize_axis_tuple(axis, len(x.shape))))
+    axes = axes_of(step)
     return (REDUCING[ufunc], axes) if axes else None
+
+
+def axes_of(step: Step) -> tuple[int, ...]:
+    """The axes of a reduction."""
+    rank, axis = len(step.args[0].shape), step.options.get("axis", 0)
+    return tuple(range(rank)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, rank)))
 
 
 def _strides(shape: Shape) -> Shape:

@@ -21,6 +21,8 @@ import numpy as np
 
 from ..memory import BIG, empty
 from ..walk.pull import has_nan
+from .blocks import Blocked, blocks
+from .blocks import lines as lines_of_blocks
 from .fuse import Fused
 from .kernels import Group, Kernel, compile_group
 from .program import Loop, Program, is_reduction, read
@@ -34,9 +36,9 @@ INFIX: dict[Any, str] = {
     operator.lt: "<", operator.le: "<=", operator.eq: "==", operator.ne: "!=", operator.gt: ">", operator.ge: ">=",
 }  # fmt: skip
 PREFIX: dict[Any, str] = {operator.neg: "-{}", operator.pos: "+{}", operator.invert: "~{}", operator.abs: "abs({})"}
-NUMBERED = re.compile(r"[vb]\d+")
+NUMBERED = re.compile(r"[vbc]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
-RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count"]
+RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place"]
 KERNELS = 1024  # that are kept for other programs
 _numbers = count()
 
@@ -68,7 +70,13 @@ class Names:
     """Names for what the printed program uses."""
 
     def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {"np": np, "has_nan": has_nan, "empty": empty, "count": count}
+        self.namespace: dict[str, Any] = {
+            "np": np,
+            "has_nan": has_nan,
+            "empty": empty,
+            "count": count,
+            "blocks": blocks,
+        }
         self._used = set(RESERVED)
         self._of: dict[int, str] = {}
 
@@ -204,30 +212,39 @@ class _Printer:
     def _slot(self, step: Step, i: int) -> int:
         """Which buffer the result of a step goes to: one that dies here, if the step works element by element."""
         elementwise = getattr(step.function, "signature", "") is None
-        dying = [x for x in step.args if type(x) is Var and self._dies(x, i)] if elementwise else []
-        return self._slot_for(step.results, dying)
+        dying = [x for x in step.args if type(x) is Var and self.dies(x, i)] if elementwise else []
+        return self.slot_for(step.results, dying)
 
-    def _slot_for(self, y: Var, dying: list[Var]) -> int:
-        form = y.shape, y.dtype
+    def slot_for(self, y: Var, dying: list[Var]) -> int:
+        """A buffer for a result: that of one of the dying, if it fits."""
         for x in dying:
-            if x in self.slots and (x.shape, x.dtype) == form:
+            if x in self.slots and (x.shape, x.dtype) == (y.shape, y.dtype):
                 self.until[x] = self.last[x]
                 return self.slots.pop(x)
-        waiting = self.free.get(form)
+        return self.room(y.shape, y.dtype)
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> int:
+        """A buffer that nobody uses now."""
+        waiting = self.free.get((shape, dtype))
         if waiting:
             return waiting.pop()
-        self.buffers.append(form)
+        self.buffers.append((shape, dtype))
         return len(self.buffers) - 1
 
-    def _dies(self, x: Var, i: int) -> bool:
+    def give_back(self, slot: int) -> None:
+        """A buffer is free again."""
+        self.free.setdefault(self.buffers[slot], []).append(slot)
+
+    def dies(self, x: Var, i: int) -> bool:
+        """Whether nobody reads a value after this step."""
         return self.last[x.root] == i
 
     def _release(self, step: Step | Guard, i: int) -> None:
         for var in {*read(step), *(operands(step.results) if isinstance(step, Step) else ())}:
-            if var.root in self.slots and self._dies(var, i):
+            if var.root in self.slots and self.dies(var, i):
                 slot = self.slots.pop(var.root)
                 self.until[var.root] = i
-                self.free.setdefault(self.buffers[slot], []).append(slot)
+                self.give_back(slot)
 
     # -- text ------------------------------------------------------------------------------------------------------
     def _text(self, x: Any) -> str:
@@ -262,7 +279,8 @@ class _Printer:
             return ", ".join(map(part, index)) + ("," if len(index) == 1 else "")
         return part(index)
 
-    def _call(self, step: Step, out: str) -> str:
+    def call(self, step: Step, out: str) -> str:
+        """How to write a step; `out` says where its result goes."""
         function: Any = step.function
         args = step.args
         if function is operator.getitem:
@@ -308,21 +326,21 @@ class _Printer:
             given = [step.args[k] for o, k in kernel.plan.in_place if o == number]
             self.made.add(y)
             if y in self.escaping and not y.scalar:
-                operands.append(self._new(y))
+                operands.append(self.new(y))
                 lines.append(f"{operands[-1]} = empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})")
                 continue
             # Where another input shows the same memory, it may be read after it was overwritten.
             alone = [x for x in given if showing[x.root] == 1]
-            slot = self._slot_for(y, [x for x in alone if self._dies(x, i)])
+            slot = self.slot_for(y, [x for x in alone if self.dies(x, i)])
             operands.append(f"b{slot}")
             if y.scalar:
                 taken.append(slot)
-                after.append(f"{self._new(y)} = b{slot}[()]")
+                after.append(f"{self.new(y)} = b{slot}[()]")
             else:
                 self.slots[y] = slot
-                after.append(f"{self._new(y)} = b{slot}")
+                after.append(f"{self.new(y)} = b{slot}")
         for slot in taken:
-            self.free.setdefault(self.buffers[slot], []).append(slot)
+            self.give_back(slot)
         return [*lines, f"{name}({step.rows}, {step.columns}, {', '.join(operands)})", *after]
 
     def _told(self, x: Any) -> str:
@@ -340,21 +358,21 @@ class _Printer:
         inside.names |= {var: self.given.given(array, "captured") for var, array in loop.body.captured.items()}
         inside._begin(loop.body)
         inside.names |= {var: self._text(x) for var, x in zip(loop.outer, outer, strict=True)}
-        place, *carried = (inside._new(var) for var in (loop.place, *loop.carry))
+        place, *carried = (inside.new(var) for var in (loop.place, *loop.carry))
         lines = [
             f"{name} = {self._text(x)}" + ("" if var.scalar else ".copy()")  # results are nobody else's memory
             for name, x, var in zip(carried, init, loop.carry, strict=True)
         ]
-        collected = [self._new(var) for var in results[len(init) :]]
+        collected = [self.new(var) for var in results[len(init) :]]
         make = "np.empty" if type(turns) is int and turns == loop.length else "np.zeros"
         for name, var in zip(collected, results[len(init) :], strict=True):
             lines.append(f"{name} = {make}({var.shape}, {self.given.given(var.dtype, var.dtype.name)})")
         last = self._text(turns)
         bounds = "" if turns is None else f"{last} - 1, -1, -1" if loop.reverse else last
-        body = [f"{inside._new(var)} = {self._text(x)}[{place}]" for x, var in zip(items, loop.items, strict=True)]
+        body = [f"{inside.new(var)} = {self._text(x)}[{place}]" for x, var in zip(items, loop.items, strict=True)]
         if loop.place in loop.body_reads():
             body.insert(0, f"{place} = {self.given.given(np.int64, 'int64')}({place})")
-        body += inside.lines()
+        body += inside.lines(step.quiet)
         after = [inside._text(x) for x in loop.body.outputs]
         body += [f"{name}[{place}] = {x}" for name, x in zip(collected, after[len(init) :], strict=True)]
         if carried:
@@ -369,8 +387,8 @@ class _Printer:
             too_many.place = -1
             lines += ["else:", "    " + self._miss(too_many)]
         if turns is None:
-            lines.append(f"{self._new(count)} = {self.given.given(np.int64, 'int64')}({place})")
-        lines += [f"{self._new(var)} = {name}" for var, name in zip(results, carried, strict=False)]
+            lines.append(f"{self.new(count)} = {self.given.given(np.int64, 'int64')}({place})")
+        lines += [f"{self.new(var)} = {name}" for var, name in zip(results, carried, strict=False)]
         return lines
 
     def _loop_of_machine_code(self, step: Step) -> list[str]:
@@ -386,10 +404,10 @@ class _Printer:
             given.append(f"({text} if {text}.flags.carray else {text}.copy())" if array else text)
         for k, var in enumerate(results):
             whole = k < len(init) or (type(turns) is int and turns == loop.length)
-            text, dtype = self._new(var), self.given.given(var.dtype, var.dtype.name)
+            text, dtype = self.new(var), self.given.given(var.dtype, var.dtype.name)
             lines.append(f"{text} = np.{'empty' if whole else 'zeros'}({var.shape}, {dtype})")
             given.append(text)
-        done = self._new(count)
+        done = self.new(count)
         lines.append(f"{done} = np.zeros(1, np.int64)")
         lines.append(f"{self.given.given(loop.kernel, 'loop')}(1, 1, {', '.join([*given, done])})")
         lines.append(f"{done} = {done}[0]")
@@ -408,24 +426,35 @@ class _Printer:
                 out = f", out=b{slot}"
             elif y.size * y.dtype.itemsize >= BIG:
                 out = f", out=empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})"
-        call = self._call(step, out)
+        call = self.call(step, out)
         if step.function is operator.setitem or step.results is None:
             return call
         if type(step.results) is tuple:
             return f"{self._targets(step.results)} = {call}"
-        return f"{self._new(step.results)} = {call}"
+        return f"{self.new(step.results)} = {call}"
 
     def _targets(self, results: tuple[Any, ...]) -> str:
         """Names for several results, which may be tuples in turn."""
         names = [
-            self._new(x) if type(x) is Var else f"({self._targets(x)})" if type(x) is tuple else "_" for x in results
+            self.new(x) if type(x) is Var else f"({self._targets(x)})" if type(x) is tuple else "_" for x in results
         ]
         return ", ".join(names) + ("," if len(names) == 1 else "")
 
-    def _new(self, var: Var) -> str:
-        name = self.names[var] = f"v{next(self.count)}"
+    def fresh(self) -> str:
+        """A name for something of no other step."""
+        return f"v{next(self.count)}"
+
+    def new(self, var: Var) -> str:
+        """The name of a result."""
+        name = self.names[var] = self.fresh()
         self.made_at[var] = self.at
         return name
+
+    @staticmethod
+    def comment(step: Step | Guard) -> str | None:
+        """The line of the user's program that a step belongs to."""
+        text = linecache.getline(*step.line).strip() if step.line[1] else ""
+        return f"# {text}" if text else None
 
     def _miss(self, guard: Guard) -> str:
         self.exits.append(Exit(guard, self))
@@ -456,32 +485,31 @@ class _Printer:
             case _:
                 return f"if {x} != {self._text(guard.outcome)}: {miss}"
 
-    def lines(self) -> list[str]:
-        """The steps."""
+    def lines(self, within: bool = False) -> list[str]:
+        """The steps; `within` says whether NumPy's warnings are off already."""
         body: list[str] = []
-        quiet = False
+        quiet = within
         place: Any = None
         for i, step in enumerate(self.program.steps):
             self.at = i
-            if step.line != place and step.line[1]:
-                place = step.line
-                text = linecache.getline(*place).strip()
-                comment = f"# {text}" if text else None
-            else:
-                comment = None
+            comment = None
+            if step.line != place and step.line[1] and not isinstance(step, Blocked):
+                place, comment = step.line, self.comment(step)
             if isinstance(step, Step) and step.quiet != quiet and _can_warn(step):
                 quiet = step.quiet
                 if quiet:
                     body.append("with np.errstate(all='ignore'):")
             elif isinstance(step, Guard) and step.place >= 0:
                 quiet = False  # a branch that begins here warns as the caller wants it
-            indent = "    " if quiet else ""
+            indent = "    " if quiet and not within else ""
             if comment:
                 body.append(indent + comment)
             if isinstance(step, Guard):
                 body.append(indent + self._guard(step))
             elif isinstance(step, Fused):
                 body += [indent + line for line in self._kernel(step, i)]
+            elif isinstance(step, Blocked):
+                body += [indent + line for line in lines_of_blocks(self, step, i)]
             elif isinstance(step.function, Loop):
                 body += [indent + line for line in self._loop(step)]
             else:
@@ -527,12 +555,7 @@ class _Printer:
 
 
 def _can_warn(step: Step) -> bool:
-    return (
-        not isinstance(step, Fused)
-        and not isinstance(step.function, Loop)
-        and type(step.function) is not Property
-        and step.function is not operator.getitem
-    )
+    return not isinstance(step, Fused) and type(step.function) is not Property and step.function is not operator.getitem
 
 
 class Exit:

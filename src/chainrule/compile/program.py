@@ -482,15 +482,22 @@ def folded(program: Program) -> list[Step | Guard]:
 
     def visit(step: Step) -> Var | None:
         y = step.results
-        if type(y) is not Var or step.writes or y.root.written or y.root in outputs:
+        if type(y) is not Var or step.writes or y.root.written:
+            return None
+        x = None if step.options else unchanged(step)
+        if type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
+            made_here = x.root is x and isinstance(x.source, Step)  # and so may be returned, once
+            if y.root not in outputs:
+                return x
+            if made_here and x not in outputs:
+                outputs.add(x)
+                return x
+        if y.root in outputs:
             return None
         if step.function in FILLED and set(step.options) <= {"dtype", "shape", "order"}:
             return constant(np.full(y.shape, FILLED[step.function], y.dtype))
         if step.function is np.full_like and not step.options and type(step.args[1]) in (bool, int, float):
             return constant(np.full(y.shape, step.args[1], y.dtype))
-        x = None if step.options else unchanged(step)
-        if type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
-            return x
         inputs = set(read(step))
         if inputs and inputs <= known.keys() and (_repeats(step) or step.function in SIMPLE):
             few = y.size <= FEW

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .alone import on_numpy
 from .components import componentwise
 from .loops import REORDERING
 from .machine_loops import with_kernels as with_kernels_in
@@ -134,7 +135,7 @@ class Variant:
             steps, some = with_kernels_in(whole, self.exact)
             return self._print(whole.with_steps(steps)) if some else None
 
-        self.printed, self.with_kernels = self._print(program), with_kernels
+        self.printed, self.with_kernels = self._print(on_numpy(program, self.exact)), with_kernels
         self.unsettle()
 
     def _print(self, program: Program) -> Printed:

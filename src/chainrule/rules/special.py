@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from ..errors import UnsupportedFunctionError
+from ..memory import BIG, empty_like, in_blocks, uniform
 from .registry import row
 
 BLOCK = 16384  # elements worked on at a time: the temporaries of some seventy steps stay in the processor's cache
@@ -87,9 +89,31 @@ def _erfc_block(x: Any) -> Any:
 
 def _bell(x: Any, rate: Any) -> Any:
     """exp(-rate*x*x) for a rate of 1 or 1/2, to the last digits: rounding x*x would cost x*x of them."""
-    head = np.clip(np.rint(x * 128.0) / 128.0, -40.0, 40.0)  # as in `_tail`; it is zero long before 40
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        if type(x) is np.ndarray and x.nbytes >= BIG and uniform(x) and type(rate) is float:
+            y = empty_like(x)
+            in_blocks(partial(_bell_into, rate), 2, y, x)
+            return y
+        head = np.clip(np.rint(x * 128.0) / 128.0, -40.0, 40.0)  # as in `_tail`; it is zero long before 40
         return np.exp(-rate * (head * head)) * np.exp(rate * ((head - x) * (head + x)))
+
+
+def _bell_into(rate: float, y: Any, x: Any, head: Any, other: Any) -> None:
+    """`_bell` in the memory of its result and of two more arrays."""
+    np.multiply(x, 128.0, head)
+    np.rint(head, head)
+    np.divide(head, 128.0, head)
+    np.maximum(head, -40.0, head)
+    np.minimum(head, 40.0, head)
+    np.subtract(head, x, y)
+    np.add(head, x, other)
+    np.multiply(y, other, y)
+    np.multiply(rate, y, y)
+    np.exp(y, y)
+    np.multiply(head, head, head)
+    np.multiply(-rate, head, head)
+    np.exp(head, head)
+    np.multiply(head, y, y)
 
 
 def _gelu_block(x: Any) -> Any:
