@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import check, numerical_gradient, same, spaced
+from oracle import check, difference, numerical_gradient, same, spaced
 
 import chainrule as cr
 from chainrule.record import trace
@@ -748,3 +748,29 @@ def test_what_empty_like_made_is_filled() -> None:
         return y
 
     check(f, [spaced((2, 3))])
+
+
+def test_add_at_of_one_number() -> None:
+    """A 0-d Tensor has no memory to write to: it is replaced."""
+
+    def f(x: Any, v: Any) -> Any:
+        y = np.zeros_like(x)
+        np.add.at(y, (), v * x)
+        np.add.at(y, ..., np.sin(v))
+        return y * y
+
+    check(f, [np.float64(0.7), np.float64(-1.3)])
+
+
+def test_add_at_pushed_through_a_push() -> None:
+    def f(x: Any) -> Any:
+        y = x * x
+        np.add.at(y, np.array([0, 2, 0]), np.sin(x[:3]) * x[1])
+        return y * y
+
+    def along(x: Any) -> Any:
+        return cr.jvp(f, (x,), (direction,))[1]
+
+    x, direction = spaced(4, "x"), spaced(4, "direction")
+    second = cr.jvp(along, (x,), (direction,))[1]
+    np.testing.assert_allclose(second, difference(along, [x], 0, direction), rtol=1e-7, atol=1e-8)
