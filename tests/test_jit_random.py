@@ -206,3 +206,19 @@ def test_threads_trace_and_compile_at_once(program: Any, seed: int) -> None:
     finally:
         sys.setswitchinterval(before)
     assert "differ" not in jitted.given_up
+
+
+@settings(deadline=None, max_examples=5)
+@given(program=blocks(1), seed=st.integers(0, 99))
+def test_ways_without_end_are_given_up_once(program: Any, seed: int) -> None:
+    """Whichever ways many calls go: the function's results, and at most one warning, which names a line."""
+    f = function([("while", 0, 1, program)])
+    jitted = cr.jit(f)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UntraceableWarning)
+        for number in range(25):
+            given = np.random.default_rng(number), np.random.default_rng(number)
+            assert_same(jitted(*arguments(seed, number), given[0]), f(*arguments(seed, number), given[1]), False)
+    told = [str(each.message) for each in caught if issubclass(each.category, UntraceableWarning)]
+    assert len(told) == bool(jitted.given_up)
+    assert all("line " in text for text in told)
