@@ -12,6 +12,7 @@ import inspect
 import itertools
 import pickle
 import re
+import tracemalloc
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -532,3 +533,38 @@ def test_jit_looks_at_the_text_in_a_dataclass() -> None:
     for name in ("ab", "ab", "abc", "ab"):
         np.testing.assert_array_equal(named(Layer(VECTOR, name)), VECTOR * len(name))
     assert set(calls) == {"ab", "abc"}
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+def turned(x: Any) -> Any:
+    return np.sin(x) * 1.01
+
+
+LOOPS = {
+    "fori_loop": lambda n: lambda x: cr.fori_loop(0, n, lambda i, c: turned(c), x),
+    "while_loop": lambda n: lambda x: cr.while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, turned(s[1])), (0, x))[1],
+    "scan": lambda n: lambda x: cr.scan(lambda c, _: (turned(c), None), x, length=n)[0],
+    "checkpoint": lambda n: lambda x: cr.fori_loop(0, n, lambda i, c: cr.checkpoint(turned)(c), x),
+    "checkpoint_chain": lambda n: cr.checkpoint_chain((turned, n), 2),
+    "vmap": lambda n: lambda x: cr.vmap(lambda c: cr.fori_loop(0, n, lambda i, c: turned(c), c))(x),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_forward_mode_keeps_nothing_of_a_loop(name: str) -> None:
+    x = np.ones(10_000)
+
+    def peak(run: Any) -> int:
+        tracemalloc.start()
+        run()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    def along(f: Any) -> Any:
+        return lambda x: cr.jvp(f, (x,), (x,))[1]
+
+    for forward in (along, lambda f: along(along(f)), lambda f: lambda x: cr.jet(f, (x,), ([x, x],))):
+        peak(lambda forward=forward: forward(LOOPS[name](3))(x))
+        short, long = (peak(lambda n=n, forward=forward: forward(LOOPS[name](n))(x)) for n in (10, 100))
+        assert long < short + 4 * x.nbytes
