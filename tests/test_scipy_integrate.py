@@ -114,6 +114,55 @@ def test_quad_in_closed_form_to_third_order() -> None:
         close(third(1.0), -15 / 8 * np.sqrt(np.pi), 1e-9)
 
 
+def reflected(k: Any) -> Any:
+    """The integral of |x - 0.3| exp(k x) over [0, 1]."""
+    antiderivative = lambda x: np.exp(k * x) * ((x - 0.3) / k - 1 / k**2)  # noqa: E731
+    return antiderivative(0.0) + antiderivative(1.0) - 2 * antiderivative(0.3)
+
+
+IN_CLOSED_FORM = {  # an integral, where, and what it is
+    "infinite, lower limit": (
+        lambda a: integrate.quad(lambda x, k: np.exp(-k * x), a, np.inf, args=(1.3,))[0],
+        lambda a: np.exp(-1.3 * a) / 1.3,
+    ),
+    "infinite, upper limit": (lambda b: integrate.quad(np.exp, -np.inf, b)[0], np.exp),
+    "infinite, parameter": (
+        lambda k: integrate.quad(lambda x, k: np.exp(-k * x * x), -np.inf, np.inf, args=(k,))[0],
+        lambda k: np.sqrt(np.pi / k),
+    ),
+    "infinite, limit and parameter": (
+        lambda k: integrate.quad(lambda x: np.exp(-k * x), k, np.inf)[0],
+        lambda k: np.exp(-k * k) / k,
+    ),
+    "limits the wrong way round": (lambda b: integrate.quad(np.exp, b, 0.0)[0], lambda b: 1 - np.exp(b)),
+    "a point, and a parameter": (
+        lambda k: integrate.quad(lambda x: np.abs(x - 0.3) * np.exp(k * x), 0, 1, points=[0.3])[0],
+        reflected,
+    ),
+    "a point, and a limit": (
+        lambda b: integrate.quad(lambda x: np.abs(x - 0.3) * x, 0, b, points=[0.3])[0],
+        lambda b: b**3 / 3 - 0.15 * b**2 + 0.3**3 / 3,
+    ),
+    "infinite at a constant limit": (
+        lambda k: integrate.quad(lambda x, k: np.exp(-k * x) / x**0.5, 0, np.inf, args=(k,), epsabs=1e-11)[0],
+        lambda k: np.sqrt(np.pi / k),
+    ),
+    "a weight": (
+        lambda k: integrate.quad(lambda x: np.exp(-k * x), 0, np.inf, weight="sin", wvar=2.0)[0],
+        lambda k: 2 / (k * k + 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_CLOSED_FORM)
+def test_quad_in_closed_form_in_both_modes(name: str) -> None:
+    ours, exact = IN_CLOSED_FORM[name]
+    for of in (R, F):
+        close(of(ours)(0.7), R(exact)(0.7), 1e-8)
+    for outer, inner in ((R, R), (F, F), (R, F), (F, R)):
+        close(outer(inner(ours))(0.7), R(R(exact))(0.7), 1e-7)
+
+
 def test_quad_of_quad() -> None:
     def volume(c: Any) -> Any:
         inner = lambda x: integrate.quad(lambda y: np.exp(c * x * y), 0, x)[0]  # noqa: E731

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.integrate
-from oracle import check, close, difference, same
+from oracle import check, close, difference, same, spaced
 
 import chainrule as cr
 from chainrule.errors import UnsupportedFunctionError
-from chainrule.scipy import integrate, optimize
+from chainrule.scipy import collocation, integrate, linalg, optimize
 
 R = cr.grad
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
@@ -121,6 +122,60 @@ def test_ends_of_the_span_and_backwards_in_time() -> None:
         assert [float(x) for x in pullback([0.0, 0.0, 1.0])[:2]] == [0, 1]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_linear_systems_against_the_matrix_exponential(method: str) -> None:
+    """In the matrix, the initial state, both ends and the times asked for; first and second order, in all modes."""
+    a = spaced((3, 3), "matrix") - 2 * np.eye(3)
+    args = [a, spaced((3,), "state"), np.float64(0.1), np.array([0.1, 0.7, 1.5])]
+    tangents = tuple(spaced(np.shape(arg), ("tangent", i)) for i, arg in enumerate(args))
+    ct = spaced((3, 3), "ct")
+
+    def ours(a: Any, y0: Any, t0: Any, t: Any) -> Any:
+        return integrate.solve_ivp(lambda t, y, a: a @ y, (t0, 2.0), y0, method, t, args=(a,), **LOOSE).y
+
+    def exact(a: Any, y0: Any, t0: Any, t: Any) -> Any:
+        return np.stack([linalg.expm(a * (at - t0)) @ y0 for at in t], -1)
+
+    def slopes(f: Any) -> Any:
+        return lambda *args: list(cr.vjp(f, *args)[1](ct))
+
+    def along(f: Any) -> Any:
+        return lambda *args: cr.jvp(f, args, tangents)[1]
+
+    for second in (
+        lambda f: cr.jvp(slopes(f), tuple(args), tangents)[1],
+        lambda f: cr.vjp(slopes(f), *args)[1](list(tangents)),
+        lambda f: cr.vjp(along(f), *args)[1](ct),
+        lambda f: [cr.jvp(along(f), tuple(args), tangents)[1]],
+    ):
+        for a, b in zip(second(ours), second(exact), strict=True):
+            close(a, b, 1e-9)
+    for a, b in zip(slopes(ours)(*args), slopes(exact)(*args), strict=True):
+        close(a, b, 1e-9)
+    close(along(ours)(*args), along(exact)(*args), 1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nonlinear_against_differences(method: str) -> None:
+    """Parameters, initial state and time of a driven pendulum; the modes agree to rounding."""
+
+    def end(p: Any) -> Any:
+        def rhs(t: Any, y: Any) -> Any:
+            return [y[1], -p[0] * np.sin(y[0]) - p[1] * y[1] + np.cos(t)]
+
+        return integrate.solve_ivp(rhs, (p[3], 2.0), [p[2], 0.1], method, **METHODS[method]).y[:, -1]
+
+    p = np.array([2.0, 0.3, 1.1, 0.2])
+    reference = lambda p: scipy.integrate.solve_ivp(  # noqa: E731
+        lambda t, y: [y[1], -p[0] * np.sin(y[0]) - p[1] * y[1] + np.cos(t)], (p[3], 2.0), [p[2], 0.1], "DOP853",
+        rtol=1e-13, atol=1e-13,
+    ).y[:, -1]  # fmt: skip
+    by_differences = np.stack([difference(reference, [p], 0, e) for e in np.eye(4)], -1)
+    forward, reverse = forward_jacobian(end, p), reverse_jacobian(end, p)
+    close(forward, by_differences, 1e-8)
+    close(forward, reverse, 1e-13)
+
+
 # -- where the solver's own steps would mislead -----------------------------------------------------------------------
 def test_sensitivities_in_an_equilibrium() -> None:
     """The solution rests, so the solver takes steps far longer than the sensitivities allow."""
@@ -180,6 +235,143 @@ def test_methods_agree_with_differences_on_a_stiff_problem() -> None:
     for method in ("Radau", "BDF"):
         J = reverse_jacobian(lambda k, m=method: robertson(k, m), k) * k
         close(J * scale, reference * scale, 1e-4)
+
+
+def test_a_relaxation_oscillation() -> None:
+    """Van der Pol's, whose jumps BDF and LSODA meet at other times than the discrete solution."""
+
+    def end(mu: Any, method: str, rtol: float = 1e-6) -> Any:
+        def rhs(t: Any, y: Any, mu: Any) -> Any:
+            return [y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]]
+
+        return integrate.solve_ivp(rhs, (0, 200), [2.0, 0.0], method, args=(mu,), rtol=rtol, atol=rtol).y[0, -1]
+
+    precise = [end(mu, "Radau", 1e-10) for mu in (99.9, 100.1)]
+    for method in ("Radau", "BDF", "LSODA"):
+        ours = lambda mu, method=method: end(mu, method)  # noqa: E731
+        close(R(ours)(100.0), (precise[1] - precise[0]) / 0.2, 2e-5)
+        close(F(ours)(100.0), R(ours)(100.0), 1e-9)
+
+
+def test_radau_solves_again_where_the_solver_was_too_far_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At SciPy's tolerances the jumps come so much too late that Newton's method does not converge from there."""
+    again, solve_again = [], collocation.Collocation._solve_again
+
+    def counted(self: Any, t: float, y: Any) -> None:
+        again.append(t)
+        solve_again(self, t, y)
+
+    monkeypatch.setattr(collocation.Collocation, "_solve_again", counted)
+
+    def end(mu: Any) -> Any:
+        rhs = lambda t, y, mu: [y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]]  # noqa: E731
+        return integrate.solve_ivp(rhs, (0, 2000), [2.0, 0.0], "BDF", args=(mu,)).y[0, -1]
+
+    slope = R(end)(1000.0)
+    assert again
+    assert slope == pytest.approx(1.7848e-3, rel=1e-3)  # differences of solutions with Radau, rtol=1e-11
+
+
+def heat(n: int) -> Any:
+    """A rod that is heated: sparse."""
+    stencil = (np.diag(np.full(n, -2.0)) + np.diag(np.ones(n - 1), 1) + np.diag(np.ones(n - 1), -1)) * (n + 1) ** 2
+    return stencil, np.sin(np.pi * np.arange(1, n + 1) / (n + 1))
+
+
+def full(n: int) -> Any:
+    """All with all."""
+    return spaced((n, n), "all") / n - np.eye(n), np.linspace(1, 2, n)
+
+
+@pytest.mark.parametrize("system", [heat, full])
+@pytest.mark.parametrize("method", ["RK45", "Radau", "LSODA"])
+def test_many_states(method: str, system: Any) -> None:
+    a, y0 = system(collocation.FEW + 1)
+
+    def end(k: Any, y0: Any) -> Any:
+        return integrate.solve_ivp(lambda t, y: k * (a @ y), (0, 0.01), y0, method, rtol=1e-6, atol=1e-9).y[:, -1]
+
+    def exact(k: Any, y0: Any) -> Any:
+        return linalg.expm(0.01 * k * a) @ y0
+
+    args, tangents, ct = (1.3, y0), (0.7, y0[::-1] ** 2), np.linspace(-1, 1, len(y0))
+    for f, g in zip(*(cr.vjp(f, *args)[1](ct) for f in (end, exact)), strict=True):
+        close(f, g, 1e-6)
+    close(*(cr.jvp(f, args, tangents)[1] for f in (end, exact)), 1e-6)
+    close(*(R(R(lambda k, f=f: ct @ f(k, y0)))(1.3) for f in (end, exact)), 1e-6)
+
+
+def test_steps_in_parts_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(k: Any) -> Any:
+        t = np.linspace(0, 2, 30)
+        return integrate.solve_ivp(lambda t, y: [y[1], -k * y[0]], (0, 2), [1.0, 0.5], "Radau", t, **LOOSE).y
+
+    value, slope, second = end(2.0), F(end)(2.0), F(F(end))(2.0)
+    ct = spaced((2, 30), "ct")
+    pulled = cr.vjp(end, 2.0)[1](ct)[0]
+    monkeypatch.setattr(collocation, "LARGEST", 500)
+    same(end(2.0), value)
+    close(F(end)(2.0), slope, 1e-8)
+    close(F(F(end))(2.0), second, 1e-8)
+    close(cr.vjp(end, 2.0)[1](ct)[0], pulled, 1e-8)
+
+
+def test_all_directions_at_once() -> None:
+    """Jacobians and Hessians, whose walks are batches."""
+
+    def end(p: Any) -> Any:
+        rhs = lambda t, y: [p[0] * y[1], -p[1] * np.sin(y[0])]  # noqa: E731
+        return integrate.solve_ivp(rhs, (0, 1), [1.0, p[2]], "Radau", **LOOSE).y[:, -1]
+
+    p = np.array([1.0, 1.5, 0.3])
+    for mode in ("fwd", "rev"):
+        close(cr.jacobian(end, mode=mode)(p), forward_jacobian(end, p), 1e-12)
+    energy = lambda p: np.sum(end(p) ** 2)  # noqa: E731
+    expected = np.stack([difference(cr.grad(energy), [p], 0, e) for e in np.eye(3)])
+    for inner in ("fwd", "rev"):
+        for outer in ("fwd", "rev"):
+            close(cr.jacobian(cr.jacobian(energy, mode=inner), mode=outer)(p), expected, 1e-6)
+
+
+def test_a_branch_that_does_not_run_on_a_batch() -> None:
+    def end(k: Any) -> Any:
+        def rhs(t: Any, y: Any) -> Any:
+            return [-k * y[0] if t < 1 else -2 * k * y[0]]
+
+        return integrate.solve_ivp(rhs, (0, 2), [3.0], t_eval=[0.5, 1.0, 2.0], **LOOSE).y[0]
+
+    exact = lambda k: 3 * np.exp(-k * np.array([0.5, 1.0, 3.0]))  # noqa: E731
+    close(F(end)(0.4), F(exact)(0.4), 1e-6)
+    close(F(F(end))(0.4), F(F(exact))(0.4), 1e-6)
+    close(cr.vjp(end, 0.4)[1](np.ones(3))[0], np.sum(F(exact)(0.4)), 1e-6)
+
+
+def test_dtypes_and_nothing_to_integrate() -> None:
+    y0, k = np.ones(2, np.float32), np.float32(2)
+    y, pullback = cr.vjp(lambda y0, k: integrate.solve_ivp(lambda t, y: -k * y, (0, 1), y0, "BDF").y[:, -1], y0, k)
+    assert y.dtype == np.float64  # as SciPy's
+    assert [g.dtype for g in pullback(np.ones(2))] == [np.float32, np.float32]
+    for method in METHODS:
+        nowhere = lambda y, method=method: integrate.solve_ivp(lambda t, y: -y, (1, 1), y, method).y[:, -1]  # noqa: E731
+        close(cr.jacobian(nowhere)(y0), np.eye(2))
+    assert len(integrate.solve_ivp(lambda t, y: -y, (0, 1), cr.Tensor([1.0]), "Radau", t_eval=[]).t) == 0
+
+
+def test_equations_that_no_steps_resolve_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collocation, "MOST", 0)
+    jagged = lambda t, y, k: k * y * (1 + 0.3 * np.sign(np.sin(50 * t)))  # noqa: E731
+    with pytest.raises(ArithmeticError, match=r"solve_ivp: however short the steps are near t = .*Raise rtol and atol"):
+        integrate.solve_ivp(jagged, (0, 9), [1.0], t_eval=[9.0], args=(cr.Tensor(-0.1),), rtol=1e-9, atol=1e-12)
+
+
+def test_in_threads() -> None:
+    def slope(k: float) -> Any:
+        return R(lambda k: integrate.solve_ivp(lambda t, y: -k * y**2, (0, 2), [3.0], "Radau", **LOOSE).y[0, -1])(k)
+
+    rates = [0.1 * (i + 1) for i in range(8)]
+    one_by_one = [slope(k) for k in rates]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(slope, rates)) == one_by_one
 
 
 def test_complex_states_and_vectorized_functions() -> None:
@@ -342,6 +534,18 @@ def test_odeint_against_the_closed_form() -> None:
     for a, b in zip(*(cr.vjp(f, *args)[1](ct) for f in (ours, exact)), strict=True):
         close(a, b, 1e-7)
     close(*(cr.jvp(f, args, tangents)[1] for f in (ours, exact)), 1e-7)
+
+
+def test_odeint_at_times_that_repeat_and_backwards() -> None:
+    def ours(k: Any, t: Any) -> Any:
+        return integrate.odeint(lambda y, t: -k * y, [2.0, 1.0], t, rtol=1e-9, atol=1e-10)
+
+    def exact(k: Any, t: Any) -> Any:
+        return np.exp(-k * (t - t[0]))[:, None] * np.array([2.0, 1.0])
+
+    for t in (np.array([0, 0.5, 0.5, 1]), np.array([1.0, 0.4, 0])):
+        tangents = (0.7, np.linspace(1, -0.5, len(t)))
+        close(*(cr.jvp(f, (0.5, t), tangents)[1] for f in (ours, exact)), 1e-8)
 
 
 def test_odeint_forms() -> None:

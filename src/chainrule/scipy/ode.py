@@ -98,19 +98,22 @@ def solve_ivp(
     -----
     Derivative: in forward mode forward sensitivities, in reverse mode the discrete adjoint, to any order, to about the
     tolerances `rtol` and `atol` (SciPy's ``rtol=1e-3`` is for plots).  Steps are SciPy's, split where a random
-    sensitivity needs it, and Radau collocation solves on them, with the exact Jacobian of `fun`.  With more than 32
-    states RK23, RK45 and DOP853 are differentiated by their own formulas instead.  An event moves as the zero of its
-    function.
+    sensitivity needs it, and Radau collocation of order 9 solves on them, with the exact Jacobian of `fun`.  With more
+    than 32 states RK23, RK45 and DOP853 are differentiated by their own formulas instead.  An event moves as the zero
+    of its function.  Where `fun` jumps at a state, as in ``if y[0] > 1:``, the derivative does not see that the time of
+    the jump moves: end there by a terminal event, and solve on from it.
 
-    Cost, with n states, N steps and times of `t_eval`: what SciPy's own solution costs, and about 10 evaluations of
-    `fun` and 5 of its Jacobian (n directions) on a batch of 5 N states, and 5 N small linear systems; then for each
-    forward direction or reverse pass one evaluation, one Jacobian and N systems more.  So it is a few times SciPy's
-    cost, for any number of parameters in reverse mode.  A `fun` that does not run under `vmap` (`if t < 1:`) is called
-    for one state after the other, which takes many times as long: write `np.where`.  Tensors in `args` cost less than
-    ones from outside, which are watched at each of SciPy's calls.
-    Memory: 5 N n numbers, and of the steps whose matrices have 2**21 elements all that `fun` and its Jacobian compute.
-    With n > 32: 3 N n, and a matrix of (3 n)**2 elements; for RK23, RK45 and DOP853 all that `fun` computes at all
-    steps, and the solver runs twice.
+    Cost, with n states and N steps and times of `t_eval`: SciPy's own; about 5 evaluations of `fun` and 3 of its
+    Jacobian (n directions) on a batch of 5 N states, each with N linear systems of 5 n equations; then, for each order,
+    one of each in forward mode (however many directions) and in reverse (however many parameters).  From 33 states on
+    the systems are sparse if the Jacobian is.  A `fun` that does not run under `vmap` (``if t < 1:``) is called for one
+    state after the other, which takes many times as long: write `np.where`.  Tensors that `fun` takes from outside are
+    watched at each of SciPy's calls, which costs several of its evaluations: pass them by `args`.
+
+    Memory: 5 N n numbers, and what `fun` and its Jacobian compute for so many steps that their matrices have 2**21
+    elements.  For more than 32 states and an explicit method: all that `fun` computes at all steps.
+
+    Under `vmap` one example is solved after the other; `t_eval` says the times, as many for each.
 
     Examples
     --------
@@ -251,7 +254,7 @@ def odeint(
 
     Notes
     -----
-    Cost and derivative: as for `solve_ivp` with ``method="LSODA"``.
+    Cost, memory and derivative: as for `solve_ivp` with ``method="LSODA"``, which solves once more for the steps.
 
     Examples
     --------

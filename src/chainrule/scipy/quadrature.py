@@ -69,6 +69,8 @@ def quad(
     `epsabs` and `epsrel`: in forward mode one, in reverse mode one for every element of what `func` depends on, which
     share their evaluations.  What the derivative of `func` does not see, say a jump whose place depends on a parameter,
     is not in it: split the integral there.
+    Cost: those integrals, each of about as many evaluations as SciPy needs.  Memory: what one evaluation of `func`
+    records; in reverse mode also a gradient for each point at which it was evaluated.
 
     Examples
     --------
@@ -126,7 +128,10 @@ def _pull(ct: Any, node: Any) -> list[Any]:
     a, b = node.operands[0].value, node.operands[1].value
     differentiable = wanted(node.value, ct)
     with alone(differentiable, integrand):
-        gradients = [-ct * _at(integrand, a, differentiable), ct * _at(integrand, b, differentiable)]
+        gradients: list[Any] = [None, None]
+        for i, (limit, signed) in enumerate(((a, -ct), (b, ct))):
+            if node.operands[i].index:  # at a constant limit the integrand may be infinite
+                gradients[i] = signed * _at(integrand, limit, differentiable)
         gradients += [ct * each for each in _gradient(integrand, a, b, options, differentiable)]
     return gradients
 
