@@ -1350,3 +1350,22 @@ def test_random_programs(program: Callable[..., Any], seed: int, transform: str)
             args = normal(*shape, seed=seed + i), normal(*shape, seed=seed + i + 9)
             assert_same(jitted(*args), f(*args), exactly=False)
         assert not any(variant.disagreed for variant in jitted.variants)
+
+
+def test_a_copy_in_another_order_is_not_what_it_was_copied_from() -> None:
+    """Shown in the first shape again, and turned again, it is no view of it."""
+
+    def turned(x: Any) -> Any:
+        return x.reshape(2, 2).T.reshape(-1)
+
+    def f(x: Any) -> Any:
+        twice = turned(turned(np.exp(x)))
+        new = x + 0 * twice
+        new[1:3] = twice[:2]
+        return new * 1
+
+    jitted = cr.jit(f)
+    for shift in range(4):
+        x = np.arange(4.0) + shift
+        np.testing.assert_array_equal(jitted(x), f(x))
+    assert not jitted.given_up

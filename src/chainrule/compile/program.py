@@ -569,11 +569,10 @@ def reshaped(program: Program) -> list[Step | Guard]:
     def visit(step: Step) -> Var | None:
         if step.function != Method("reshape") or not private(step.results):
             return None
-        before = step.args[0].source
-        while isinstance(before, Step) and before.function == Method("reshape") and private(before.args[0]):
-            step.args = (before.args[0], step.results.shape)
-            before = before.args[0].source
         x: Var = step.args[0]
+        while _made_by(x, {Method("reshape")}) and x.source.args[0].contiguous:  # else it is a copy in another order
+            x = x.source.args[0]
+        step.args = x, step.results.shape
         return x if x.shape == step.results.shape and step.results.root not in outputs else None
 
     return _renamed(program, visit)
