@@ -46,9 +46,9 @@ PRODUCTS: set[Any] = {np.matmul, operator.matmul}
 PLACE = rules["place"].value
 
 
-def componentwise(program: Program, worthwhile: int = WORTHWHILE) -> Program:
+def componentwise(program: Program, worthwhile: int | None = None) -> Program:
     """Take apart what has short axes, where that makes long loops of short ones."""
-    members = _members(program, worthwhile)
+    members = _members(program, WORTHWHILE if worthwhile is None else worthwhile)
     if members:
         program.steps = list(_Splitting(program, members).run())
         program.steps = reshaped(program)

@@ -103,8 +103,8 @@ def _bell_into(rate: float, y: Any, x: Any, head: Any, other: Any) -> None:
     np.multiply(x, 128.0, head)
     np.rint(head, head)
     np.divide(head, 128.0, head)
-    np.maximum(head, -40.0, head)
-    np.minimum(head, 40.0, head)
+    np.maximum(head, -40.0, out=head)  # NumPy wants it by name
+    np.minimum(head, 40.0, out=head)
     np.subtract(head, x, y)
     np.add(head, x, other)
     np.multiply(y, other, y)
