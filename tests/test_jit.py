@@ -686,7 +686,8 @@ def numbers(x: Any, rng: Any) -> Any:
     """Python's numbers that come out of arrays are values of the program, and stay Python's numbers."""
     part = x[0].item()
     small = np.tanh(x.astype("f4")) * part * np.count_nonzero(x > 0)
-    return x.sum().item(), sum(x[i].item() for i in range(3)), small, part**2 // 3, np.sqrt(abs(part)), {"a": -part}
+    total = part + x[1].item() + x[2].item()  # since Python 3.12 sum() carries the rounding of floats along
+    return x.sum().item(), total, small, part**2 // 3, np.sqrt(abs(part)), {"a": -part}
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -217,7 +217,7 @@ def test_carries_of_other_kinds() -> None:
     check(turned, (normal(3, 3),))
     check(cr.grad(lambda x: np.sum(turned(x) ** 2)), (normal(3, 3),))
     counted = lambda x: cr.while_loop(
-        lambda c: (c[0] < 90) & ~c[2], lambda c: (c[0] + 1, c[1] * x, c[1] > 9), (0, x, False)
+        lambda c: (c[0] < 90) & np.logical_not(c[2]), lambda c: (c[0] + 1, c[1] * x, c[1] > 9), (0, x, False)
     )
     check(lambda x: counted(x)[1], (np.float64(1.1),), (np.float64(1.001),))
     check(cr.grad(lambda x: counted(x)[1]), (np.float64(1.1),), (np.float64(1.001),))
