@@ -292,7 +292,6 @@ class Trace:
     exact, rolls : whether every bit must be kept, and whether loops may be one step
     loud : NumPy's way of warning where nobody has changed it
     scopes : the lists of steps that are being written: the program's, and those of the turns of loops in it
-    exact, rolls : whether every bit must be kept, and whether loops may be one step
     rooms : for how many turns there is room in each loop that does not know their number; as many as in an earlier
         trace, if that is given
     """

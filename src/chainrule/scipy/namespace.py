@@ -127,7 +127,7 @@ class OfExamples:
     """
 
     def __init__(self, kind: type, make: Function, args: Any, options: Any) -> None:
-        self._kind, self._make, self._args, self._options = kind, make, args, options
+        self._kind, self._make, self._given = kind, make, (args, options)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self._used(lambda made, *args, **options: made(*args, **options), args, options)
@@ -147,10 +147,6 @@ class OfExamples:
             return self._used(use, args, options)
 
         return method
-
-    @property
-    def _given(self) -> tuple[Any, Any]:
-        return self._args, self._options
 
     def _used(self, use: Function, args: Any, options: Any) -> Any:
         def one(given: Any, given_options: Any, args: Any, options: Any) -> Any:

@@ -89,7 +89,7 @@ class Operator:
 
 def _by_example(function: Function) -> Function:
     """Let a solver take one example of `vmap` after the other."""
-    signature = inspect.signature(function)
+    signature, of_arrays = inspect.signature(function), by_example()(function)
 
     @wraps(function)
     def called(*args: Any, **options: Any) -> Any:
@@ -98,7 +98,7 @@ def _by_example(function: Function) -> Function:
         sparse = isinstance(A, SparseTensor)
         parts = given | {"A": A.data if sparse else A}
         if (batch := batched_among(parts)) is None:
-            return by_example()(function)(**given)
+            return of_arrays(**given)
 
         def one(**parts: Any) -> Any:
             return called(**(parts | {"A": A.with_values(parts["A"])} if sparse else parts))
