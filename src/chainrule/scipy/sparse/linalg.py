@@ -88,22 +88,19 @@ class Operator:
 
 
 def _by_example(function: Function) -> Function:
-    """Let a solver take one example of `vmap` after the other."""
-    signature, of_arrays = inspect.signature(function), by_example()(function)
+    """Let a solver take one example of `vmap` after the other: of a SparseTensor, the values are what may differ."""
+    signature = inspect.signature(function)
+
+    @by_example()
+    @wraps(function)
+    def of_parts(values: Any, matrix: SparseTensor | None, **given: Any) -> Any:
+        return function(A=values if matrix is None else matrix.with_values(values), **given)
 
     @wraps(function)
     def called(*args: Any, **options: Any) -> Any:
         given = signature.bind(*args, **options).arguments
-        A = given["A"]
-        sparse = isinstance(A, SparseTensor)
-        parts = given | {"A": A.data if sparse else A}
-        if (batch := batched_among(parts)) is None:
-            return of_arrays(**given)
-
-        def one(**parts: Any) -> Any:
-            return called(**(parts | {"A": A.with_values(parts["A"])} if sparse else parts))
-
-        return batch.in_turn(one, (), f"scipy's {function.__name__}", parts)
+        A = given.pop("A")
+        return of_parts(A.data, A, **given) if isinstance(A, SparseTensor) else of_parts(A, None, **given)
 
     return called
 
