@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from sys import modules
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
@@ -23,7 +24,7 @@ from .rules.registry import Rule, functions, kept, lookup, parameter_names, refu
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 
-float64, ndarray = np.float64, np.ndarray
+float64, ndarray, matmul = np.float64, np.ndarray, np.matmul
 double, single, objects = np.dtype("f8"), np.dtype("f4"), np.dtype("O")
 NOTHING: dict[str, Any] = {}
 SEQUENCES = (list, tuple)
@@ -324,7 +325,12 @@ class Tensor:
                 if a.__class__ is Tensor:
                     result = pair[0](a, inputs[1])
                 else:
-                    if a.__class__ is ndarray and a.base is not None:  # such as coefficients c[-1]
+                    if (  # it may be coefficients, c[-1]
+                        a.__class__ is ndarray
+                        and a.base is not None
+                        and ufunc is not matmul
+                        and "numpy.polynomial" in modules
+                    ):
                         refuse_missing_axes()
                     result = pair[1](inputs[1], a) if inputs[1].__class__ is Tensor else NotImplemented
                 if result is not NotImplemented:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from math import inf
+from sys import _getframe
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
@@ -355,10 +356,10 @@ def refuse_missing_axes() -> None:
 
     They ask `isinstance(x, ndarray)` and go on with Python's operators: where the shapes then fit, they fit by chance.
     """
-    frame = sys._getframe(2)
-    while (module := frame.f_globals.get("__name__", "")).startswith("chainrule.") and frame.f_back is not None:
+    frame = _getframe(2)
+    while (package := frame.f_globals.get("__package__") or "").startswith("chainrule") and frame.f_back is not None:
         frame = frame.f_back
-    if module.startswith("numpy.polynomial."):
+    if package == "numpy.polynomial":
         there = frame.f_locals
         x: Any = there.get("x")
         coefficients = np.asanyarray(there.get("r", there.get("c")))
