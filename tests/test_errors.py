@@ -172,10 +172,21 @@ def test_errors_are_also_the_builtin_a_caller_would_catch():
 @pytest.mark.parametrize("transform", [cr.grad, cr.vmap, lambda f: lambda x: cr.jvp(f, (x,), (x,)), cr.jacobian])
 @pytest.mark.parametrize(
     "f",
-    [lambda x: np.sum(np.exp(np.array([x[0], 2.0]))), lambda x: np.linalg.det(np.array([[x[0], 1.0], [2.0, x[1]]]))],
-    ids=["ufunc", "linalg"],
+    [
+        lambda x: np.sum(np.exp(np.array([x[0], 2.0]))),
+        lambda x: np.sum(np.heaviside(np.array([x[0], 2.0]), 1.0)),
+        lambda x: np.linalg.det(np.array([[x[0], 1.0], [2.0, x[1]]])),
+    ],
+    ids=["ufunc", "ufunc of numbers only", "linalg"],
 )
 def test_object_arrays_are_explained(f, transform):
     with pytest.raises(TypeError) as caught:
         transform(f)(np.ones((2, 2)) if transform is cr.vmap else np.ones(2))
     assert "np.stack([t, 2.0])" in "".join(caught.value.__notes__)
+
+
+def test_other_object_arrays_are_not_explained():
+    """Where none was made of a Tensor, it is no Tensor that NumPy refuses."""
+    with pytest.raises(TypeError) as caught:
+        cr.grad(lambda x: x * np.exp(np.array([None])))(1.0)
+    assert not hasattr(caught.value, "__notes__")

@@ -122,10 +122,11 @@ def chosen(
 
 def called(f: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
     """Call the function that is to be differentiated; where NumPy met an object array, say where that came from."""
+    before = contexts.object_arrays
     try:
         return f(*args, **options)
     except TypeError as error:
-        if "has no callable" in str(error) or "dtype('O')" in str(error):
+        if contexts.object_arrays > before and ("ufunc" in str(error) or "dtype('O')" in str(error)):
             error.add_note(
                 "chainrule: np.array([t, 2.0]) of a Tensor and a number is an object array: NumPy lets nobody else "
                 "make it, and NumPy's functions of numbers refuse such. Write np.stack([t, 2.0]), or "

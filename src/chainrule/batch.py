@@ -247,6 +247,7 @@ class Batched(Indirect):
             self._concrete("an index")
         if dtype is not None and np.dtype(dtype) != object:
             self._concrete(f"np.asarray(t, dtype={np.dtype(dtype)})")
+        contexts.object_arrays += 1
         elements = np.empty(self.shape, dtype=object)
         for index in np.ndindex(self.shape):
             elements[index] = self[index]

@@ -191,6 +191,7 @@ class Tensor:
             return np.array(None)
         if dtype is not None and np.dtype(dtype) != object:
             raise self._lost(f"np.asarray(t, dtype={np.dtype(dtype)})")
+        contexts.object_arrays += 1
         elements = np.empty(self.shape, dtype=object)
         for index in np.ndindex(self.shape):
             elements[index] = self[index]
