@@ -12,7 +12,7 @@ from oracle import check, close, difference, same, spaced
 
 import chainrule as cr
 from chainrule.errors import UnsupportedFunctionError
-from chainrule.scipy import collocation, integrate, linalg, optimize
+from chainrule.scipy import collocation, integrate, linalg, optimize, step_equations
 
 R = cr.grad
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
@@ -286,7 +286,7 @@ def full(n: int) -> Any:
 @pytest.mark.parametrize("system", [heat, full])
 @pytest.mark.parametrize("method", ["RK45", "Radau", "LSODA"])
 def test_many_states(method: str, system: Any) -> None:
-    a, y0 = system(collocation.FEW + 1)
+    a, y0 = system(step_equations.FEW + 1)
 
     def end(k: Any, y0: Any) -> Any:
         return integrate.solve_ivp(lambda t, y: k * (a @ y), (0, 0.01), y0, method, rtol=1e-6, atol=1e-9).y[:, -1]

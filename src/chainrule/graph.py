@@ -156,8 +156,7 @@ contexts = _Contexts()
 def leaf(value: Any, name: str | None = None) -> Node:
     """Make a leaf: a point with respect to which derivatives are taken."""
     node = Node()
-    node.value = None
-    node.rule = node.params = node.grad = None
+    node.value = node.rule = node.params = node.grad = None
     node.operands = ()
     node.shape, node.dtype = value.shape, value.dtype
     node.index = next_index()

@@ -25,25 +25,20 @@ from typing import Any
 
 import numpy as np
 import scipy.integrate
-import scipy.linalg
-import scipy.sparse.linalg
 import scipy.special
 
 from ..batching import vmap
 from ..jacobians import jacobian
 from ..record import no_grad
-from ..rules.linear import conjugated
-from ..rules.registry import linear
 from ..tensor import Tensor, batched_among, plain
 from ..transforms import jvp, vjp
 from .implicit import Closure, alone, solution
+from .step_equations import FEW, InTurn, Together, before, solved, step_equations, times
 
 Function = Callable[..., Any]
 
 LARGEST = 2**21  # elements of the matrices of steps that are taken together
 MOST = 100_000  # steps
-FEW = 32  # states, for which many stages cost little
-SPARSE = 0.1  # of the elements of a Jacobian
 AGAIN = 16  # steps that are not split up further where Newton's method does not converge
 
 
@@ -119,14 +114,14 @@ class Collocation:
     # -- the right-hand side everywhere --------------------------------------------------------------------------------
     def slopes(self, t: Any, z: Any) -> Any:
         """The right-hand side; for one state after the other if it does not run on a batch of them."""
-        times_, states = np.reshape(t, (-1,)), np.reshape(z, (-1, z.shape[-1]))
+        instants, states = np.reshape(t, (-1,)), np.reshape(z, (-1, z.shape[-1]))
         if self.batched:
             try:
-                found = vmap(self.closure.function)(times_, states)
+                found = vmap(self.closure.function)(instants, states)
             except Exception:  # noqa: BLE001 (it runs on one state, or the solver would have raised)
                 self.batched = False
         if not self.batched:
-            found = np.stack([self.closure.function(*each) for each in zip(times_, states, strict=True)])
+            found = np.stack([self.closure.function(*each) for each in zip(instants, states, strict=True)])
         return np.reshape(found, z.shape)
 
     def jacobians(self, t: Any, z: Any) -> Any:
@@ -152,8 +147,7 @@ class Collocation:
     def steps(self, t: Any, z: Any) -> Together | InTurn:
         """The linear equations for changes of the values."""
         h, nodes = self.nodes(t)
-        kind = Together if z.shape[-1] <= FEW else InTurn
-        return kind(FORMULA.weights, h, plain(self.jacobians(nodes, z)))
+        return step_equations(FORMULA.weights, h, plain(self.jacobians(nodes, z)))
 
     def _window(self, t: Any, start: Any, z: Any) -> Any:
         """The values of steps at the nodes, with their history."""
@@ -317,6 +311,7 @@ class Sensitivity:
     Attributes
     ----------
     now : at their start: its value, the Jacobian, and how the slope changes with all but the state
+    ends : the same at the end of each of the steps that were looked at last
     """
 
     def __init__(self, of: Collocation, y0: Any, moved: bool) -> None:
@@ -342,11 +337,9 @@ class Sensitivity:
         of, (start, jacobian, explicit) = self.of, self.now
         h, nodes = of.nodes(t)
         jacobians, own = self.slopes(nodes, z)
-        kind = Together if z.shape[-1] <= FEW else InTurn
-        steps = kind(FORMULA.weights, h, jacobians)
         right = of.moved(h, own)
         right[0] += start
-        values = solved(right, steps=steps, transposed=False)
+        values = solved(right, steps=step_equations(FORMULA.weights, h, jacobians), transposed=False)
         starts, ends = before(values[:, -1], start), values[:, -1]
         self.ends = ends, jacobians[:, -1], own[:, -1]
         jacobian = before(jacobians[:, -1], jacobian)
@@ -361,143 +354,6 @@ class Sensitivity:
         parts = np.ceil(np.clip((2 * error) ** (1 / len(FORMULA.nodes)), 1, 10)).astype(int)
         parts[np.abs(h) <= 1e-13 * np.abs(t[1:])] = 1
         return parts
-
-
-# -- linear equations --------------------------------------------------------------------------------------------------
-class Together:
-    """Linear equations for changes of the values of consecutive steps: few for each step, which are solved as a batch.
-
-    Parameters
-    ----------
-    weights : of the formula
-    h, jacobians : of each step, and at its nodes
-    """
-
-    def __init__(self, weights: Any, h: Any, jacobians: Any) -> None:
-        count, stages, n, _ = jacobians.shape
-        blocks = weights[None, :, None, :, None] * np.swapaxes(jacobians, 1, 2)[:, None]
-        self.matrices = np.eye(stages * n) - h[:, None, None] * np.reshape(blocks, (count, stages * n, stages * n))
-        starts = np.broadcast_to(np.tile(np.eye(n), (stages, 1)), (count, stages * n, n))
-        self.of_start = np.linalg.solve(self.matrices, starts)
-        self.to_end = self.of_start[:, -n:]
-
-    def solve(self, right: Any) -> Any:
-        """The values whose residuals are `right`, of shape (steps, nodes, states, several); the start is zero."""
-        n = right.shape[2]
-        own = np.linalg.solve(self.matrices, np.reshape(right, (len(right), -1, right.shape[3])))
-        ends = own[:, -n:].copy()
-        for i in range(1, len(ends)):
-            ends[i] += self.to_end[i] @ ends[i - 1]
-        return np.reshape(own + self.of_start @ before(ends), right.shape)
-
-    def solve_adjoint(self, ct: Any) -> Any:
-        """The same for the conjugate transpose."""
-        n = ct.shape[2]
-        right = np.reshape(ct, (len(ct), -1, ct.shape[3])).astype(np.result_type(ct, self.matrices))
-        starts, back = adjoint(self.of_start) @ right, adjoint(self.to_end)
-        ends = np.zeros_like(starts)
-        for i in range(len(ct) - 2, -1, -1):
-            ends[i] = starts[i + 1] + back[i + 1] @ ends[i + 1]
-        right[:, -n:] += ends
-        return np.reshape(np.linalg.solve(adjoint(self.matrices), right), ct.shape)
-
-
-class InTurn:
-    """The same where there are many for each step: factorised one after the other, and as sparse ones where they are.
-
-    With the inverse of the weights, the equations of a step are coupled by multiples of the identity only.
-    """
-
-    def __init__(self, weights: Any, h: Any, jacobians: Any) -> None:
-        self.inverse = np.linalg.inv(weights)
-        used = np.any(jacobians != 0, axis=(0, 1)) | np.eye(jacobians.shape[-1], dtype=bool)
-        factorised = self._sparse if np.mean(used) < SPARSE else self._dense
-        self.factors = [*factorised(h, jacobians, used)]
-
-    def _dense(self, h: Any, jacobians: Any, used: Any) -> Iterator[Any]:
-        coupling = np.kron(self.inverse, np.eye(len(used)))
-        for length, blocks in zip(h, jacobians, strict=True):
-            yield Dense(coupling - length * scipy.linalg.block_diag(*blocks))
-
-    def _sparse(self, h: Any, jacobians: Any, used: Any) -> Iterator[Any]:
-        stages, n = len(self.inverse), len(used)
-        row, column = np.nonzero(used)
-        j, k = np.nonzero(~np.eye(stages, dtype=bool))
-        rows, columns = (
-            np.concatenate([(np.arange(stages)[:, None] * n + at).ravel(), (of[:, None] * n + np.arange(n)).ravel()])
-            for at, of in ((row, j), (column, k))
-        )
-        order = np.lexsort((rows, columns))
-        starts = np.searchsorted(columns[order], np.arange(stages * n + 1))
-        own = np.diag(self.inverse)[:, None] * (row == column)
-        coupling = np.repeat(self.inverse[j, k], n)
-        for length, blocks in zip(h, jacobians, strict=True):
-            numbers = np.concatenate([(own - length * blocks[:, row, column]).ravel(), coupling])
-            yield scipy.sparse.linalg.splu(
-                scipy.sparse.csc_array((numbers[order], rows[order], starts), shape=(stages * n,) * 2)
-            )
-
-    def solve(self, right: Any) -> Any:
-        """As of `Together`."""
-        found = np.empty(right.shape, right.dtype)
-        start = np.zeros(right.shape[2:], right.dtype)
-        for i, factor in enumerate(self.factors):
-            mixed = np.tensordot(self.inverse, right[i] + start, 1)
-            found[i] = factor.solve(np.reshape(mixed, (-1, mixed.shape[-1]))).reshape(mixed.shape)
-            start = found[i, -1]
-        return found
-
-    def solve_adjoint(self, ct: Any) -> Any:
-        """As of `Together`."""
-        found = np.array(ct)
-        for i in range(len(ct) - 1, -1, -1):
-            solved = self.factors[i].solve(np.reshape(found[i], (-1, ct.shape[3])), "H")
-            found[i] = np.tensordot(self.inverse.T, solved.reshape(found[i].shape), 1)
-            if i:
-                found[i - 1, -1] += np.sum(found[i], 0)
-        return found
-
-
-class Dense:
-    """A factorised matrix, as SciPy's `splu` has them."""
-
-    def __init__(self, matrix: Any) -> None:
-        self.factors = scipy.linalg.lu_factor(matrix)
-
-    def solve(self, right: Any, trans: str = "N") -> Any:
-        """Solve, with the conjugate transpose for ``trans="H"``."""
-        return scipy.linalg.lu_solve(self.factors, right, {"N": 0, "H": 2}[trans])
-
-
-def _solved(right: Any, *, steps: Any, transposed: bool) -> Any:
-    several = np.reshape(right, (*right.shape[:3], -1))
-    return np.reshape((steps.solve_adjoint if transposed else steps.solve)(several), right.shape)
-
-
-def _solved_transpose(ct: Any, right: Any, *, steps: Any, transposed: bool) -> Any:
-    return solved(ct, steps=steps, transposed=not transposed)
-
-
-def _solved_for_each(rule: Any, operands: Any, batched: Any, **options: Any) -> Any:
-    return np.moveaxis(rule(np.moveaxis(operands[0], 0, -1), **options), -1, 0)
-
-
-solved = linear(_solved, _solved_transpose, name="solved_steps", batch=_solved_for_each)
-
-
-def before(x: Any, first: Any = None) -> Any:
-    """What was there one step before."""
-    return np.concatenate([np.zeros((1, *x.shape[1:]), x.dtype) if first is None else first[None], x[:-1]])
-
-
-def adjoint(a: Any) -> Any:
-    """Conjugate transposes of matrices."""
-    return conjugated(np.swapaxes(a, -1, -2))
-
-
-def times(a: Any, x: Any) -> Any:
-    """Matrices times vectors."""
-    return (a @ x[..., None])[..., 0]
 
 
 def _between(marks: Any, places: Any) -> Any:

@@ -23,9 +23,10 @@ import scipy.integrate
 
 from ..errors import UnsupportedFunctionError
 from ..tensor import Tensor, handle, plain, plain_everywhere, tensor_like
-from .collocation import FEW, Collocation, Directions
+from .collocation import Collocation, Directions
 from .implicit import Closure, alone, solution
 from .namespace import array, by_example, holds_tensors
+from .step_equations import FEW
 
 Function = Callable[..., Any]
 
