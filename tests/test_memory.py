@@ -75,7 +75,9 @@ def test_every_row_is_the_same_on_large_arrays(rule, dtype):
         tensors = [cr.Tensor(array) for array in arrays]
         y = rule(*tensors)
         (y * y).backward()
-        return y.data, *(tensor.grad for tensor in tensors)
+        tangents = [np.cos(array) for array in arrays]
+        _, pushed = cr.jvp(rule, arrays, tangents)
+        return y.data, pushed, *(tensor.grad for tensor in tensors)
 
     large = slopes(*operands)
     for start in (0, N - 500):
@@ -138,7 +140,7 @@ SHARED = {  # programs in which several nodes meet the same cotangent
 
 
 @pytest.mark.parametrize("name", SHARED)
-@pytest.mark.parametrize("length", [90, 900])  # in one block, and in several
+@pytest.mark.parametrize("length", [90, 1800])  # in one block, and in several
 def test_cotangents_that_are_written_over_are_nobody_elses(name, length):
     f = SHARED[name]
     rng = np.random.default_rng(0)
@@ -159,6 +161,24 @@ def test_cotangents_that_are_written_over_are_nobody_elses(name, length):
         f(a, b).backward(ct[part])
         np.testing.assert_allclose(x.grad[part], a.grad, rtol=1e-14)
         np.testing.assert_allclose(y.grad[part], b.grad, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("length", [90, 1800])
+def test_tangents_that_are_added_to_are_nobody_elses(name, length):
+    def slopes(x, y):
+        return cr.grad(lambda x, y: np.sum(SHARED[name](x, y) ** 2), argnums=(0, 1))(x, y)
+
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(0.2, 0.9, (length, 100)) for _ in range(4)]
+    given = [array.copy() for array in arrays]
+    _, large = cr.jvp(slopes, arrays[:2], arrays[2:])
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, given, strict=True))
+    for i in range(0, length, 45):  # below the threshold nothing is added in place
+        x, y, tx, ty = (array[i : i + 45] for array in arrays)
+        _, small = cr.jvp(slopes, (x, y), (tx, ty))
+        for a, b in zip(large, small, strict=True):
+            np.testing.assert_allclose(a[i : i + 45], b, rtol=1e-12, atol=1e-12)
 
 
 def test_a_backward_pass_needs_no_array_for_each_operation():

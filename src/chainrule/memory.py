@@ -7,15 +7,16 @@ the last array (or view) on them is gone; nobody has to say so, and nobody can t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
-__all__ = ["BIG", "apply", "empty", "empty_like", "in_blocks", "matmul", "owns", "uniform"]
+__all__ = ["BIG", "any_large", "apply", "empty", "empty_like", "in_blocks", "matmul", "owns", "uniform"]
 
 BIG = 1 << 16  # bytes; below, the allocator is as fast
-BLOCK = 1 << 19  # bytes of one array that are worked on at a time: less, and the calls cost more than the caches save
+BLOCK = 1 << 20  # bytes of one array that are worked on at a time: less, and the calls cost more than the caches save
 KEPT = 1 << 28  # bytes that the pool holds at most
 
 ndarray = np.ndarray
@@ -27,6 +28,8 @@ _held = 0  # bytes in the pool; two threads may miscount it, which only moves th
 class Raw(np.ndarray[Any, Any]):
     """The memory itself.  A class of its own, so that NumPy does not skip the lease when it looks for the owner."""
 
+    __slots__ = ()
+
 
 class Lease(np.ndarray[Any, Any]):
     """One use of a raw block: the owner, for NumPy, of the array that is made on it.
@@ -35,12 +38,16 @@ class Lease(np.ndarray[Any, Any]):
     calls `__del__` of an object once only, even if it is brought back to life.)
     """
 
+    __slots__ = ()
+
     def __del__(self) -> None:
         global _held
         raw = self.base
-        if type(raw) is Raw and _free is not None and _held + raw.nbytes <= KEPT:  # None while Python shuts down
-            _held += raw.nbytes
-            _free.setdefault(raw.nbytes, []).append(raw)
+        if raw.__class__ is Raw and _free is not None:  # None while Python shuts down
+            size = raw.nbytes
+            if _held + size <= KEPT:
+                _held += size
+                _free.setdefault(size, []).append(raw)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
@@ -78,6 +85,14 @@ def empty_like(x: Any) -> Any:
     return empty(x.shape, x.dtype)
 
 
+def any_large(values: Sequence[Any]) -> bool:
+    """Whether one of some operands is a large array."""
+    for x in values:  # noqa: SIM110 (no generator: this is asked of each operation of a nested derivative)
+        if x.__class__ is ndarray and x.nbytes >= BIG:
+            return True
+    return False
+
+
 def uniform(*arrays: Any) -> bool:
     """Whether all are contiguous float arrays of one shape and dtype, or plain numbers: so is a ufunc's result then."""
     first = arrays[0]
@@ -97,15 +112,15 @@ def uniform(*arrays: Any) -> bool:
 def in_blocks(function: Any, rooms: int, *arrays: Any) -> None:
     """Call a function of several elementwise steps on arrays that are `uniform`, with `rooms` more to work in.
 
-    Block by block, so that what a step leaves behind is still in the caches when the next one reads it, and takes half
-    the memory of the result at most, unless that is little.
+    Block by block, so that what a step leaves behind is still in the caches when the next one reads it.  Rooms on
+    recycled memory stay in the pool, so they are small beside the result; for one block the allocator gives them.
     """
     first = arrays[0]
     size = first.size
-    if first.nbytes < 2 * BIG:
-        function(*arrays, *(empty_like(first) for _ in range(rooms)))
+    if first.nbytes <= BLOCK:
+        function(*arrays, *(np.empty_like(first) for _ in range(rooms)))
         return
-    step = min(BLOCK // first.itemsize, (size + 1) // 2)
+    step = (BLOCK if first.nbytes >= 4 * BLOCK else BLOCK // 2) // first.itemsize
     room = [empty((step,), first.dtype) for _ in range(rooms)]
     flat = [x.reshape(-1) if x.__class__ is ndarray else x for x in arrays]
     for start in range(0, size, step):
@@ -133,7 +148,8 @@ def apply(ufunc: Any, u: Any, v: Any = 0.0) -> Any:
 def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     """Whether an array of `shape` broadcasts to `whole`."""
     extra = len(whole) - len(shape)
-    return shape == whole or (extra >= 0 and all(n in (1, m) for n, m in zip(shape, whole[extra:], strict=True)))
+    end = whole[extra:]
+    return extra >= 0 and (shape == end or all(n in (1, m) for n, m in zip(shape, end, strict=True)))
 
 
 def matmul(u: Any, v: Any) -> Any:

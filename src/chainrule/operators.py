@@ -230,7 +230,7 @@ def _expression(rule: Rule, symbol: str | None) -> str:
     is_big = "u.__class__ is ndarray and u.nbytes >= BIG"
     if rule.value is operator.pow:  # ndarray's ** knows that a square is no power
         return f"apply(square, u) if {is_big} and v.__class__ is int and v == 2 else {plainly}"
-    return f"apply(value, {arguments}) if {is_big} else {plainly}" if isinstance(rule.value, np.ufunc) else plainly
+    return f"apply(value, {arguments}) if {is_big} else {plainly}" if rule.recycles else plainly
 
 
 # Python's operators, by what computes them: the names of the methods on Tensor.

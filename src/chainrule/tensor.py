@@ -19,6 +19,7 @@ import numpy as np
 
 from .errors import ConcreteValueError, ConversionError, DataError, OutputError
 from .graph import NEVER, Node, constant, contexts, leaf, next_index, programs, watchers
+from .memory import any_large, apply
 from .rules.linear import stored
 from .rules.registry import Rule, functions, kept, lookup, parameter_names, refuse_missing_axes, rules
 
@@ -648,7 +649,12 @@ def record(rule: Any, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
             nodes.append(None)
             values.append(operand)
     try:
-        value = applied(rule, values, rest, options) if programs else rule.value(*values, *rest, **options)
+        if programs:
+            value = applied(rule, values, rest, options)
+        elif rule.recycles and not rest and not options and any_large(values):
+            value = apply(rule.value, *values)
+        else:
+            value = rule.value(*values, *rest, **options)
     except (ValueError, TypeError, IndexError) as error:
         raise named(error, rule.name, operands) from None
     if rule.variant is not None:  # for the derivative only: the value is what was asked for

@@ -93,6 +93,8 @@ class Rule:
     captures : whether derivatives call a function of the user's again, which finds operands where it was defined, and
         not in the node
     factor_rank : the highest rank of an operand for which `factors` say it right
+    recycles : whether `value` is a ufunc whose results have the dtype of its operands, so that large ones may be put
+        where the caller says
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
     pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
@@ -128,12 +130,18 @@ class Rule:
     factor_rank: float = inf
     runs_traced: bool = False
     captures: bool = False
+    recycles: bool = field(default=False, init=False)
     keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
     operator: Function | None = field(default=None, init=False)
     pull: Function | None = field(default=None, init=False)
     careful_pull: Function | None = field(default=None, init=False)
     forward: Function | None = field(default=None, init=False)
     careful_forward: Function | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        ufunc = self.value
+        if self.partials and isinstance(ufunc, np.ufunc) and ufunc.nin <= 2:
+            self.recycles = f"{'f' * ufunc.nin}->f" in ufunc.types
 
     def __repr__(self) -> str:
         return f"<Rule {self.name}>"

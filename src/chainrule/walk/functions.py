@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import formula
+from .. import formula, memory
 from ..errors import NoDerivativeError
 from ..graph import CLOSED, Node
 from ..memory import BIG, empty_like, in_blocks, owns, uniform
@@ -185,31 +185,83 @@ def _careful(rule: Rule, partial: Node) -> Node:
 
 
 def _printed_push(rule: Rule, careful: bool) -> Push:
-    """The forward rule: the sum of each partial times that operand's tangent."""
+    """The forward rule: the sum of each partial times that operand's tangent.
+
+    Large arrays of one shape and dtype go through the caches in blocks, each term into the sum of those before.
+    """
     letters = LETTERS[: len(rule.partials)]
+    blocks: list[str] = []  # functions of blocks
     lines = [
-        f"def push_{rule.name}(node, tangents):",
-        f"    {', '.join(letter.upper() for letter in letters)}, = node.operands",
-        f"    {', '.join('t' + letter for letter in letters)}, = tangents",
-        "    total = None",
+        f"{', '.join(letter.upper() for letter in letters)}, = node.operands",
+        f"{', '.join('t' + letter for letter in letters)}, = tangents",
+        "total, owned = None, False",
     ]
-    for letter, partial in zip(letters, partial_trees(rule), strict=True):
+    for position, (letter, partial) in enumerate(zip(letters, partial_trees(rule), strict=True)):
         if formula.is_number(partial, 0):
             continue
         if partial is UNKNOWN:
-            lines += [f"    if t{letter} is not None:", f"        raise unknown({letter!r})"]
+            lines += [f"if t{letter} is not None:", f"    raise unknown({letter!r})"]
             continue
         read = formula.names(partial)
+        product = formulas.make("multiply", formulas.symbol("t" + letter), partial)
         if careful and read:
             temporaries, expression = formula.statements(_careful(rule, partial), "s")
             expression = f"zero_wins(t{letter}, {expression})"
         else:
-            product = formulas.make("multiply", formulas.symbol("t" + letter), partial)
             temporaries, expression = formula.statements(product, "s")
-        body = [*temporaries, f"term = {expression}", "total = term if total is None else total + term"]
-        lines += [f"    if t{letter} is not None:", *_indented([*_reads(read), *body], 8)]
-    lines.append("    return total")
-    return _compiled(f"push_{rule.name}", lines, unknown=_unknown(rule))
+        adds = "total = term" if not position else "total = term if total is None else total + term"
+        body = [*temporaries, f"term = {expression}", adds]
+        if not careful:
+            body = _large_term("t" + letter, read, product, not position, body, blocks)
+        lines += [f"if t{letter} is not None:", *_indented([*_reads(read), *body])]
+    return _compiled(
+        f"push_{rule.name}",
+        [*blocks, f"def push_{rule.name}(node, tangents):", *_indented([*lines, "return total"])],
+        BIG=BIG,
+        add=np.add,
+        apply=memory.apply,
+        empty_like=empty_like,
+        in_blocks=in_blocks,
+        ndarray=np.ndarray,
+        uniform=uniform,
+        unknown=_unknown(rule),
+    )
+
+
+def _large_term(
+    t: str, read: frozenset[str], product: Node, first: bool, otherwise: list[str], blocks: list[str]
+) -> list[str]:
+    """Lines that add a tangent times a partial to `total`; functions of blocks are put into `blocks`."""
+    large = f"{t}.__class__ is ndarray and {t}.nbytes >= BIG"
+    if product is formulas.symbol(t):
+        if first:
+            return [f"total = {t}"]
+        return [
+            f"if total is None or not ({large}):",
+            f"    total = {t} if total is None else total + {t}",
+            "else:",
+            f"    total = add(total, {t}, out=total) if owned and uniform(total, {t}) else apply(add, total, {t})",
+        ]
+    in_place = formula.in_place(product, called())
+    if not in_place:
+        return otherwise
+    calls, room = in_place
+    given = ", ".join([t, *sorted(read)])
+    blocks += [f"def put_{t}({', '.join(['out', given, *room])}):", *_indented(calls)]
+    put = [f"total, owned = empty_like({t}), True", f"in_blocks(put_{t}, {len(room)}, total, {given})"]
+    if first:
+        return [f"if {large} and uniform({given}):", *_indented(put), "else:", *_indented(otherwise)]
+    blocks += [f"def add_{t}({', '.join(['total', given, *room, 'out'])}):"]
+    blocks += _indented([*calls, "add(total, out, out=total)"])
+    return [
+        f"if {large} and uniform({given}) and (total is None or (owned and uniform(total, {t}))):",
+        "    if total is None:",
+        *_indented(put, 8),
+        "    else:",
+        f"        in_blocks(add_{t}, {len(room) + 1}, total, {given})",
+        "else:",
+        *_indented(otherwise),
+    ]
 
 
 # -- rules that are functions ----------------------------------------------------------------------------------------
