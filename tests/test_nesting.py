@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from oracle import spaced
+from oracle import check, spaced
 
 import chainrule as cr
 
@@ -357,3 +357,65 @@ def test_a_descent_on_a_simulation_that_takes_gradients(modes):
     derivative = outer(fitted)(1.5)
     assert derivative == pytest.approx(by_differences, abs=1e-9)
     assert derivative == pytest.approx(reverse(fitted)(1.5), abs=1e-10)
+
+
+# -- what is read of one array goes back in one operation --------------------------------------------------------------
+READS = {
+    "elements": lambda x, c: c * x[0] * x[1] ** 2 + np.sin(x[2]) * x[0] - np.exp(c * x[4]),
+    "slices": lambda x, c: np.sum(x[1:] * x[:-1] ** 2) * c + x[-1] ** 3,
+    "fancy": lambda x, c: np.sum(np.sin(x[[0, 2, 2]]) * x[np.array([4, 4, 1])]) * c * c,
+    "masked": lambda x, c: np.sum(x[np.arange(5) > 2] ** 3) * c + x[3] * x[0],
+    "whole between": lambda x, c: x[0] ** 2 * c + np.sum(np.cos(x)) * x[1] + x[2] * x[3] * c,
+    "constants": lambda x, c: 2.0 * x[0] + 3.0 * x[1] + c * x[0] * x[0] + np.sum(x[1:3]) * 0.5,
+    "of rows": lambda x, c: c * np.sum(np.reshape(np.outer(x, x), (5, 5))[1] ** 2) + x[0] ** 4,
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reads_of_one_array_in_recorded_walks(name: str) -> None:
+    def slope(x, c):
+        return cr.grad(READS[name])(x, c)
+
+    x, c = spaced((5,), "reads", 0.4, 1.3), np.float64(0.7)
+    check(slope, [x, c])
+    third = cr.grad(lambda x, c: np.sum(cr.grad(lambda x: np.sum(np.sin(slope(x, c))))(x) ** 2))
+    for i in range(5):
+        e = np.eye(5)[i]
+        total = lambda x: np.sum(cr.jvp(lambda y: np.sum(np.sin(slope(y, c))), (x,), (e,))[1])  # noqa: B023, E731
+        np.testing.assert_allclose(
+            cr.grad(total)(x), cr.hessian(lambda y: np.sum(np.sin(slope(y, c))))(x)[i], rtol=1e-10, atol=1e-12
+        )
+    step = 1e-5 * np.cos(np.arange(5.0))
+    value = lambda x: np.sum(cr.grad(lambda x: np.sum(np.sin(slope(x, c))))(x) ** 2)  # noqa: E731
+    np.testing.assert_allclose(third(x, c) @ step, (value(x + step) - value(x - step)) / 2, rtol=1e-5)
+
+
+def test_reads_of_one_array_are_one_node_of_a_recorded_walk() -> None:
+    x = cr.Tensor(np.linspace(0.5, 1.0, 40))
+
+    def nodes(n: int) -> int:
+        before = cr.grad(lambda x: sum(x[i] ** 3 for i in range(n)))(x)
+        found, rest = set(), [before.node]
+        while rest:
+            node = rest.pop()
+            if node not in found:
+                found.add(node)
+                rest += node.operands
+        return sum(node.shape == (40,) for node in found if node.index)
+
+    assert nodes(30) == nodes(3)
+
+
+def test_reads_in_parts_under_contexts() -> None:
+    """What watches the recorder, batches and sparse patterns see the same derivative."""
+    f, x, c = READS["elements"], spaced((5,), "reads", 0.4, 1.3), np.float64(0.7)
+    expected = cr.hessian(f)(x, c)
+    with cr.debug():
+        np.testing.assert_allclose(cr.jacobian(cr.grad(f))(x, c), expected)
+    each = cr.vmap(lambda x: cr.jacobian(cr.grad(lambda x: f(x, c)))(x))(np.stack([x, x]))
+    np.testing.assert_allclose(each, [expected, expected])
+    push = cr.linearize(cr.grad(lambda x: f(x, c)), x)[1]
+    np.testing.assert_allclose(np.stack([push(e) for e in np.eye(5)]), expected)
+    jitted = cr.jit(cr.jacobian(cr.grad(f)))
+    for _ in range(4):
+        np.testing.assert_allclose(jitted(x, c), expected)

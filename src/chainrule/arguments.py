@@ -95,6 +95,14 @@ def chosen(
     values : list
         The chosen arguments; a single one where `argnums` is not a sequence.
     """
+    if argnums.__class__ is int and argnums == 0 and len(args) == 1 and not options:  # the usual case
+
+        def of_one(value: Any) -> Any:
+            return called(f, value)
+
+        of_one.__name__ = name_of(f)
+        return of_one, [args[0]]
+
     single = isinstance(argnums, str) or hasattr(argnums, "__index__")
     if not single and not hasattr(argnums, "__iter__"):
         raise TypeError(f"argnums={argnums!r}: say the position of an argument, its name, or a tuple of these")

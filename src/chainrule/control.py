@@ -70,7 +70,7 @@ class _Carry:
             )
         leaves = [tensor_like(x) for x in leaves]
         for number, (before, after) in enumerate(zip(self.leaves, leaves, strict=True)):
-            if _shape(after) != _shape(before) or not _same_dtype(before, after):
+            if not _alike(before, after):
                 which = f", leaf {number} of the carry" if len(leaves) > 1 else ""
                 raise StructureError(
                     f"{self.what}: step {step} made {_told(after)} of {_told(before)}{which}. Shapes and dtypes must "
@@ -94,6 +94,12 @@ def _same_dtype(a: Any, b: Any) -> bool:
     if hasattr(a, "dtype") and hasattr(b, "dtype"):
         return bool(a.dtype == b.dtype)
     return _kind(a) == _kind(b)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    if a.__class__ is b.__class__ is float:
+        return True
+    return bool(_shape(a) == _shape(b)) and _same_dtype(a, b)
 
 
 def _told(x: Any) -> str:
@@ -372,16 +378,18 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
     def turn(_: Any, state: list[Any], __: list[Any]) -> tuple[list[Any], list[Any]]:
         return carry.leaves_of(body_fun(carry.rebuild(state))), []
 
+    condition = f"the condition of {what}"
+
     def goes_on(state: list[Any]) -> Any:
         holds = cond_fun(carry.rebuild(state))
-        _batched_truth(holds, f"the condition of {what}")
+        _batched_truth(holds, condition)
         return holds
 
     if (result := _as_one_step(turn, carry, condition=goes_on)) is not None:
         return result[0]
     while True:
         holds = cond_fun(carry.value)
-        if _batched_truth(holds, f"the condition of {what}"):
+        if _batched_truth(holds, condition):
             holds = holds != 0
             active = holds if active is None else active & holds
         elif active is not None and not holds:

@@ -566,7 +566,10 @@ def as_value(value: Any, dtype: Any = None, copy: bool = True) -> Any:
     DataError
         If it is not numeric.
     """
-    if value.__class__ is ndarray and dtype is None and not copy and value.ndim and value.dtype.char in "df":
+    kind = value.__class__
+    if dtype is None and (kind is float or kind is float64):
+        return float64(value)
+    if kind is ndarray and dtype is None and not copy and value.ndim and value.dtype.char in "df":
         return value
     foreign = not isinstance(value, ndarray | np.generic) and hasattr(value, "__array_function__")
     if not foreign:

@@ -53,6 +53,8 @@ def pair_of(result: Any) -> tuple[Any, Any]:
 
 def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
     """Check that a result has a gradient."""
+    if result.__class__ is Tensor and result.data.__class__ is np.float64 and not holomorphic:
+        return result
     result = tensor_like(result)
     if result is None:
         raise OutputError(f"{name} returned None: is a `return` missing?")
@@ -152,21 +154,22 @@ def _value_and_grad(
     start = next_index()
     function, values = chosen(f, argnums, args, options)
     single = isinstance(argnums, str) or hasattr(argnums, "__index__")
-    leaves, rebuild, _ = flatten(values)
+    leaves, rebuild, _ = flatten(values[0] if single else values)
     tensors = [_target(x, holomorphic) for x in leaves]
-    nodes = [tensor.node for tensor in tensors]  # before `f` writes to the Tensors
+    nodes = [tensor.node for tensor in tensors if tensor.node is not None]  # before `f` writes to the Tensors
     with under(singular):
         with _Since(start):
-            result = function(*rebuild(list(tensors)))
+            given = rebuild(tensors.copy())
+            result = function(given) if single else function(*given)
         aux = None
         if has_aux:
             result, aux = pair_of(result)
         result = _scalar(result, name_of(f), holomorphic)
-        found, outside = _pulled([result], [None], [node for node in nodes if node is not None], start)
-    pairs = zip(nodes, tensors, strict=True)
-    gradients = rebuild([_gradient(found.get(node), x, start, holomorphic) for node, x in pairs])
-    gradient = gradients[0] if single else tuple(gradients)
-    value = settled(result, start) if outside or watchers else plain(result)
+        found, outside = _pulled([result], [None], nodes, start)
+    gradient = rebuild([_gradient(ct, x, start, holomorphic) for ct, x in zip(found, tensors, strict=True)])
+    if not single:
+        gradient = tuple(gradient)
+    value = settled(result, start) if watchers else result if outside else plain(result)
     return ((value, map_tree(lambda x: settled(x, start), aux)) if has_aux else value), gradient
 
 
@@ -206,9 +209,7 @@ def _target(x: Any, holomorphic: bool) -> Tensor:
     return tensor
 
 
-def _pulled(
-    results: list[Any], cotangents: list[Any], targets: list[Node], start: int
-) -> tuple[dict[Node | None, Any], bool]:
+def _pulled(results: list[Any], cotangents: list[Any], targets: list[Node], start: int) -> tuple[list[Any], bool]:
     """Pull from those results that have a node, to the targets, and say whether they depend on anything older."""
     roots, starts = [], []
     for result, ct in zip(results, cotangents, strict=True):
@@ -216,14 +217,14 @@ def _pulled(
             roots.append(result.node)
             starts.append(started(result, ct))
     _, found, outside = pull(roots, starts, targets, oldest=start)
-    by_node: dict[Node | None, Any] = {}
-    by_node.update(zip(targets, found, strict=True))
-    return by_node, outside
+    return found, outside
 
 
 def _gradient(found: Any, tensor: Tensor, start: int, holomorphic: bool = False) -> Any:
     if found is None:
         return np.zeros_like(tensor.data) if tensor.ndim or tensor.written else tensor.dtype.type(0)
+    if not (isinstance(found, Tensor) or holomorphic or tensor.written):
+        return found
     return settled(wrapped(np.conj(found) if holomorphic else found, levels_of(tensor)), start)
 
 
@@ -347,8 +348,8 @@ class Recorded:
         with under(self.singular):
             found, _ = _pulled(self.outputs, cts, self.targets, self.start)
         start = self._start(cts)
-        pairs = zip(self.targets, self.tensors, strict=True)
-        gradients: tuple[Any, ...] = self.rebuild([_gradient(found.get(node), x, start) for node, x in pairs])
+        pairs = zip(found, self.tensors, strict=True)
+        gradients: tuple[Any, ...] = self.rebuild([_gradient(ct, x, start) for ct, x in pairs])
         return gradients
 
     def push(self, *tangents: Any) -> Any:

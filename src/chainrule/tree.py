@@ -51,6 +51,9 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     else:
         return [tree], _first, "leaf"
     flat = [flatten(part) for part in parts]
+    structures = tuple([structure for _, _, structure in flat])
+    if structures.count("leaf") == len(parts):  # the usual case
+        return parts, make, (kind, structures)
     sizes = [len(leaves) for leaves, _, _ in flat]
 
     def rebuild(leaves: list[Any]) -> Any:
@@ -60,7 +63,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
             start += size
         return make(new)
 
-    return [leaf for leaves, _, _ in flat for leaf in leaves], rebuild, (kind, tuple(part for _, _, part in flat))
+    return [leaf for leaves, _, _ in flat for leaf in leaves], rebuild, (kind, structures)
 
 
 def _first(leaves: list[Any]) -> Any:

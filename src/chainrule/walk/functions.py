@@ -14,11 +14,13 @@ import numpy as np
 
 from .. import formula, memory
 from ..errors import NoDerivativeError
-from ..graph import CLOSED, Node
+from ..graph import CLOSED, Node, programs, watchers
 from ..memory import BIG, empty_like, in_blocks, owns, uniform
 from ..rules.batching import batch_function
 from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, UNKNOWN, Rule, apply, formulas, partial_trees
+from ..tensor import Tensor
+from .parts import Parts
 
 __all__ = ["additive_push_together", "is_written_down", "linear_push", "pull_function", "push_function"]
 
@@ -294,12 +296,19 @@ def _written_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
 
 
 def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulate) -> Pull:
-    """Add into the operand's cotangent in place: n reads of an n-array cost O(n) together, not O(n²)."""
+    """Add into the operand's cotangent in place: n reads of an n-array cost O(n) together, not O(n²).
+
+    Where the walk is recorded, the parts are listed, and become one operation.
+    """
 
     def pull_into(node: Node, ct: Any) -> None:
         operand = node.operands[0]
         total = operand.cotangent
         if total is CLOSED:
+            return
+        recorded = total.__class__ is Parts or (ct.__class__ is Tensor and (total is None or total.__class__ is Tensor))
+        if recorded and not (watchers or programs):
+            operand.cotangent = Parts.add(total, node, ct)
             return
         if not isinstance(ct, np.ndarray | np.generic) or not (total is None or total.__class__ is np.ndarray):
             if is_written_down(total) and operand.owned and getattr(operand.rule, "pull_in_place", None) is not None:

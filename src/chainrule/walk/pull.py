@@ -24,12 +24,13 @@ from ..rules.linear import anywhere
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, tensor_like
 from . import functions
-from .shadows import from_outside, shadows
+from .shadows import from_outside, leading_to, shadows
 from .singular import found_at, report
 
 __all__ = ["accumulate", "backward", "compiled", "pull", "started", "sweep"]
 
 add, float64, ndarray, double, single = np.add, np.float64, np.ndarray, np.dtype("f8"), np.dtype("f4")
+ONE = np.float64(1)
 _slots = threading.Lock()  # held by the one walk that may use the graph's own slots
 
 
@@ -135,7 +136,7 @@ def pull(
         varying = from_outside(nodes, frontier, targets) if outside or watchers else set()
         differentiable = bool(varying) or any(isinstance(ct, Tensor) and ct.node is not None for ct in cotangents)
     if outside:
-        nodes = _leading_to(nodes, targets, frontier)
+        nodes = leading_to(nodes, targets, frontier)
     walk = contexts.debug.walk if watchers and contexts.debug is not None else sweep
     if not differentiable and of_a_point and _slots.acquire(blocking=False):
         try:
@@ -154,15 +155,6 @@ def pull(
     if free:
         release(nodes)
     return targets, results, outside or made_outside
-
-
-def _leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node]) -> list[Node]:
-    """Keep the nodes that depend on a target; the others join the frontier."""
-    leading = set(targets)
-    for node in nodes:
-        if node not in leading:
-            (frontier if leading.isdisjoint(node.operands) else leading).add(node)
-    return [node for node in nodes if node in leading]
 
 
 @np.errstate(all="ignore")  # the forward pass warned already
@@ -306,6 +298,8 @@ def started(tensor: Tensor, gradient: Any) -> Any:
     """The cotangent that a walk starts from: `gradient`, checked and in the dtype of `tensor`; ones by default."""
     if gradient is None:
         value = bottom(tensor).data
+        if value.__class__ is float64:
+            return ONE
         return value.dtype.type(1) if isinstance(value, np.generic) else np.ones_like(value)
     gradient = tensor_like(gradient)
     ct = gradient if isinstance(gradient, Tensor) else as_value(gradient, copy=False)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..graph import Node, contexts, watchers
 from ..tensor import handle
 
-__all__ = ["from_outside", "shadows"]
+__all__ = ["from_outside", "leading_to", "shadows"]
 
 
 def from_outside(nodes: Sequence[Node], frontier: set[Node], targets: Sequence[Node]) -> set[Node]:
@@ -25,6 +25,15 @@ def from_outside(nodes: Sequence[Node], frontier: set[Node], targets: Sequence[N
             if node not in varying and not varying.isdisjoint(node.operands):
                 varying.add(node)
     return varying
+
+
+def leading_to(nodes: list[Node], targets: Sequence[Node], frontier: set[Node]) -> list[Node]:
+    """Keep the nodes that depend on a target; the others join the frontier."""
+    leading = set(targets)
+    for node in nodes:
+        if node not in leading:
+            (frontier if leading.isdisjoint(node.operands) else leading).add(node)
+    return [node for node in nodes if node in leading]
 
 
 def is_followed(node: Node) -> bool:
