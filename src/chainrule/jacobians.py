@@ -163,8 +163,8 @@ def _all_at_once(inputs: Sequence[Any]) -> list[Any] | None:
     columns = sum(sizes)
     if not 0 < columns <= FEW:
         return None
-    starts = np.cumsum([0, *sizes])
-    return [_ones(0, columns, start, x) for start, x in zip(starts, inputs)]  # noqa: B905
+    starts = np.cumsum([0, *sizes[:-1]])
+    return [_ones(0, columns, start, x) for start, x in zip(starts, inputs, strict=True)]
 
 
 def _differentiable(y: Any, name: str) -> Any:
@@ -198,10 +198,10 @@ def _in_chunks(
 ) -> list[list[Any]]:
     """Walk from each element of the `seeded`; per array of these, and per array reached, what comes of all of them."""
     sizes = [int(np.prod(x.shape)) for x in seeded]
-    starts = np.concatenate([[0], np.cumsum(sizes, dtype=int)])
+    *starts, end = np.cumsum([0, *sizes]).tolist()
     walks = [
-        walk([_ones(first, min(first + chunk, starts[-1]), start, x) for start, x in zip(starts, seeded)])  # noqa: B905
-        for first in range(0, starts[-1], chunk)
+        walk([_ones(first, min(first + chunk, end), start, x) for start, x in zip(starts, seeded, strict=True)])
+        for first in range(0, end, chunk)
     ]
     if walks:
         whole = walks[0] if len(walks) == 1 else [np.concatenate(parts) for parts in zip(*walks, strict=True)]
@@ -212,7 +212,7 @@ def _in_chunks(
             np.reshape(part[start : start + size], (*x.shape, *y.shape))[()]
             for part, y in zip(whole, reached, strict=True)
         ]
-        for start, size, x in zip(starts, sizes, seeded)  # noqa: B905
+        for start, size, x in zip(starts, sizes, seeded, strict=True)
     ]
 
 

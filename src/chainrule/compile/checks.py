@@ -229,7 +229,7 @@ def _names_in(code: CodeType) -> set[str]:
 
 def _filled(cell: CellType) -> bool:
     try:
-        cell.cell_contents  # noqa: B018
+        cell.cell_contents  # noqa: B018 (reading it raises if it is empty)
     except ValueError:
         return False
     return True

@@ -27,7 +27,7 @@ nondifferentiable(
 )  # fmt: skip
 nondifferentiable(np.einsum_path, reason="The order of contraction depends on shapes only")
 if hasattr(np, "in1d"):  # until NumPy 2.3
-    nondifferentiable(np.in1d)  # noqa: NPY201
+    nondifferentiable(np.in1d)  # noqa: NPY201 (older ones have it)
 
 not_implemented("it works on strings", "numpy.strings", "numpy.char")
 

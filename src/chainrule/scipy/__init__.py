@@ -11,7 +11,7 @@ SciPy is an optional dependency: `pip install "chainrule[scipy]"`.
 from ..errors import MissingExtraError
 
 try:
-    import scipy  # noqa: F401
+    import scipy  # noqa: F401 (only whether it is there)
 except ImportError as error:
     raise MissingExtraError(
         'chainrule.scipy needs SciPy, which is not installed: pip install "chainrule[scipy]"'

@@ -128,8 +128,8 @@ def _png(picture: Picture, path: Path) -> None:
     """The same picture by Matplotlib, on white."""
     try:
         from matplotlib import patches  # noqa: PLC0415 (an optional dependency)
-        from matplotlib.figure import Figure  # noqa: PLC0415
-        from matplotlib.path import Path as Curve  # noqa: PLC0415
+        from matplotlib.figure import Figure  # noqa: PLC0415 (likewise)
+        from matplotlib.path import Path as Curve  # noqa: PLC0415 (likewise)
     except ImportError as error:
         raise MissingExtraError(
             'a .png is drawn by Matplotlib, which is not installed: pip install "chainrule[plot]"; .svg needs nothing'
