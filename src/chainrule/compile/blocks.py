@@ -211,7 +211,7 @@ class _Writer:
         outside = dict(printer.names)
         for x in step.args:
             self.take_in(x)
-        kept = {y: outside_name for y in step.results if (outside_name := self.open(y)) is not None}
+        kept = {y: self.open(y) for y in step.results}
         quiet = step.quiet
         line: Any = None
         for k, each in enumerate(step.members):
@@ -256,16 +256,15 @@ class _Writer:
         self.before.append(f"{name} = {text}.reshape({shape})")
         return name
 
-    def open(self, y: Var) -> str | None:
+    def open(self, y: Var) -> str:
         """Make a place for a result before the loop; what it is called after it."""
         step, printer = self.step, self.printer
+        name: str = printer.new(y)
         if y not in step.sliced:
-            name: str = printer.new(y)
             if not step.asked or y is not step.results[-1]:
                 return self.parts(y, name)
             self.before.append(f"{name} = False")
             return name
-        name = printer.new(y)
         if y in printer.escaping:
             self.before.append(f"{name} = empty({y.shape}, {printer.given.given(y.dtype, y.dtype.name)})")
         else:
@@ -314,7 +313,7 @@ class _Writer:
         if y in self.base:
             changed.args = each.args[0], (-1, *step.rest(y))
         elif is_reduction(each) and y in step.sliced:
-            axes = tuple(axis - step.lead + 1 for axis in axes_of(each))
+            axes = tuple(axis - step.lead + 1 for axis in axes_of(each))  # the leading ones are one axis here
             changed.options = each.options | {"axis": axes[0] if len(axes) == 1 else axes}
         elif is_reduction(each):
             axes = tuple(axis - step.lead + 1 for axis in axes_of(each) if axis >= step.lead - 1)

@@ -17,12 +17,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import as_strided
 
 from ..rules.indexing import is_plain
 from ..rules.registry import rules
-from .fuse import name_of
+from .fuse import axes_of, name_of
 from .layouts import SHOWING, TURNING, Together
 from .loops import Assemble
 from .program import RESHAPING, Program, is_fixed, is_reduction, is_uniform, needed, private, read, reshaped
@@ -271,19 +270,13 @@ def _keeps_order(step: Step) -> bool:
     return long == sorted(long)
 
 
-def _axes(step: Step) -> tuple[int, ...] | None:
-    if len(step.args) != 1 or type(step.args[0]) is not Var or set(step.options) - {"axis", "keepdims"}:
-        return None
-    rank, axis = len(step.args[0].shape), step.options.get("axis", 0)
-    return tuple(range(rank)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, rank)))
-
-
 def _is_small_sum(step: Step) -> bool:
     """Whether a step adds up components, or takes the largest or smallest of them, perhaps over long axes, too."""
-    axes = _axes(step)
-    if axes is None or step.function.__self__ not in (np.add, np.maximum, np.minimum):
-        return False
     x = step.args[0]
+    if len(step.args) != 1 or type(x) is not Var or set(step.options) - {"axis", "keepdims"}:
+        return False
+    if step.function.__self__ not in (np.add, np.maximum, np.minimum):
+        return False
     return x.dtype.kind == "f" and _count(x) <= COMPONENTS and all(n <= MOST for n in _short(x.shape)) and x.size > 0
 
 
@@ -499,7 +492,7 @@ class _Splitting:
     def reduced(self, step: Step) -> Parts:
         """A sum over components, and then over long axes."""
         x, y, ufunc = step.args[0], step.results, step.function.__self__
-        axes = _axes(step) or ()
+        axes = axes_of(step)
         parts = self.of(x)
 
         def combine(a: Any, b: Any) -> Any:

@@ -111,8 +111,9 @@ class _Distribution:
         for each in after:
             self.emit(each)
         for j, x in sums.items():
-            total = self.put(np.add.reduce, (self.all[x],), {"axis": 0}, x.shape, x.dtype, scalar=x.scalar)
-            self.put(np.add, (self.init[j], total), {}, x.shape, x.dtype, result=self.carried[j])
+            total = Var.made(x.shape, x.dtype, None, scalar=x.scalar)
+            self.put(np.add.reduce, (self.all[x],), {"axis": 0}, total)
+            self.put(np.add, (self.init[j], total), {}, self.carried[j])
         for x, array in zip(self.given, self.collected, strict=True):
             if type(x) is not Var or self.all.get(x) is not array:
                 self.put_copy(x, array)
@@ -182,33 +183,24 @@ class _Distribution:
 
     # -- steps for all turns -------------------------------------------------------------------------------------------
     def put(
-        self,
-        function: Any,
-        args: tuple[Any, ...],
-        options: dict[str, Any],
-        shape: tuple[int, ...],
-        dtype: Any,
-        scalar: bool = False,
-        root: Var | None = None,
-        result: Var | None = None,
-        like: Step | None = None,
+        self, function: Any, args: tuple[Any, ...], options: dict[str, Any], result: Var, like: Step | None = None
     ) -> Var:
         """Add a step."""
         like = like or self.step
         step = Step(function, args, options, like.quiet, like.line)
-        step.results = y = result or Var.made(shape, dtype, step, root, scalar)
+        step.results, result.source = result, step
         self.emitted.append(step)
-        return y
+        return result
 
     def put_copy(self, x: Any, array: Var) -> None:
         """Make an array of what all turns collect that is there already, or the same in all of them."""
         if type(x) is Var and x in self.all:
-            self.put(np.positive if array.dtype.kind == "f" else np.copy, (self.all[x],), {}, (), None, result=array)
+            self.put(np.positive if array.dtype.kind == "f" else np.copy, (self.all[x],), {}, array)
             return
         value = self.fixed.get(x, x) if type(x) is Var else x
-        wide = self.put(np.broadcast_to, (value, array.shape), {}, array.shape, array.dtype)
+        wide = Var.made(array.shape, array.dtype, None)
         wide.contiguous = False
-        self.put(np.copy, (wide,), {}, (), None, result=array)
+        self.put(np.copy, (self.put(np.broadcast_to, (value, array.shape), {}, wide),), {}, array)
 
     def emit(self, each: Step) -> None:
         """Do a step for all turns; once, if it is the same in all of them."""
@@ -235,7 +227,7 @@ class _Distribution:
             function = UFUNCS.get(function, function)
             args = tuple(self.wide(x, len(y.shape)) if type(x) is Var else x for x in args)
         wanted = self.wanted.get(y) if root is None else None
-        self.all[y] = self.put(function, args, options, shape, y.dtype, root=root, result=wanted, like=each)
+        self.all[y] = self.put(function, args, options, wanted or Var.made(shape, y.dtype, None, root), each)
 
     def value(self, x: Any) -> Any:
         return (self.all.get(x) or self.fixed[x]) if type(x) is Var else x
@@ -249,7 +241,7 @@ class _Distribution:
         if not missing:
             return array
         shape = self.turns, *(1,) * missing, *x.shape
-        return self.put(Method("reshape"), (array, shape), {}, shape, x.dtype, root=array.root)
+        return self.put(Method("reshape"), (array, shape), {}, Var.made(shape, x.dtype, None, array.root))
 
 
 def _can_be_all(step: Step) -> bool:

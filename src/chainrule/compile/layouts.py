@@ -19,7 +19,7 @@ __all__ = ["SHOWING", "TURNING", "Layout", "Together", "layout_of"]
 Layout = tuple[Var, int, tuple[int, ...]]
 # What shows the same memory with the axes in another order.
 TURNING: set[Any] = {np.transpose, np.swapaxes, np.moveaxis, Property("T"), Method("transpose"), Method("swapaxes")}
-TURNING |= {rules[name].value for name in ("swapaxes", "moveaxis", "transpose") if name in rules}
+TURNING |= {rules[name].value for name in ("swapaxes", "moveaxis", "transpose")}
 SHOWING = TURNING | {operator.getitem, np.expand_dims, Method("reshape")}
 
 

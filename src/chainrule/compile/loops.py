@@ -228,12 +228,8 @@ def _with(before: dict[Any, Steps], program: Program) -> Steps:
 
 
 def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], near: Step) -> Step:
-    """A new step beside another one; its result's form is found by doing it on zeros."""
+    """A new step beside another one: a concatenation, a product, a transpose or a reshape."""
     step = Step(function, args, options, near.quiet, near.line)
-
-    def empty(x: Any) -> Any:
-        return np.broadcast_to(np.zeros((), x.dtype), x.shape) if type(x) is Var else x
-
     shape: tuple[int, ...]
     if function is np.concatenate:
         parts = args[0]
@@ -243,7 +239,7 @@ def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], near: S
     elif function == Property("T"):
         shape = args[0].shape[::-1]
     else:
-        shape = np.reshape(empty(args[0]), args[1]).shape
+        shape = np.reshape(np.broadcast_to(0, args[0].shape), args[1]).shape  # which may say -1
     source = operands(*args)[0]
     views = function == Property("T") or function == Method("reshape")
     step.results = Var.made(shape, source.dtype, step, source.root if views else None)

@@ -37,8 +37,8 @@ MOVING: set[Any] = {
 }
 MOVING |= {np.expand_dims, np.transpose, np.flip, np.roll, PLACE, Property("T")}
 MOVING |= {Method(name) for name in ("copy", "reshape", "ravel", "squeeze", "transpose")}
-MOVING |= {rules[name].value for name in ("reshape", "swapaxes", "moveaxis", "broadcast_to") if name in rules}
-JOINING = {rules[name].value for name in ("concatenate", "stack") if name in rules}
+MOVING |= {rules[name].value for name in ("reshape", "swapaxes", "moveaxis", "broadcast_to")}
+CONCATENATE = rules["concatenate"].value  # of several arrays, where NumPy's takes a list
 PRODUCTS = {np.matmul, np.dot, operator.matmul}
 
 
@@ -190,7 +190,7 @@ class _Translation:
             return self._assembled(step)
         if step.function in PRODUCTS and not step.options and all(type(x) is Var and x.shape for x in step.args):
             return w.product(self.value(step.args[0], y.dtype), self.value(step.args[1], y.dtype), y.shape)
-        if step.function in MOVING or step.function in JOINING or step.function is operator.getitem:
+        if step.function in MOVING or step.function in (CONCATENATE, operator.getitem):
             return self._moved(step)
         if step.function is np.outer and all(type(x) is Var for x in step.args):
             a, b = (self.value(x, y.dtype) for x in step.args)
@@ -233,7 +233,7 @@ class _Translation:
         return inner(args, number), several
 
     def _moved(self, step: Step) -> Value:
-        joining = step.function in JOINING
+        joining = step.function is CONCATENATE
         parts = step.args if joining else step.args[0] if type(step.args[0]) in (list, tuple) else step.args[:1]
         if not all(type(x) is Var for x in parts):
             raise TooLargeError

@@ -125,6 +125,7 @@ def reading_watched() -> Iterator[list[Line]]:
 
 
 def at(line: Line) -> str:
+    """A line of a program, for messages: where it is and what it says."""
     file, number = line
     text = linecache.getline(file, number).strip()
     return f'File "{file}", line {number}' + (f", `{text}`" if text else "")

@@ -134,9 +134,7 @@ class _Turn:
         self.place, self.carry, self.parts = number.var, [x.var for x in carry], [x.var for x in parts]
         self.outputs = [trace.var(x) if not isinstance(x, Traced) else x.var for x in (*self.after, *self.collected)]
         self.inputs = [self.place, *self.carry, *self.parts]
-        made = {var for step in steps if isinstance(step, Step) for var in operands((step.results,))}
-        reads = [var for step in steps for var in read(step)] + [x for x in self.outputs if type(x) is Var]
-        self.outer = list(dict.fromkeys(var for var in reads if var not in made and var not in self.inputs))
+        self.outer = self.read_outside(steps)
 
     def _next(self, x: Any, like: Traced, carry: list[Traced]) -> Any:
         """What is carried on: of the same form, in C order, on memory that nobody else has."""
@@ -155,6 +153,12 @@ class _Turn:
         if x.shape != like.shape or x.dtype != like.dtype:
             raise NotRolledError(f"a turn makes {x.dtype} {x.shape} of {like.dtype} {like.shape}")
         return x
+
+    def read_outside(self, steps: Sequence[Step | Guard]) -> list[Var]:
+        """What these steps and the results read that is neither made by them nor an input of the turn."""
+        made = {var for step in steps if isinstance(step, Step) for var in operands((step.results,))}
+        reads = [var for step in steps for var in read(step)] + [x for x in self.outputs if type(x) is Var]
+        return list(dict.fromkeys(var for var in reads if var not in made and var not in self.inputs))
 
     def key(self) -> Any:
         """What the turn does."""
@@ -205,9 +209,7 @@ def _step(
 ) -> tuple[Any, list[Any], list[Any]]:
     """Write the step, and do it."""
     init, turns, length, reverse = iteration.init, iteration.turns, iteration.length, iteration.reverse
-    made = {var for step in steps if isinstance(step, Step) for var in operands((step.results,))}
-    reads = [var for step in steps for var in read(step)] + [x for x in first.outputs if type(x) is Var]
-    outer = list(dict.fromkeys(var for var in reads if var not in made and var not in first.inputs))
+    outer = first.read_outside(steps)
     key = first.key(), reverse, length
     loop = Loop(Program(steps, {}, first.outputs), first.place, first.carry, first.parts, outer, length, reverse, key)
     step = Step(loop, (), {}, np.geterr() != trace.loud, users_line())

@@ -43,6 +43,7 @@ class Variant:
     arguments, unpack, names_given : of the first: the values that are passed in, and how the program gets them
     rolls, rooms : of the trace
     printed : the program that runs
+    names, values : what it calls its values, and how many names of values there are
     first : whether it has not been checked yet against a second run
     with_kernels : makes the program with kernels, until that is done or refused
     settled : whether nothing of this is left to do, here and in the variants that lead here
@@ -261,7 +262,6 @@ def difference(
     again, found : the same of the other
     known : its values, with those of the first that they stand for; grows
     """
-
     for old, new in zip(path, again, strict=False):
         if isinstance(old, Guard) or isinstance(new, Guard):
             same = (
