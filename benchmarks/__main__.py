@@ -25,7 +25,7 @@ PATIENCE = 300.0  # seconds for a row
 
 
 def run(name: str, rounds: int, quick: bool) -> Result:
-    """Measure one row in a process of its own, and its contestants alone where memory decides."""
+    """Measure one row in a process of its own, and its contestants alone where memory or threads decide."""
     row = ROWS[name]()
     flags = ["--rounds", str(rounds), *(["--quick"] if quick else [])]
     late: dict[str, str] = {}  # who keeps the others from being measured
@@ -43,7 +43,7 @@ def run(name: str, rounds: int, quick: bool) -> Result:
     result = Result(row.name, row.title, str(row.dtype), operations=row.operations, lean=row.lean, **found)
     result.overhead = row.overhead
     result.bars = [[*who, limit] for who, limit in row.bars.items()]
-    if row.large and not quick:
+    if row.alone and not quick:
         for contestant in row.makers():
             if contestant in result.seconds:
                 try:

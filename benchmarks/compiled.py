@@ -42,7 +42,7 @@ class Program(Row):
         scanned: Function | None = None,
     ) -> None:
         super().__init__(dtype)
-        self.key, self.title, self.large = key, title, False
+        self.key, self.title = key, title
         self.arguments, self.function, self.by_hand = list(arguments), function, by_hand
         self.argnums, self.whole, self.scanned = argnums, whole, scanned
 
@@ -180,7 +180,7 @@ def adam(dtype: str) -> Program:
     arguments = p, m, v, np.dtype(dtype).type(3), normal(dtype, (64, 784))[0], labels
     title = "Adam step: cross-entropy, 64×784×128×10"
     row = Program("adam", title, dtype, arguments, adam_step, adam_step_by_hand, whole=True)
-    row.lean = True
+    row.lean = row.alone = True
     return row
 
 
@@ -644,7 +644,7 @@ def black_scholes(dtype: str) -> Program:
     arguments = [rng.uniform(low, high, 1_000_000).astype(dtype) for low, high in ranges]
     title = "Black-Scholes, all Greeks, 1e6 options"
     row = Program("greeks", title, dtype, arguments, greeks, greeks_by_hand, whole=True)
-    row.large = True
+    row.alone = True
     return row
 
 

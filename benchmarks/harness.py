@@ -2,7 +2,8 @@
 
 The machine's speed drifts while a benchmark runs, so competitors take turns, round by round, and what is compared is
 the ratio of their medians.  Rows that allocate large arrays are also measured alone: a neighbour's live buffers keep
-the heap from shrinking, which hides the page faults that fresh memory costs.
+the heap from shrinking, which hides the page faults that fresh memory costs.  So are rows in which threads of BLAS have
+much to do: those of a neighbour's pool wait for its next turn on the same processors.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def elsewhere(arguments: Sequence[str], patience: float, **environment: str) -> 
 
 def measured_alone(step: Step, rounds: int) -> dict[str, float]:
     """Median seconds and page faults per call, of a process that does nothing else."""
-    times = interleaved({"": step}, rounds, at_least=0)
+    times = interleaved({"": step}, rounds)
     before = faults()
     for _ in range(rounds):
         step()

@@ -134,15 +134,15 @@ def table(results: Sequence[Result]) -> list[str]:
     everyone = ("chainrule", *EAGER[1:], *COMPILED[:1], "torch.compile")
     head = heading(everyone)
     lines = [*heading(EAGER), *(line(r, r.seconds, r.disturbance) for r in results if "chainrule" in r.seconds)]
-    large = [result for result in results if "chainrule" in result.alone]
-    if large:
+    alone = [result for result in results if "chainrule" in result.alone]
+    if alone:
         lines += ["", "Each contestant alone in a process of its own:", "", *head]
-        for result in large:
+        for result in alone:
             seconds = {name: found["seconds"] for name, found in result.alone.items()}
             disturbance = max(found["disturbance"] for found in result.alone.values())
             lines.append(line(result, seconds, disturbance, everyone))
         lines += ["", "Page faults per call in these processes:", "", *head]
-        for result in large:
+        for result in alone:
             counts = [f"{result.alone[n]['faults']:.0f}" if n in result.alone else "" for n in everyone]
             lines.append("| " + " | ".join([result.title, result.dtype, *counts]) + " |")
     if any("†" in text for text in lines):
@@ -401,8 +401,9 @@ NOTES = """\
   HIPS autograd. `jax.jit` compiles the whole computation first; its compilation time, which is not counted here, is
   worth it for what runs many times. "NumPy" is a forward and backward pass written by hand, with temporaries reused.
 - Contestants take turns in one process, and the ratio is that of their medians. For large arrays this flatters whoever
-  allocates most: another contestant's buffers keep memory from going back to the system. The second table is the fair
-  one for these rows.
+  allocates most: another contestant's buffers keep memory from going back to the system. Where much time goes to
+  matrix products it depends on whose turn it was before: the threads of PyTorch's and JAX's pools wait at work for a
+  while, on the processors that the next one's BLAS would use. The second table is the fair one for these rows.
 - Matrix products decide the larger networks, so those rows compare BLAS libraries more than they compare the engines:
   PyTorch, JAX and NumPy each bring their own.
 - Loops are `lax.scan` in JAX, with one step at a time or ten, whichever is faster: XLA takes minutes to compile the

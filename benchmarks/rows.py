@@ -37,7 +37,7 @@ class Row:
     key : for the command line
     title : for the table
     dtype : of all arrays
-    large : whether to measure each contestant also alone in a process
+    alone : whether to measure each contestant also alone in a process, for memory or pools of threads decide
     slow : whether `--quick` leaves it out
     operations : how many, if the time per operation is of interest
     overhead : nanoseconds that recording and pulling one of them may take beyond NumPy's time, if that is held to
@@ -47,7 +47,7 @@ class Row:
     """
 
     key = title = ""
-    large = slow = lean = False
+    alone = slow = lean = False
     operations = 0
     overhead = 0.0
     argnums: Any = 0
@@ -336,7 +336,7 @@ class Perceptron(Row):
     def __init__(self, batch: int, inputs: int, hidden: int, outputs: int, dtype: str) -> None:
         super().__init__(dtype)
         self.key = f"mlp-{batch}x{inputs}x{hidden}x{outputs}"
-        self.lean = True
+        self.lean, self.alone = True, inputs >= 100
         if inputs < 100:
             self.bars = Row.bars | {("chainrule", "PyTorch"): 0.3}
         else:  # matrix products decide: BLAS against BLAS, so against what is written by hand on the same one
@@ -452,7 +452,7 @@ class Elementwise(Row):
         power = len(str(size)) - 1
         self.key = f"elementwise-1e{power}"
         self.title = f"sum(sigmoid(tanh(x·x + x))²), n = 1e{power}"
-        self.large, self.slow = size >= 1e6, size >= 1e7
+        self.alone, self.slow = size >= 1e6, size >= 1e7
         self.x = np.random.default_rng(0).normal(size=size).astype(self.dtype)
 
     def loss(self, library: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
