@@ -8,7 +8,7 @@ out itself: so such a question forces no value into memory.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import Any
 
@@ -278,6 +278,7 @@ class Grouping:
         self.of: dict[Var, Open] = {}
         self.questions = {step.var: step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"}
         self.done: set[Step | Guard] = set()  # by groups, before it was their turn
+        self.waiting: dict[Var, Step] = {}  # what is put off so that groups need not close
 
     def allows(self, name: str) -> bool:
         """Whether an operation may be part of a group."""
@@ -292,23 +293,55 @@ class Grouping:
         for step in self.program.steps:
             if step in self.done:
                 continue
-            if isinstance(step, Step) and not step.writes:
-                group = self._home(step)
-                if group is not None:
-                    for var in read(step):
-                        if var in self.of and self.of[var] is not group:
-                            yield from self._close(self.of[var])
-                    self._take(group, step)
-                    continue
-            if isinstance(step, Step) and step.writes:
-                while self.open:
-                    yield from self._close(self.open[0])
-            for var in read(step):
-                if var in self.of:
-                    yield from self._close(self.of[var])
-            yield step
+            yield from self._wanted(read(step))
+            if self._may_wait(step):
+                assert isinstance(step, Step)
+                self.waiting[step.results] = step
+            elif step not in self.done:  # by now
+                yield from self._next(step)
+        yield from self._wanted(tuple(self.waiting))
         while self.open:
             yield from self._close(self.open[0])
+
+    def _next(self, step: Step | Guard) -> Iterator[Step | Guard]:
+        """Let a step join a group, or come between groups."""
+        if isinstance(step, Step) and not step.writes:
+            group = self._home(step)
+            if group is not None:
+                for var in read(step):
+                    if var in self.of and self.of[var] is not group:
+                        yield from self._close(self.of[var])
+                self._take(group, step)
+                return
+        if isinstance(step, Step) and step.writes:
+            while self.open:
+                yield from self._close(self.open[0])
+        for var in read(step):
+            if var in self.of:
+                yield from self._close(self.of[var])
+        yield step
+
+    def _may_wait(self, step: Step | Guard) -> bool:
+        """Whether a step needs what a group gives at its end only, and can be put off until its result is needed."""
+        if not isinstance(step, Step) or step.writes or type(step.results) is not Var:
+            return False
+        found = read(step)
+        ends = [x for x in found if x in self.of and self.of[x].values[x][0][0] == "reduced"]
+        if not any(x in self.waiting for x in found) and not any(_is_less(step.results, self.of[x]) for x in ends):
+            return False
+        return not any(x.root.written for x in (step.results, *found))
+
+    def _wanted(self, found: Iterable[Var]) -> Iterator[Step | Guard]:
+        """Do what was put off, if it is needed now."""
+        needed: set[Var] = set()
+        stack = [x for x in found if x in self.waiting]
+        while stack:
+            needed.add(x := stack.pop())
+            stack += [y for y in read(self.waiting[x]) if y in self.waiting and y not in needed]
+        for x in [x for x in self.waiting if x in needed] if needed else ():
+            step = self.waiting.pop(x)
+            if step not in self.done:
+                yield from self._next(step)
 
     def _take(self, group: Open, step: Step) -> None:
         group.members.append(step)
@@ -523,6 +556,10 @@ def reduction_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
         return None
     axes = axes_of(step)
     return (REDUCING[ufunc], axes) if axes else None
+
+
+def _is_less(x: Var, group: Open) -> bool:
+    return x.size < prod(group.shape)
 
 
 def axes_of(step: Step) -> tuple[int, ...]:

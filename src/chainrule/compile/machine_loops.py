@@ -19,6 +19,7 @@ from .kernels.machine import machine
 from .kernels.turns import CODES, LONGEST, TooLargeError, Turns, Value
 from .loops import Assemble
 from .program import Loop, Program
+from .recompute import recomputed
 from .trace import Guard, Method, Property, Step, Var, inner, operands
 
 __all__ = ["with_kernels"]
@@ -44,7 +45,7 @@ PRODUCTS = {np.matmul, np.dot, operator.matmul}
 
 def with_kernels(program: Program, exact: bool) -> tuple[list[Step | Guard], bool]:
     """The steps with kernels in them, and whether there are any."""
-    steps = fused(program, exact)
+    steps = recomputed(program.outputs, fused(program, exact))
     found = any(isinstance(step, Fused) for step in steps)
     for i, step in enumerate(steps):
         if isinstance(step, Step) and isinstance(step.function, Loop):
