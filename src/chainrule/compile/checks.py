@@ -1,29 +1,25 @@
-"""What a program checks before it runs: the form of its arguments, and what the function reads from outside."""
+"""What a program checks before it runs: the form of its arguments."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import inspect
-import sys
-import sysconfig
 from collections.abc import Iterator
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..errors import UntraceableError, is_ours
 from ..tensor import Tensor, handle
 from ..tree import fields_of
+from .outside import same
 from .printing import Names
-from .trace import Draws, Traced, Var
+from .trace import Draws, Traced, Var, owner
 
-__all__ = ["is_array", "is_installed", "outside", "same", "unpacking"]
+__all__ = ["classes_in", "is_array", "memory_checked", "unpacking"]
 
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
-CAPTURES = 2000  # things that a function may read from outside
 
 
 def is_array(leaf: Any) -> bool:
@@ -111,9 +107,33 @@ def unpacking(
     ], names
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two Python numbers or texts are the same to a program: 1 is not 1.0, and 0.0 not -0.0."""
-    return type(a) is type(b) and (a == b or a != a) and repr(a) == repr(b)
+def classes_in(x: Any) -> list[type]:
+    """The user's classes of containers, which may have methods."""
+    if isinstance(x, dict):
+        parts = list(x.values())
+    elif isinstance(x, list | tuple):
+        parts = list(x)
+    elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+        parts = list(fields_of(x)[0].values())
+    else:
+        return []
+    found = [kind for part in parts for kind in classes_in(part)]
+    return found if type(x) in (dict, list, tuple) else [type(x), *found]
+
+
+def memory_checked(names: dict[Var, str], values: dict[Var, Any], others: list[Any], given: Names) -> list[str]:
+    """Lines of a program that writes to arguments: go away if its arrays share memory in another way than now."""
+    arrays = [values[var] for var in names if var in values and not var.scalar] + others
+    written = [name for var, name in names.items() if var in values and not var.scalar]
+    written += [given.given(x, "read") for x in others]
+    given.namespace["memory"] = memory
+    return [f"if memory({', '.join(written)}) != {memory(*arrays)}: return None"]
+
+
+def memory(*arrays: Any) -> list[int]:
+    """Equal numbers for arrays that are views of the same memory."""
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(id(owner(x)), len(numbers)) for x in arrays]
 
 
 def _argument_names(f: Any, n: int) -> list[str]:
@@ -126,110 +146,3 @@ def _argument_names(f: Any, n: int) -> list[str]:
     except (TypeError, ValueError):
         names = []
     return [*names[:n], *(f"argument_{i}" for i in range(len(names), n))]
-
-
-# -- what the function reads from outside --------------------------------------------------------------------------
-def outside(f: Any, statics: list[Any], given: Names) -> list[str]:
-    """Lines that check that globals, closure cells and what hangs on them are the same objects as before."""
-    lines: list[str] = []
-    seen: set[int] = set()
-    waiting: list[tuple[Any, str]] = []
-
-    def check(x: Any, text: str) -> None:
-        if isinstance(x, ModuleType):
-            return
-        if len(seen) > CAPTURES:
-            raise UntraceableError(f"it reads more than {CAPTURES} things from outside, which are too many to check")
-        known = given.given(x, "read")
-        if type(x) in NUMBERS or isinstance(x, str):
-            lines.append(f"if {text} is not {known} and not same({text}, {known}): return None")
-        else:
-            lines.append(f"if {text} is not {known}: return None")
-        if id(x) not in seen:
-            seen.add(id(x))
-            waiting.append((x, known))
-
-    def look(x: Any, text: str) -> None:
-        if isinstance(x, FunctionType):
-            if is_installed(x.__module__) or is_ours(x.__module__):
-                return
-            for name in sorted(_names_in(x.__code__)):
-                if name in x.__globals__:
-                    check(x.__globals__[name], f"{given.given(x.__globals__, 'globals_')}[{name!r}]")
-            for cell in x.__closure__ or ():
-                if _filled(cell):
-                    check(cell.cell_contents, f"{given.given(cell, 'cell')}.cell_contents")
-        elif isinstance(x, MethodType):
-            check(x.__func__, f"{text}.__func__")
-            check(x.__self__, f"{text}.__self__")
-        elif isinstance(x, functools.partial):
-            for part in (x.func, *x.args, *x.keywords.values()):
-                look_inside(part)
-        elif isinstance(x, Tensor):
-            if type(x) is Tensor:
-                check(x.data, f"{text}.data")
-                check(x.node, f"{text}.node")
-        elif isinstance(x, dict):
-            lines.append(f"if len({text}) != {len(x)}: return None")
-            for key, part in x.items():
-                if isinstance(key, str | int):
-                    check(part, f"{text}.get({key!r})")
-        elif isinstance(x, list | tuple):
-            lines.append(f"if len({text}) != {len(x)}: return None")
-            for i, part in enumerate(x):
-                check(part, f"{text}[{i}]")
-        elif hasattr(x, "f") and hasattr(x, "settings"):  # of a transform
-            look_inside(x.f)
-        elif not isinstance(x, type) and not is_installed(type(x).__module__):
-            for name, part in getattr(x, "__dict__", {}).items():
-                if not name.startswith("__"):
-                    check(part, f"{text}.__dict__.get({name!r})")
-
-    def look_inside(x: Any) -> None:
-        if id(x) not in seen:
-            seen.add(id(x))
-            waiting.append((x, given.given(x, "read")))
-
-    for x in (f, *statics):
-        look_inside(x)
-    for x, text in waiting:  # grows as it goes
-        look(x, text)
-    return (
-        [
-            "try:",
-            *("    " + line for line in lines),
-            "except (AttributeError, KeyError, ValueError):",
-            "    return None",
-        ]
-        if lines
-        else []
-    )
-
-
-@functools.cache
-def is_installed(module: str | None) -> bool:
-    """Whether a module is a library's, which does not change between two calls: Python's own or an installed one."""
-    name = (module or "").partition(".")[0]
-    if name in ("chainrule", "__main__", ""):  # models are ours, and hold the user's parameters
-        return False
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return file is None or file.startswith(_libraries())
-
-
-@functools.cache
-def _libraries() -> tuple[str, ...]:
-    """Where installed modules are; asked for late, since Python takes its time to answer."""
-    return tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
-
-
-def _names_in(code: CodeType) -> set[str]:
-    """The names a function looks up, also in the functions written inside of it."""
-    return set(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, CodeType)))
-
-
-def _filled(cell: CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 (reading it raises if it is empty)
-    except ValueError:
-        return False
-    return True

@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -25,10 +26,12 @@ from ..errors import MissingExtraError, StructureError, UntraceableError, Untrac
 from ..graph import contexts, watchers
 from ..tensor import Tensor, handle
 from ..tree import flatten
-from .checks import is_array, outside, unpacking
+from .checks import classes_in, is_array, memory_checked, unpacking
+from .outside import Outside, holds_traced
 from .printing import Exit, Missed, Names
+from .program import is_fixed
 from .replays import Kept, agree, at, reading_watched
-from .trace import Draws, ImpureTurnError, Trace, Traced, value_of
+from .trace import Draws, ImpureTurnError, Trace, Traced, Var, value_of
 from .variants import Variant, begun, branched, difference
 
 __all__ = ["Jitted", "jit"]
@@ -37,7 +40,32 @@ ndarray = np.ndarray
 VARIANTS = 8  # more than so many for one function, or for one decision: it is not worth it
 STEPS = 100_000  # of all variants of a function
 DEPTH = 64  # branches that lead to a branch: each is a call inside of a call
+CHANGES = 3  # calls in a row in which a function changes what comes from outside: more than filling a cache
 UNKNOWN = object()
+tracing = threading.Lock()  # what stands in for arrays from outside does so for one run at a time
+
+
+@dataclass
+class Run:
+    """A run that was written down.
+
+    Attributes
+    ----------
+    value : what it returned
+    outputs, result : what stands for the leaves of that; how to write them, and the whole
+    traced : what stood for the leaves of the arguments
+    changed : what it changed of things from outside
+    """
+
+    value: Any
+    outputs: list[Any]
+    result: tuple[list[str], Callable[..., Any]]
+    traced: list[Any]
+    changed: str = ""
+
+    def arguments(self) -> list[Var]:
+        """What stands for the inputs in the program."""
+        return [leaf.var for leaf in self.traced if isinstance(leaf, Traced | Draws)]
 
 
 class Jitted:
@@ -55,6 +83,7 @@ class Jitted:
         self._first: list[Variant] = []
         self._turns: Counter[Any] = Counter()
         self._refused: set[Any] = set()
+        self._changes = 0
         self._lock = threading.RLock()
 
     @property
@@ -116,31 +145,57 @@ class Jitted:
             self._give_up(why)
             return self.f(*args, **options)
         key = structure, tuple(map(_form, leaves))
-        if key in self._refused:
+        if key in self._refused or not tracing.acquire(blocking=False):
             return self.f(*args, **options)
         trace = Trace(self.exact)
         value = UNKNOWN
         try:
             with uncollected():
+                outside = self._outside(args, options)
                 try:
-                    value, outputs, result, traced = self._traced(trace, leaves, rebuild)
+                    run = self._run(trace, outside, leaves, rebuild)
                 except ImpureTurnError:
-                    if trace.wrote_outside:
-                        raise
                     trace = Trace(self.exact, rolls=False)
-                    value, outputs, result, traced = self._traced(trace, leaves, rebuild)
-                self._add(trace, outputs, result, traced, args, options, missed)
-        except Exception as error:
+                    run = self._run(trace, outside, leaves, rebuild)
+                value = run.value
+                if not run.changed:
+                    self._add(trace, run, outside, args, options, missed)
+        except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
             if value is UNKNOWN:
-                if trace.wrote_outside:
-                    raise UntraceableError(
-                        f"jit cannot trace {name_of(self.f)}: {error}. It had written to memory from outside by then, "
-                        "so that it cannot be run again; call it without jit, or let it return what it writes"
-                    ) from error
                 value = self.f(*args, **options)  # if the function is at fault, this raises
             self._refused.add(key)
             self._warn(f"{error}. For arguments of this form it runs without jit")
+            return value
+        finally:
+            tracing.release()
+        self._changes = self._changes + 1 if run.changed else 0
+        if self._changes >= CHANGES:
+            self._give_up(
+                f"it changes {run.changed}, which comes from outside, in every call. It runs without jit from now on; "
+                "pass that as an argument, and return the new one"
+            )
         return value
+
+    def _outside(self, args: tuple[Any, ...], options: dict[str, Any]) -> Outside:
+        """What the function reads from outside, and what arguments lead to that are part of the program."""
+        given = Names()
+        given.namespace["contexts"] = contexts
+        fixed = [leaf for leaf in flatten((args, options))[0] if not _enters(leaf)]
+        return Outside([self.f, *fixed, *classes_in((args, options))], given)
+
+    def _run(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
+        """Trace the function; if that fails, everything is as it was."""
+        outside.stand_in(trace)
+        try:
+            run = self._traced(trace, leaves, rebuild)
+        except BaseException:
+            outside.put_back()
+            outside.undo()
+            trace.undo()
+            raise
+        outside.put_back()
+        run.changed = outside.changed()
+        return run
 
     def _too_many(self, missed: Exit | None) -> str:
         """Why one more variant is not worth it, if it is not.
@@ -164,48 +219,47 @@ class Jitted:
         self.given_up = why
         self._warn(why)
 
-    def _traced(self, trace: Trace, leaves: list[Any], rebuild: Callable[..., Any]) -> tuple[Any, list[Any], Any, Any]:
+    def _traced(self, trace: Trace, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         traced = [_entering(trace, leaf) for leaf in leaves]
         args, options = rebuild(traced)
         with trace.running():
             found, rebuild_output, _ = flatten(self.f(*args, **options))
         trace.check_captured()
-        names, outputs, values = [], [], []
+        forms, outputs, values = [], [], []
         for each in found:
-            x = each
+            x, form = each, "{}"
             if isinstance(x, Tensor):
                 if x.node is not None:
                     raise UntraceableError(
                         "the result is a Tensor with history, which a compiled program does not make; differentiate "
                         "inside: jit(grad(f))"
                     )
-                names.append("constant_tensor({})")
-                x = x.data
-                values.append(handle(None, value_of(x)))
+                x, form = x.data, "constant_tensor({})"
+            if isinstance(x, Traced | Draws):
+                value, output = value_of(x), trace.var(x)
+            elif isinstance(x, ndarray) and not is_fixed(x):  # made anew in each call
+                value, output, form = x.copy("K"), x, form.format("{}.copy('K')")
+            elif holds_traced(x):
+                raise UntraceableError(
+                    f"the result has arrays in a {type(x).__name__}, which is no container that jit knows; return them "
+                    "in tuples, lists, dictionaries or dataclasses"
+                )
             else:
-                names.append("{}")
-                values.append(value_of(x))
-            outputs.append(trace.var(x) if isinstance(x, Traced | Draws) else x)
-        return rebuild_output(values), outputs, (names, rebuild_output), traced
+                value = output = x
+            values.append(handle(None, value) if isinstance(each, Tensor) else value)
+            outputs.append(output)
+            forms.append(form)
+        return Run(rebuild_output(values), outputs, (forms, rebuild_output), list(map(_data, traced)))
 
-    def _add(
-        self,
-        trace: Trace,
-        outputs: list[Any],
-        result: Any,
-        traced: list[Any],
-        args: Any,
-        options: Any,
-        missed: Exit | None,
-    ) -> None:
+    def _add(self, trace: Trace, run: Run, outside: Outside, args: Any, options: Any, missed: Exit | None) -> None:
         """Make a variant of a trace."""
-        arguments = [leaf.var for leaf in map(_data, traced) if isinstance(leaf, Traced | Draws)]
-        written = {i for i, leaf in enumerate(map(_data, traced)) if _is_written(leaf)}
+        arguments = run.arguments()
+        written = {i for i, leaf in enumerate(run.traced) if _is_written(leaf)}
         with self._lock:
             if missed is not None and missed.owner.depth < DEPTH:
-                branch = branched(missed.owner, missed.guard, trace, arguments, outputs)
+                branch = branched(missed.owner, missed.guard, trace, arguments, run.outputs)
                 if branch is not None:
-                    branch.write = functools.partial(_returned, branch.given, *result)
+                    branch.write = functools.partial(_returned, branch.given, *run.result)
                     branch.compile()
                     missed.guard.branches.append(branch)
                     branch.provide()
@@ -213,12 +267,12 @@ class Jitted:
                     branch.count_writes(written)
                     self._turns[missed.guard.line, missed.guard.turn] += 1
                     return
-            given = Names()
-            given.namespace["contexts"] = contexts
-            first = begun(trace, arguments, outputs, self.exact)
-            first.given, first.write = given, functools.partial(_returned, given, *result)
-            first.unpack, first.names_given = unpacking(self.f, args, options, iter(traced), given)
-            first.unpack += outside(self.f, [leaf for leaf in flatten((args, options))[0] if not is_array(leaf)], given)
+            given = outside.given
+            first = begun(trace, arguments, run.outputs, self.exact)
+            first.given, first.write = given, functools.partial(_returned, given, *run.result)
+            first.unpack, first.names_given = unpacking(self.f, args, options, iter(run.traced), given)
+            first.unpack += outside.lines
+            first.memory = memory_checked(first.names_given, trace.values, outside.arrays(), given)
             first.compile()
             first.count_writes(written)
             others = self._first
@@ -239,18 +293,31 @@ class Jitted:
             result, written = kept.turn_back(result)
         again = Trace(self.exact, variant.rolls, variant.rooms)
         leaves, rebuild, _ = flatten((args, options))
-        where = None
-        with uncollected():
-            _, _, _, traced = self._traced(again, leaves, rebuild)
-            arguments = [leaf.var for leaf in map(_data, traced) if isinstance(leaf, Traced | Draws)]
-            known = dict(zip(arguments, variant.chain()[0].arguments, strict=True))
-            captured = {var: array for array, var, _ in again.captured.values()}
-            if again.rooms == variant.rooms:
-                where = difference(variant.path(), variant.captured, again.steps, captured, known)
-        if kept is not None:
-            kept.put_back()
-        with reading_watched() as files:
-            value = self.f(*args, **options)
+        if not tracing.acquire(blocking=False):
+            variant.first = True
+            return self._without(kept, args, options)
+        try:
+            with uncollected():
+                run = self._run(again, self._outside(args, options), leaves, rebuild)
+        except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
+            variant.first = True
+            value = self._without(kept, args, options)
+            self._first = []
+            self._give_up(f"{error}. It runs without jit from now on")
+            return value
+        finally:
+            tracing.release()
+        known = dict(zip(run.arguments(), variant.chain()[0].arguments, strict=True))
+        captured = {var: array for array, var, _ in again.captured.values()}
+        where = f"it changes {run.changed}, which comes from outside" if run.changed else None
+        if where is None and again.rooms == variant.rooms:
+            where = difference(variant.path(), variant.captured, again.steps, captured, known)
+        value, files = run.value, []
+        if where is None:  # otherwise what it did has been done
+            if kept is not None:
+                kept.put_back()
+            with reading_watched() as files:
+                value = self.f(*args, **options)
         if files:
             where = f"it reads a file, {at(files[0])}, which a program would not read again"
         if where is None and not agree(result, value, self.exact):
@@ -260,9 +327,15 @@ class Jitted:
         if where is not None:
             with self._lock:
                 self._first = []
-            said = "" if files else "two runs of it differ: "
+            said = "" if files or run.changed else "two runs of it differ: "
             self._give_up(f"{said}{where}. It runs without jit from now on")
         return value
+
+    def _without(self, kept: Kept | None, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Run the function itself, after its program."""
+        if kept is not None:
+            kept.put_back()
+        return self.f(*args, **options)
 
     def source(self, *args: Any, **options: Any) -> str:
         """The program that runs for these arguments, as Python; after it, the branches that go on from it.
@@ -324,23 +397,19 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
     Jitted
         Called like `f`.  ``jitted.source(*args)`` is the program.
 
-    Raises
-    ------
-    UntraceableError
-        When called: if the function cannot be traced, and has written to memory from outside.
-
     Warns
     -----
     UntraceableWarning
-        Once, if the function runs without being compiled: it does something that NumPy's protocols do not show, takes
-        another way at every call, or differs from run to run (hidden randomness); the message says which.
+        Once, if the function runs without being compiled: it does something that NumPy's protocols do not show, changes
+        what it reads from outside, takes another way at every call, or differs from run to run (hidden randomness);
+        the message says which.
 
     Notes
     -----
     A trace is a run: ordinary Python decides with concrete values.  Each decision (`if`, `int()`, `str()`) is checked
     in later calls; one that comes out otherwise makes another variant, which goes on from there.  What the function
-    reads from outside, globals and closures, is checked by identity; arrays among it are read anew in each call.
-    Effects happen while tracing only.  Inside other transforms, and on Tensors with history, the function runs as it
+    reads from outside, globals, closures and what hangs on them, is checked by identity; arrays among it are read anew
+    in each call.  Effects that the trace does not show happen while tracing only.  Inside other transforms, and on Tensors with history, the function runs as it
     is.
 
     What is written to, arguments and the state of generators, is kept where the function decides something after
@@ -398,12 +467,14 @@ def _form(leaf: Any) -> Any:
     return leaf
 
 
+def _enters(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor | np.random.Generator) or is_array(leaf)
+
+
 def _entering(trace: Trace, leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         return handle(None, trace.argument(leaf.data))
-    if is_array(leaf) or isinstance(leaf, np.random.Generator):
-        return trace.argument(leaf)
-    return leaf
+    return trace.argument(leaf) if _enters(leaf) else leaf
 
 
 def _data(leaf: Any) -> Any:

@@ -481,9 +481,11 @@ class _Printer:
             case "shape":
                 return f"if {x}.shape != {guard.outcome}: {miss}"
             case "array":
-                return f"if not np.array_equal({x}, {self._text(guard.outcome)}): {miss}"
-            case _:
+                return f"if {x}.tobytes() != {self._text(guard.outcome.tobytes())}: {miss}"
+            case _ if guard.outcome and guard.outcome == guard.outcome:
                 return f"if {x} != {self._text(guard.outcome)}: {miss}"
+            case _:  # NaN is not NaN, and 0.0 is -0.0
+                return f"if repr({type(guard.outcome).__name__}({x})) != {repr(guard.outcome)!r}: {miss}"
 
     def lines(self, within: bool = False) -> list[str]:
         """The steps; `within` says whether NumPy's warnings are off already."""
@@ -541,15 +543,17 @@ class _Printer:
         return Printed(source, namespace, self.inputs, {exit.guard.place: exit for exit in self.exits})
 
     def _returned(self) -> list[str]:
-        seen: set[Var] = set()
+        seen: dict[Var, Any] = {}
         texts = []
-        for x in self.program.outputs:
+        traced = getattr(self.variant, "outputs", self.program.outputs)
+        for x, before in zip(self.program.outputs, traced, strict=True):
             text = self._text(x)
-            twice = type(x) is Var and x in seen and x.root is x  # two results that were computed once are two arrays
+            # Two results that were computed once are two arrays.
+            twice = type(x) is Var and x.root is x and seen.get(x, before) is not before
             if type(x) is Var and not x.scalar and not x.root.outside and (twice or x.root in self.inputs):
                 text = f"{text}.copy()"  # and what the program before had made may be on its buffers
             elif type(x) is Var:
-                seen.add(x)
+                seen[x] = before
             texts.append(text)
         return texts
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tree import flatten
-from .checks import is_installed, same
-from .trace import Line
+from .outside import is_installed, same
+from .trace import Line, content, put
 
 __all__ = ["Kept", "agree", "at", "reading_watched"]
 
@@ -47,15 +47,12 @@ class Kept:
 
     def now(self) -> list[Any]:
         """What they hold now."""
-        return [leaf.copy() if isinstance(leaf, ndarray) else leaf.bit_generator.state for leaf in self.leaves]
+        return [content(leaf) for leaf in self.leaves]
 
     def put_back(self, contents: list[Any] | None = None) -> None:
         """Let them hold what they held before, or these contents."""
-        for leaf, content in zip(self.leaves, self.before if contents is None else contents, strict=True):
-            if isinstance(leaf, ndarray):
-                leaf[...] = content
-            else:
-                leaf.bit_generator.state = content
+        for leaf, before in zip(self.leaves, self.before if contents is None else contents, strict=True):
+            put(leaf, before)
 
     def turn_back(self, result: Any) -> tuple[Any, list[Any]]:
         """Put back what was there before; a copy of the result, which may show that memory, and what was in it."""

@@ -16,7 +16,19 @@ import numpy as np
 
 from .printing import Missed, Names, print_program
 from .program import Loop, Program, alike, described, read
-from .trace import Guard, ImpureTurnError, Method, NotRolledError, Step, Trace, Traced, Var, operands, users_line
+from .trace import (
+    Guard,
+    ImpureTurnError,
+    Method,
+    NotRolledError,
+    Step,
+    Trace,
+    Traced,
+    Var,
+    is_captured,
+    operands,
+    users_line,
+)
 
 __all__ = ["ImpureTurnError", "Iteration", "NotRolledError", "is_traced", "roll"]
 
@@ -92,6 +104,10 @@ def roll(
     return _step(trace, first, steps, iteration)
 
 
+def _is_made(x: Any) -> bool:
+    return isinstance(x, Traced) and not is_captured(x)
+
+
 def _scalar(x: Any) -> Any:
     """What has no axes as a NumPy scalar."""
     return x[()] if isinstance(x, Traced) and not x.ndim and not x.var.scalar else x
@@ -132,7 +148,7 @@ class _Turn:
                 step.place = -1  # no other way begins inside of a turn
         self.steps = steps
         self.place, self.carry, self.parts = number.var, [x.var for x in carry], [x.var for x in parts]
-        self.outputs = [trace.var(x) if not isinstance(x, Traced) else x.var for x in (*self.after, *self.collected)]
+        self.outputs = [x.var if _is_made(x) else trace.var(x) for x in (*self.after, *self.collected)]
         self.inputs = [self.place, *self.carry, *self.parts]
         self.outer = self.read_outside(steps)
 

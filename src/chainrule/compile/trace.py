@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from math import prod
+from threading import get_ident
 from types import FrameType
 from typing import Any
 
@@ -39,8 +40,11 @@ __all__ = [
     "Trace",
     "Traced",
     "Var",
+    "content",
     "inner",
     "operands",
+    "owner",
+    "put",
     "value_of",
 ]
 
@@ -53,6 +57,7 @@ STATIC |= {np.may_share_memory, np.shares_memory}
 # The methods of ndarray that write to it.
 WRITING = frozenset(["fill", "itemset", "partition", "put", "resize", "sort", "setflags"])
 PLAIN = frozenset(["shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags", "device"])
+LAID = frozenset(["strides", "flags"])  # what no program checks of its arguments
 # What returns as many elements as the values say.
 VARYING = frozenset(
     ["nonzero", "flatnonzero", "argwhere", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
@@ -305,6 +310,10 @@ class Trace:
         self.values: dict[Var, Any] = {}
         self.wrote_outside = False
         self._roots: dict[int, Var] = {}
+        self._lying: dict[int, Var] = {}  # by identity, arrays that were there before, whether they are used or not
+        self._overwritten: dict[Var, tuple[Any, Any]] = {}
+        self._thread: int | None = None  # the only one whose calls are written down
+        self._over = False
         self._alive: list[Any] = []  # so that no identity comes twice
         self.loud = np.geterr()
 
@@ -315,12 +324,17 @@ class Trace:
         with np.errstate(all="call", call=_nothing) if ignored else nullcontext():
             self.loud = np.geterr()
             programs.append(self)
-            contexts.program = self
+            contexts.program, self._thread = self, get_ident()
             try:
                 yield
             finally:
-                contexts.program = None
+                self._over, contexts.program = True, None
                 programs.remove(self)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this is not the run that is written down: after it, or in another thread."""
+        return self._over or self._thread not in (None, get_ident())
 
     # -- what goes in ------------------------------------------------------------------------------------------------
     def argument(self, value: Any) -> Any:
@@ -357,22 +371,36 @@ class Trace:
 
     def _placed(self, value: Any, var: Var) -> Var:
         """Find whose memory a value shows."""
-        owner = value
-        while isinstance(owner.base, ndarray) and type(owner) is not Lease:
-            owner = owner.base
-        var.root = var.home = self._roots.setdefault(id(owner), var)
-        self._alive += (value, owner)
+        whose = owner(value)
+        var.root = var.home = self._roots.setdefault(id(whose), var)
+        self._alive += (value, whose)
         return var
+
+    def from_outside(self, array: Any) -> Traced:
+        """Stand for an array that was there before the call."""
+        var = self._lying.get(id(array))
+        if var is None:
+            var = self._lying[id(array)] = self._placed(array, Var(array, array))
+            var.root.outside = True
+        return self.traced(array, var)
 
     def _captured(self, array: Any) -> Var:
         known = self.captured.get(id(array))
         if known is None:
-            var = self._placed(array, Var(array, array))
-            var.root.outside = True
-            self.captured[id(array)] = array, var, checksum(array)
-            self.values[var] = array
-            return var
+            known = self.captured[id(array)] = array, self.from_outside(array).var, checksum(array)
         return known[1]
+
+    def is_from_outside(self, var: Var) -> bool:
+        """Whether a value depends on no argument."""
+        seen, waiting = {var}, [var]
+        for x in waiting:  # grows as it goes
+            if x.source is None or x.root.source is None or x.root.written:
+                return False
+            if isinstance(x.source, Step):
+                more = set(operands(*x.source.args, x.source.options)) - seen
+                seen |= more
+                waiting += more
+        return True
 
     def check_captured(self) -> None:
         """Raise if an array was used and then changed by a call with nothing traced in it, which is not written down.
@@ -397,17 +425,22 @@ class Trace:
         args, options : with traced arrays in them
         writes : those arguments that it writes to
         """
-        if any(type(x) is ndarray for x in writes):
+        if self.elsewhere:
+            return function(*inner(args, value_of), **inner(options, value_of))
+        if any(type(x) is ndarray or is_captured(x) for x in writes):
             if all(isinstance(x, Number) for x in traced_among((args, options))):
                 return function(*inner(args, number_of), **inner(options, number_of))
             raise UntraceableError(
-                "it writes to a plain array; make what is written to inside of the function, from an argument: "
+                "it writes to a plain array; pass it as an argument, or make it inside of the function from one: "
                 "np.zeros_like(x), np.zeros_like(x, shape=shape)"
             )
         roots = tuple({self.var(x).root: None for x in writes})
         if len(self.scopes) > 1 and not all(isinstance(r.source, Step) and r.source in self.steps for r in roots):
             raise NotRolledError("a turn writes to what the next one reads")
         values = inner(args, value_of)
+        for x in writes:
+            if x.var.root.outside and x.var not in self._overwritten:
+                self._overwritten[x.var] = x.value, content(x.value)
         value = function(*values, **inner(options, value_of))
         if function in STATIC:
             return value
@@ -467,9 +500,15 @@ class Trace:
             return None, None
         raise UntraceableError(f"{step.function.__name__} gave a {type(value).__name__}, which is no array")
 
+    def undo(self) -> None:
+        """Put back what was in the memory from outside that was written to."""
+        for x, before in reversed(self._overwritten.values()):
+            put(x, before)
+
     def guard(self, traced: Traced, kind: str, outcome: Any) -> Any:
         """Note a decision."""
-        self.steps.append(Guard(traced.var, kind, outcome, users_line()))
+        if not self.elsewhere:
+            self.steps.append(Guard(self.var(traced), kind, outcome, users_line()))
         return outcome
 
     def var(self, x: Any) -> Any:
@@ -479,7 +518,7 @@ class Trace:
                 raise UntraceableError("an array of another call was stored somewhere and used here")
             if isinstance(x, Traced) and not any(x.scope is scope for scope in self.scopes):
                 raise ImpureTurnError("a value of one turn of a loop was stored somewhere and used after the loop")
-            return x.var
+            return self._captured(x.value) if is_captured(x) else x.var
         if isinstance(x, ndarray):
             return self._captured(x)
         if isinstance(x, Tensor):  # only a constant can come here: others dispatch before
@@ -489,6 +528,31 @@ class Trace:
 
 def _nothing(*_: Any) -> None:
     pass
+
+
+def owner(x: Any) -> Any:
+    """What has the memory that an array shows."""
+    while type(x) is not Lease and (base := getattr(x, "base", None)) is not None:
+        x = base
+    return x.obj if isinstance(x, memoryview) else x
+
+
+def content(x: Any) -> Any:
+    """What is in an array, or the state of a generator."""
+    return x.copy() if isinstance(x, ndarray) else x.bit_generator.state
+
+
+def put(x: Any, content: Any) -> None:
+    """Let an array, or a generator, hold what it held."""
+    if isinstance(x, ndarray):
+        x[...] = content
+    else:
+        x.bit_generator.state = content
+
+
+def is_captured(x: Any) -> bool:
+    """Whether what is traced is an array from outside, and no argument."""
+    return isinstance(x, Traced) and type(x.var.source) is ndarray
 
 
 def checksum(array: Any) -> int:
@@ -567,6 +631,8 @@ class Traced(NDArrayOperatorsMixin):
         return self.trace.apply(function, args, options, writes)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.trace.elsewhere or self.trace.is_from_outside(self.var):
+            return np.array(self.trace.guard(self, "array", np.array(self.value)), dtype)
         raise UntraceableError(
             "the function turns an array that is being traced into a plain one (np.asarray, an assignment to an "
             "element of a plain array, a library that does not know NumPy's protocols)"
@@ -598,6 +664,8 @@ class Traced(NDArrayOperatorsMixin):
 
     def __getattr__(self, name: str) -> Any:
         if name in PLAIN:
+            if name in LAID and self.var.source is None and not is_ours(sys._getframe(1).f_globals.get("__name__")):
+                self.trace.guard(self, "text", (f"str({{}}.{name})", str(getattr(self.value, name))))
             return getattr(self.value, name)
         if name in SHOWN:
             return self.trace.apply(Property(name), (self,), {})
@@ -661,6 +729,9 @@ class Traced(NDArrayOperatorsMixin):
         if not self.ndim:
             raise TypeError("iteration over a 0-d array")
         return (self[i] for i in range(len(self.value)))
+
+    def __hash__(self) -> int:
+        return hash(self.value if isinstance(self.value, ndarray) else self.trace.guard(self, "item", self.value))
 
     def __contains__(self, x: Any) -> bool:
         return bool((self == x).any())

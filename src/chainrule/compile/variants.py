@@ -41,6 +41,7 @@ class Variant:
     parent, place : where a branch begins: in which variant, and at which step; None
     depth : how many branches lead here
     arguments, unpack, names_given : of the first: the values that are passed in, and how the program gets them
+    memory : of the first: lines that check which of them lie on the same memory, for programs that write there
     rolls, rooms : of the trace
     printed : the program that runs
     names, values : what it calls its values, and how many names of values there are
@@ -56,6 +57,7 @@ class Variant:
         self.place = self.depth = self.values = 0
         self.arguments: list[Var] = []
         self.unpack: list[str] = []
+        self.memory: list[str] = []
         self.names: dict[Var, str] = {}
         self.names_given: dict[Var, str] = {}
         self.write: Callable[[list[str]], str]
@@ -140,7 +142,8 @@ class Variant:
         self.unsettle()
 
     def _print(self, program: Program) -> Printed:
-        return print_program(self, program, self.unpack, self.names_given, self.write, self.given, self.exact)
+        unpack = self.unpack + self.memory if any(var.root.written for var in self.arguments) else self.unpack
+        return print_program(self, program, unpack, self.names_given, self.write, self.given, self.exact)
 
     def unsettle(self) -> None:
         """There is something left to do, here and in all branches."""

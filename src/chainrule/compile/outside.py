@@ -1,0 +1,376 @@
+"""What a function reads from outside: globals, closures, defaults, and what hangs on them.
+
+A walk over all of it, before the function runs, gives places, each with the object that lies there.  They are used
+three times: a program checks that the same objects lie there; while tracing, what is traced lies there instead of
+arrays, so that what plain NumPy does with them is written down, too; and after the run a look at them shows what the
+function has changed, which a program would not change again.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import sysconfig
+from collections import deque
+from contextlib import suppress
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..errors import UntraceableError, is_ours
+from ..rules.registry import Rule
+from ..tensor import Tensor
+from .printing import Names
+from .program import is_fixed
+from .trace import Draws, Trace, Traced, value_of
+
+__all__ = ["Outside", "holds_traced", "is_installed", "same"]
+
+ndarray = np.ndarray
+PLAIN = (int, float, complex, bool, str, bytes)
+CAPTURES = 2000  # things that a function may read from outside
+NOTHING = object()
+NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")
+CONTAINERS = (dict, list, tuple, deque, set)
+
+
+class Place:
+    """Where something lies.
+
+    Attributes
+    ----------
+    holder, key : the object, and the attribute or the key in it
+    text, told : how to write it, in Python and in words
+    value : what lay there when the function was looked at
+    standing : what stands there while the function is traced; otherwise `NOTHING`
+    """
+
+    __slots__ = ("holder", "key", "standing", "text", "told", "value")
+
+    def __init__(self, holder: Any, key: Any, value: Any, text: str, told: str) -> None:
+        self.holder, self.key, self.value, self.text, self.told = holder, key, value, text, told
+        self.standing: Any = NOTHING
+
+    def read(self) -> Any:
+        """What lies there now."""
+        try:
+            if isinstance(self.holder, dict | list | tuple | deque):
+                return self.holder[self.key]
+            return vars(self.holder)[self.key] if isinstance(self.holder, type) else getattr(self.holder, self.key)
+        except (AttributeError, LookupError, ValueError):
+            return NOTHING
+
+    def write(self, value: Any) -> None:
+        """Put something there."""
+        if isinstance(self.holder, dict | list | deque):
+            self.holder[self.key] = value
+        elif isinstance(self.holder, functools.partial):
+            state = self.holder.func, value, self.holder.keywords, self.holder.__dict__
+            self.holder.__setstate__(state)  # type: ignore[attr-defined]
+        elif isinstance(self.holder, type | FunctionType | CellType | ModuleType):
+            setattr(self.holder, self.key, value)
+        else:  # of what cannot be changed otherwise, too
+            object.__setattr__(self.holder, self.key, value)
+
+
+class Outside:
+    """What a function, and other things, read from outside.
+
+    Parameters
+    ----------
+    roots : the function; arguments that are part of the program
+    given : names for the objects in `lines`
+
+    Attributes
+    ----------
+    places : list of Place
+    lines : of the program: go away if something else lies there
+    """
+
+    def __init__(self, roots: list[Any], given: Names) -> None:
+        self.given = given
+        self.places: list[Place] = []
+        self.lines: list[str] = []
+        self._contents: list[tuple[Any, str, Any]] = []  # containers, whose they are, and a copy
+        self._seen: dict[int, Any] = {}
+        self._waiting: list[Any] = []
+        self._names: set[str] = set()
+        self._classes: set[type] = set()
+        self._by_name: list[tuple[Any, set[str]]] = []  # what is read by the names in the code, and those looked at
+        given.namespace["same"] = same
+        for x in roots:
+            self._visit(x)
+        while self._waiting:
+            for x in self._waiting:  # grows as it goes
+                self._look(x)
+            self._waiting = []
+            for x, known in self._by_name:
+                for name in sorted((self._names - known) & vars(x).keys()):
+                    text = f"{self._text(x)}.__dict__.get({name!r})"
+                    self._place(x, name, vars(x)[name], text, f"{name!r} of {x.__name__}")
+                known |= self._names
+        if self.lines:
+            self.lines = [
+                "try:",
+                *("    " + line for line in self.lines),
+                "except (AttributeError, LookupError, ValueError):",
+                "    return None",
+            ]
+
+    # -- the walk ------------------------------------------------------------------------------------------------------
+    def _text(self, x: Any) -> str:
+        return self.given.given(x, "read")
+
+    def _visit(self, x: Any) -> None:
+        if id(x) not in self._seen:
+            self._seen[id(x)] = x
+            self._waiting.append(x)
+
+    def _place(self, holder: Any, key: Any, value: Any, text: str, told: str) -> None:
+        """Something that is read."""
+        if isinstance(value, ModuleType) and _is_foreign(value.__name__):
+            return
+        if len(self._seen) > CAPTURES:
+            raise UntraceableError(f"it reads more than {CAPTURES} things from outside, which are too many to check")
+        self.places.append(Place(holder, key, value, text, told))
+        known = self._text(value)
+        if type(value) in PLAIN:
+            self.lines.append(f"if {text} is not {known} and not same({text}, {known}): return None")
+        else:
+            self.lines.append(f"if {text} is not {known}: return None")
+        self._visit(value)
+
+    def _attributes(self, x: Any, *names: str) -> None:
+        for name in names:
+            text, told = f"{self._text(x)}.{name}", f"{name!r} of a {type(x).__name__}"
+            self._place(x, name, getattr(x, name), text, told)
+
+    def _container(self, x: Any, text: str, owner: str) -> None:
+        copied: Any
+        if isinstance(x, dict):
+            form, copied = f"[*{text}] != {self._text([*x])}", dict(x)
+            names = [repr(key) if isinstance(key, str | int) else self._text(key) for key in x]
+            parts = [(*pair, f"{text}.get({name})") for pair, name in zip(x.items(), names, strict=True)]
+        elif isinstance(x, set):
+            form, copied, parts = f"{text} != {self._text(set(x))}", set(x), []
+        else:
+            form, copied = f"len({text}) != {len(x)}", list(x)
+            parts = [(i, part, f"{text}[{i}]") for i, part in enumerate(x)]
+        self.lines.append(f"if {form}: return None")
+        if not isinstance(x, tuple):
+            self._contents.append((x, owner, copied))
+        for key, part, written in parts:
+            self._place(x, key, part, written, f"{key!r} of {owner}" if isinstance(x, dict) else owner)
+
+    def _look(self, x: Any) -> None:
+        if isinstance(x, FunctionType):
+            self._function(x)
+        elif isinstance(x, MethodType):
+            self._attributes(x, "__func__", "__self__")
+        elif isinstance(x, functools.partial):
+            self._attributes(x, "func", "args", "keywords")
+        elif isinstance(x, property):
+            for f in (x.fget, x.fset):
+                self._visit(f)
+        elif isinstance(x, staticmethod | classmethod):
+            self._visit(x.__func__)
+        elif isinstance(x, functools.cached_property):
+            self._visit(x.func)
+        elif isinstance(x, Tensor):
+            if type(x) is Tensor:
+                self._attributes(x, "data", "node")
+        elif isinstance(x, CONTAINERS):
+            self._container(x, self._text(x), f"a {type(x).__name__}")
+        elif isinstance(x, ModuleType):
+            self._by_name.append((x, set()))
+        elif isinstance(x, type):
+            if not _is_foreign(x.__module__):
+                self._class(x)
+        elif isinstance(x, Rule):
+            return  # one step, which is what its operands make it
+        elif hasattr(x, "f") and hasattr(x, "settings"):  # of a transform
+            self._visit(x.f)
+        elif hasattr(x, "__wrapped__") and is_ours(type(x).__module__):  # by jit
+            self._visit(x.__wrapped__)
+        elif not is_installed(type(x).__module__) or f"{type(x).__module__}.{type(x).__name__}" in NAMESPACES:
+            self._object(x)
+
+    def _function(self, f: FunctionType) -> None:
+        if is_installed(f.__module__) or is_ours(f.__module__):
+            return
+        self._attributes(f, "__code__")
+        if f.__defaults__:
+            self._attributes(f, "__defaults__")
+        if f.__kwdefaults__:
+            self._attributes(f, "__kwdefaults__")
+        names = _names_in(f.__code__)
+        self._names |= names
+        for name in sorted(names & f.__globals__.keys()):
+            text = f"{self.given.given(f.__globals__, 'globals_')}[{name!r}]"
+            self._place(f.__globals__, name, f.__globals__[name], text, f"the global {name!r}")
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            if _filled(cell):
+                text = f"{self._text(cell)}.cell_contents"
+                self._place(cell, "cell_contents", cell.cell_contents, text, f"{name!r} of the function around it")
+        if f.__dict__:
+            self._container(f.__dict__, f"{self._text(f)}.__dict__", "a function")
+
+    def _class(self, kind: type) -> None:
+        for part in kind.__mro__:
+            if not _is_foreign(part.__module__) and part not in self._classes:
+                self._classes.add(part)
+                self._by_name.append((part, set()))
+                self._names |= {name for name, f in vars(part).items() if _is_called_by_python(name, f)}
+
+    def _object(self, x: Any) -> None:
+        text = self._text(x)
+        if (attributes := getattr(x, "__dict__", None)) is not None:
+            self._container(attributes, f"{text}.__dict__", f"a {type(x).__name__}")
+        for kind in type(x).__mro__:
+            slots = vars(kind).get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if not name.startswith("__") and hasattr(x, name):
+                    self._attributes(x, name)
+        if not _is_foreign(type(x).__module__):
+            self._visit(type(x))
+
+    # -- while the function is traced ----------------------------------------------------------------------------------
+    def stand_in(self, trace: Trace) -> None:
+        """Let what is traced stand where arrays lie that may change."""
+        for place in self.places:
+            other = _traced(trace, place.value)
+            if other is not place.value:
+                with suppress(AttributeError, TypeError):
+                    place.write(other)
+                    place.standing = other
+
+    def arrays(self) -> list[Any]:
+        """What arrays lie there that may change."""
+        return [place.value for place in self.places if type(place.value) is ndarray and not is_fixed(place.value)]
+
+    def put_back(self) -> None:
+        """Let the arrays lie where they lay, where nobody has put something else."""
+        for place in self.places:
+            if place.standing is not NOTHING:
+                if place.read() is place.standing:
+                    place.write(place.value)
+                place.standing = NOTHING
+
+    def changed(self) -> str:
+        """What the function has changed, if anything; nothing traced is left in it."""
+        found = ""
+        for place in self.places:
+            now = place.read()
+            if now is not place.value and not same(now, place.value):
+                found = found or place.told
+                if (other := _plain(now, set(), [])) is not now:
+                    place.write(other)
+        for container, owner, before in self._contents:
+            if _is_other(container, before):
+                found = found or owner
+                _plain(container, set(), [])
+        return found
+
+    def undo(self) -> None:
+        """Let everything be as it was."""
+        for container, _, before in self._contents:
+            if _is_other(container, before):
+                container.clear()
+                container.extend(before) if isinstance(container, list | deque) else container.update(before)
+        for place in self.places:
+            now = place.read()
+            if now is not place.value and not same(now, place.value):
+                place.write(place.value)
+
+
+def _is_other(container: Any, before: Any) -> bool:
+    """Whether a container has other keys, or another length."""
+    if isinstance(container, dict):
+        return [*container] != [*before]
+    return container != before if isinstance(container, set) else len(container) != len(before)
+
+
+def _traced(trace: Trace, x: Any) -> Any:
+    """What stands for an array that may change, also inside of tuples; otherwise the thing itself."""
+    if type(x) is ndarray:
+        return x if x.dtype.kind not in "biufc" or is_fixed(x) else trace.from_outside(x)
+    if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
+        parts = [_traced(trace, part) for part in x]
+        if any(new is not old for new, old in zip(parts, x, strict=True)):
+            return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return x
+
+
+def holds_traced(x: Any) -> bool:
+    """Whether there is something traced in an object; its value is there then."""
+    found: list[Any] = []
+    _plain(x, set(), found)
+    return bool(found)
+
+
+def _plain(x: Any, seen: set[int], found: list[Any]) -> Any:
+    """The same with values for what was traced, which is added to `found`; what can be changed is."""
+    if isinstance(x, Traced | Draws):
+        found.append(x)
+        return value_of(x)
+    if id(x) in seen:
+        return x
+    seen.add(id(x))
+    if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
+        parts = [_plain(part, seen, found) for part in x]
+        if any(new is not old for new, old in zip(parts, x, strict=True)):
+            return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    elif isinstance(x, dict | list | deque):
+        for key, part in [*(x.items() if isinstance(x, dict) else enumerate(x))]:
+            if (other := _plain(part, seen, found)) is not part:
+                x[key] = other
+    elif type(x) is Tensor:
+        x.data = _plain(x.data, seen, found)
+    elif not isinstance(x, type | ModuleType | FunctionType) and not is_installed(type(x).__module__):
+        _plain(getattr(x, "__dict__", None), seen, found)
+    return x
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two Python numbers or texts are the same to a program: 1 is not 1.0, and 0.0 not -0.0."""
+    return type(a) is type(b) and isinstance(a, PLAIN) and (a == b or a != a) and repr(a) == repr(b)
+
+
+@functools.cache
+def is_installed(module: str | None) -> bool:
+    """Whether a module is a library's, which does not change between two calls: Python's own or an installed one."""
+    name = (module or "").partition(".")[0]
+    if name in ("chainrule", "__main__", ""):  # models are ours, and hold the user's parameters
+        return False
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return name in sys.stdlib_module_names or file.startswith(_libraries())
+
+
+def _is_foreign(module: str | None) -> bool:
+    return is_installed(module) or is_ours(module)
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    """Where installed modules are; asked for late, since Python takes its time to answer."""
+    return tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """The names a function looks up, also in the functions written inside of it."""
+    return set(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _is_called_by_python(name: str, f: Any) -> bool:
+    """Whether a method is one that code need not name: of an operator, a call; those of dataclasses are Python's."""
+    special = name.startswith("__") and name.endswith("__") and isinstance(f, FunctionType)
+    return special and f.__code__.co_filename != "<string>"
+
+
+def _filled(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (reading it raises if it is empty)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,418 @@
+"""What jitted functions read from outside and change there: as without `jit`, whatever happens between two calls."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import types
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from test_jit import assert_same, normal
+
+import chainrule as cr
+from chainrule.errors import UntraceableWarning
+
+World = tuple[Callable[[Any], Any], Callable[[int], Any]]
+factor = 1.0
+
+
+class Constants:
+    rate = 2.0
+    weights = np.ones(3)
+
+
+class Layer:
+    rate = 2.0
+
+    def __init__(self) -> None:
+        self.h = np.zeros(3)
+
+    @property
+    def doubled(self) -> Any:
+        return self.rate * 2
+
+    def __call__(self, x: Any) -> Any:
+        return x * factor
+
+    def step(self, x: Any) -> Any:
+        return x * self.doubled
+
+    def recur(self, x: Any) -> Any:
+        self.h = np.tanh(self.h + x)
+        return self.h * 2
+
+    @functools.cached_property
+    def table(self) -> Any:
+        return np.arange(3.0)
+
+
+class Slotted:
+    __slots__ = ("rate",)
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+@dataclass
+class Box:
+    value: Any
+
+    def scaled(self) -> Any:
+        return self.value * factor
+
+
+def set_factor(i: int) -> None:
+    global factor
+    factor = 1.0 + i
+
+
+def module() -> Any:
+    made = types.ModuleType("settings_of_a_test")
+    sys.modules[made.__name__] = made
+    made.rate = 1.0  # type: ignore[attr-defined]
+    made.function = np.sin  # type: ignore[attr-defined]
+    return made
+
+
+def of_object(x: Any) -> World:
+    return lambda v: v * x.rate, lambda i: setattr(x, "rate", 1.0 + i)
+
+
+def of_container(x: Any, key: Any) -> World:
+    return lambda v: v * x[key], lambda i: x.__setitem__(key, 1.0 + i)
+
+
+def of_array(use: Callable[[Any, Any], Any], a: Any = None) -> World:
+    """Something done with an array that is written to between calls."""
+    a = np.ones(3) if a is None else a
+    return lambda v: use(v, a), lambda i: a.__setitem__(1, (-1.0) ** i * (1 + i))
+
+
+def of_function() -> World:
+    first = np.ones(3), [1.0]
+
+    def f(x: Any, table: Any = first, *, rate: float = 1.0) -> Any:
+        return x * table[0] * table[1][0] * rate * f.power * f.__defaults__[0][1][0]  # type: ignore[attr-defined,index]
+
+    def change(i: int) -> None:
+        f.power = 1.0 + i  # type: ignore[attr-defined]
+        f.__kwdefaults__ = {"rate": 1.0 + i}
+        f.__defaults__[0][0][1] += i  # type: ignore[index]
+        f.__defaults__[0][1][0] += i  # type: ignore[index]
+
+    f.power = 1.0  # type: ignore[attr-defined]
+    return f, change
+
+
+def of_method() -> World:
+    class Patched:
+        def step(self, x: Any) -> Any:
+            return x * 2
+
+    def change(i: int) -> None:
+        Patched.step = lambda self, x: x * i  # type: ignore[method-assign,assignment]
+
+    patched = Patched()
+    return lambda x: patched.step(x), change
+
+
+def of_code() -> World:
+    f = lambda x: x * 2  # noqa: E731
+    others = (lambda x: x * 3), (lambda x: x * 4)
+
+    def change(i: int) -> None:
+        f.__code__ = others[i % 2].__code__
+
+    return lambda x: f(x), change
+
+
+def of_attribute_that_was_not_there() -> World:
+    thing = types.SimpleNamespace()
+    return lambda x: x * getattr(thing, "rate", 0.5), lambda i: setattr(thing, "rate", 1.0 + i)
+
+
+def of_module_function() -> World:
+    made = module()
+    return lambda x: made.function(x), lambda i: setattr(made, "function", np.cos if i % 2 else np.exp)
+
+
+def of_class() -> World:
+    def change(i: int) -> None:
+        Constants.rate = 1.0 + i
+        Constants.weights[1] = i
+
+    return lambda x: x * Constants.rate * (Constants.weights * 2), change
+
+
+def of_base_class() -> World:
+    class Derived(Layer):
+        pass
+
+    return Derived().step, lambda i: setattr(Layer, "rate", 1.0 + i)
+
+
+def of_set() -> World:
+    numbers = {1.0}
+    return lambda x: x * max(numbers), lambda i: numbers.add(2.0 + i)
+
+
+def of_order() -> World:
+    numbers = {"a": 1.0, "b": 2.0}
+    return (
+        lambda x: functools.reduce(lambda a, b: a * 10 + b, numbers.values(), x),
+        lambda i: numbers.update(a=numbers.pop("a")) if i % 2 else numbers.update(b=numbers.pop("b")),
+    )
+
+
+def of_tensor() -> World:
+    t = cr.Tensor(np.ones(3)).detach()
+    return lambda x: (x * (t * 2)).data * 1.0, lambda i: t.data.__setitem__(1, i)
+
+
+def plainly(x: Any, a: Any) -> Any:
+    matrix = np.zeros((3, 3))
+    matrix[0, 1] = a[1]
+    matrix[1] = a
+    return matrix @ x + np.asarray(a * 2) + {1.0: 5, 2.0: 7}.get(a[0], 9)
+
+
+WORLDS: dict[str, Callable[[], World]] = {
+    "a namespace": lambda: of_object(types.SimpleNamespace(rate=1.0)),
+    "options of a command": lambda: of_object(argparse.Namespace(rate=1.0)),
+    "a module": lambda: of_object(module()),
+    "slots": lambda: of_object(_slotted()),
+    "a key that is no text": lambda: of_container({(1, 2): 1.0}, (1, 2)),
+    "a deque": lambda: of_container(deque([1.0, 2.0]), 1),
+    "a set": of_set,
+    "the order of a dictionary": of_order,
+    "defaults and attributes of the function": of_function,
+    "a method of a class": of_method,
+    "the code of a function": of_code,
+    "an attribute that was not there": of_attribute_that_was_not_there,
+    "a function of a module": of_module_function,
+    "attributes of a class": of_class,
+    "attributes of a base class": of_base_class,
+    "a global read by a method": lambda: (Layer().__call__, set_factor),
+    "a global read by a method of an argument": lambda: (lambda x: _scaled(Box(x)), set_factor),
+    "an array": lambda: of_array(lambda x, a: x * a),
+    "an array, computed with alone": lambda: of_array(lambda x, a: x @ np.linalg.inv(np.outer(a, a) + np.eye(3))),
+    "an array, decided by": lambda: of_array(lambda x, a: x * 2 if a[1] > 0 else x * 3),
+    "an array, numbers of it": lambda: of_array(lambda x, a: x * float(a[1]) + a.tolist()[1] + np.sum(a) + int(a[1])),
+    "an array, written to plain ones": lambda: of_array(plainly),
+    "an array, returned": lambda: of_array(lambda x, a: (x + a, a[1:] * 1, a.copy())),
+    "an array in a tuple": lambda: of_array(lambda x, a, pair=None: x * (pair or (a,))[0], np.ones(3)),
+    "a Tensor": of_tensor,
+}
+
+
+def _slotted() -> Any:
+    x = Slotted()
+    x.rate = 1.0
+    return x
+
+
+def _scaled(box: Any) -> Any:
+    return box.scaled()
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", ""])
+@pytest.mark.parametrize("name", WORLDS)
+def test_what_is_read_may_change_between_calls(name: str, exact: bool) -> None:
+    (f, change), (same, change_too) = WORLDS[name](), WORLDS[name]()
+    jitted = cr.jit(f, exact=exact)
+    for i in range(3):
+        for seed in range(3):
+            expected = same(normal(3, seed=seed))
+            assert_same(jitted(normal(3, seed=seed)), expected, exact)
+        change(i)
+        change_too(i)
+    assert not jitted.given_up
+    assert not jitted._refused
+
+
+def test_methods_of_arguments() -> None:
+    set_factor(0)
+    jitted = cr.jit(lambda box: box.scaled())
+    for i in range(3):
+        set_factor(i)
+        for _ in range(3):
+            assert_same(jitted(Box(normal(3))), normal(3) * factor)
+
+
+def test_arrays_that_are_read_are_inputs() -> None:
+    """Also where plain NumPy computes with them; of those that nobody can write to, what comes of them is kept."""
+    a, fixed = np.ones(3), np.ones(3)
+    fixed.flags.writeable = False
+    jitted = cr.jit(lambda x: x + np.exp(a) + np.exp(fixed))
+    for i in range(20):
+        a[:] = i
+        np.testing.assert_allclose(jitted(normal(3)), normal(3) + np.exp(i) + np.exp(1))
+    assert len(jitted.variants) == 1
+    source = cr.jit(jitted.f).source(normal(3))
+    assert sum("np.exp(" in line and "#" not in line for line in source.splitlines()) == 1
+
+
+# -- what is changed -----------------------------------------------------------------------------------------------
+def counting() -> Any:
+    n = 0
+
+    def f(x: Any) -> Any:
+        nonlocal n
+        n += 1
+        return x * n
+
+    return f
+
+
+def remembering() -> Any:
+    last = np.zeros(3)
+
+    def f(x: Any) -> Any:
+        nonlocal last
+        last = last * 0.9 + x
+        return last * 1.0
+
+    return f
+
+
+def noting() -> Any:
+    log: list[Any] = []
+
+    def f(x: Any) -> Any:
+        log.append({"sum": np.sum(x), "pair": (x, [x * 2])})
+        return sum(each["sum"] for each in log), log[0]["pair"][1][0]
+
+    return f
+
+
+def drawing() -> Any:
+    rng = np.random.default_rng(0)
+    return lambda x: x + rng.normal(size=3)
+
+
+def going_on() -> Any:
+    numbers = iter(range(100))
+    return lambda x: x + next(numbers)
+
+
+CHANGING = {
+    "a number": (counting, "it changes 'n' of the function around it"),
+    "an array": (remembering, "it changes 'last' of the function around it"),
+    "an attribute": (lambda: Layer().recur, "it changes 'h' of a Layer"),
+    "a list": (noting, "it changes a list"),
+    "a generator of random numbers": (drawing, "two runs of it differ"),
+    "an iterator": (going_on, "two runs of it differ"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_what_is_changed_is_changed_once_in_each_call(name: str) -> None:
+    make, said = CHANGING[name]
+    f, jitted = make(), cr.jit(make())
+    with pytest.warns(UntraceableWarning, match=said) as caught:
+        for seed in range(6):
+            assert_same(jitted(normal(3, seed=seed)), f(normal(3, seed=seed)))
+    assert len(caught) == 1
+
+
+def test_filling_a_cache_is_no_change_in_every_call() -> None:
+    layer, cache = Layer(), {}
+
+    def f(x: Any) -> Any:
+        if "sin" not in cache:
+            cache["sin"] = np.sin(x)
+        return x * layer.table + cache["sin"]
+
+    jitted = cr.jit(f)
+    for seed in range(5):
+        assert_same(jitted(normal(3, seed=seed)), normal(3, seed=seed) * np.arange(3.0) + np.sin(normal(3)))
+    assert type(cache["sin"]) is np.ndarray
+    assert len(jitted.variants) == 1
+
+
+def test_results_in_objects_that_are_no_containers() -> None:
+    class State:
+        def __init__(self, x: Any) -> None:
+            self.x = x
+
+    jitted = cr.jit(lambda x: State(x * 2))
+    with pytest.warns(UntraceableWarning, match="the result has arrays in a State"):
+        found = [jitted(normal(3, seed=seed)).x for seed in range(3)]
+    for seed in range(3):
+        assert_same(found[seed], normal(3, seed=seed) * 2)
+
+
+def test_what_is_made_in_a_call_is_the_callers() -> None:
+    """Also where nothing traced is in it: changing one result changes no other."""
+
+    def f(x: Any) -> Any:
+        y = x * 2
+        return np.zeros(3), x + (z := np.ones(3)), z, cr.Tensor(np.ones(2)).detach(), y, y
+
+    def plain(found: Any) -> list[Any]:
+        return [x.data if isinstance(x, cr.Tensor) else x for x in found]
+
+    jitted = cr.jit(f)
+    for _ in range(5):
+        found = jitted(normal(3))
+        assert_same(plain(found), plain(f(normal(3))))
+        for x in plain(found)[:5]:
+            x += 1
+        assert found[4] is found[5]
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", ""])
+def test_arguments_that_share_memory(exact: bool) -> None:
+    def f(a: Any, b: Any) -> Any:
+        before = np.sin(b) * 2
+        a[0] = 5.0
+        a *= 2
+        return before + np.sin(b) * 2
+
+    outside = np.ones(4)
+
+    def g(a: Any) -> Any:
+        before = np.sin(outside)
+        a += 1
+        return before + np.sin(outside)
+
+    def pair(kind: int) -> Any:
+        x = normal(5)
+        return ((x[1:], normal(4, seed=1)), (x[1:], x[1:]), (x[1:], x[:-1]), (x[4:0:-1], x[1:]))[kind]
+
+    jitted, of_outside = cr.jit(f, exact=exact), cr.jit(g, exact=exact)
+    for kind in (0, 0, 0, 1, 2, 3, 0, 1, 1, 1, 2, 3, 0):
+        ours, theirs = pair(kind), pair(kind)
+        assert_same(jitted(*ours), f(*theirs), exact)
+        assert_same(ours, theirs)
+        outside[:] = 1
+        found = of_outside(normal(4) if kind else outside)
+        outside[:] = 1
+        assert_same(found, g(normal(4) if kind else outside), exact)
+    assert not jitted.given_up
+    assert not of_outside.given_up
+
+
+def test_threads_see_arrays_while_another_one_traces() -> None:
+    """What stands in for an array does so for one thread."""
+    a = np.ones(1000)
+
+    def f(x: Any) -> Any:
+        return np.sum(x * (a + 1)) + float(a[0])
+
+    def work(number: int) -> Any:
+        return [type(a * 2) is np.ndarray and np.asarray(a)[0] + cr.jit(f)(np.full(1000, float(number)))] * 1
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(work, range(60))):
+            assert found == [2 + 2000.0 * number]
+    assert type(a) is np.ndarray
