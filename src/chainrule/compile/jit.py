@@ -409,8 +409,8 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
     A trace is a run: ordinary Python decides with concrete values.  Each decision (`if`, `int()`, `str()`) is checked
     in later calls; one that comes out otherwise makes another variant, which goes on from there.  What the function
     reads from outside, globals, closures and what hangs on them, is checked by identity; arrays among it are read anew
-    in each call.  Effects that the trace does not show happen while tracing only.  Inside other transforms, and on Tensors with history, the function runs as it
-    is.
+    in each call.  Effects that the trace does not show happen while tracing only.  Inside other transforms, and on
+    Tensors with history, the function runs as it is.
 
     What is written to, arguments and the state of generators, is kept where the function decides something after
     writing, and put back before another variant is tried.
