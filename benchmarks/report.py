@@ -388,7 +388,8 @@ in the geometric mean. What is no gradient of one function is left out.
 MEMORY = """\
 What one step holds at most beyond its arguments, its results among it, as Python's `tracemalloc` counts it. For
 training steps the bar is {limit:g} times what is written by hand. Elsewhere that often keeps less than the program has
-intermediate results.
+intermediate results. Adam's update is plain NumPy on the gradients: the program writes it as a formula, with arrays
+between its steps, the version by hand in place, and that is the difference of these rows.
 """
 
 CURVES = """\
