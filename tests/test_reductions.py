@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from oracle import check, check_dtypes, close, same, spaced
 
 import chainrule as cr
 from chainrule.rules import rules
+from chainrule.rules.linear import added_up
 
 WHERE = np.array([[[True, True], [True, True], [True, False]], [[False, True], [True, True], [True, True]]])
 AXES = [None, 0, -1, (0, 2), (-1, 1), (0, 1, 2), ()]
@@ -149,3 +150,29 @@ def test_cumprod_of_many() -> None:
 )
 def test_exponentials_along_axes(name: str, options: dict[str, Any]) -> None:
     check(lambda x: rules[name](x, **options), [spaced((2, 3, 2), name)])
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c16", "i8"])
+@pytest.mark.parametrize(
+    "shape", [(3, 4, 5, 6), (30, 20, 10, 3), (1, 7, 1, 3), (200, 3), (2, 1100), (0, 3), (3, 0), (5,)]
+)
+def test_cotangents_are_added_up_as_sums_are(shape, dtype):
+    x = (np.random.default_rng(0).normal(size=shape) * 3).astype(dtype)
+    tolerance = {"f2": 2e-2, "f4": 2e-5}.get(dtype, 1e-12)
+    for count in range(1, len(shape) + 1):
+        for axes in combinations(range(len(shape)), count):
+            for y in (x, np.asfortranarray(x), x[::-1]):
+                expected, found = np.add.reduce(y, axes), added_up(y, axes)
+                assert found.shape == expected.shape and found.dtype == expected.dtype
+                scale = np.add.reduce(np.abs(y).astype("f8"), axes)
+                assert np.all(np.abs(found - expected) <= tolerance * (1 + scale))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_so_where_it_is(value):
+    x = np.ones((40, 30, 20))
+    x[3, 4, 5] = value
+    for axes in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 2)):
+        np.testing.assert_array_equal(added_up(x, axes), np.add.reduce(x, axes))
+    x[3, 4, 5], x[4, 4, 5] = np.inf, -np.inf
+    assert np.isnan(added_up(x, (0,))[4, 5]) and np.sum(np.isnan(added_up(x, (0,)))) == 1

@@ -673,6 +673,11 @@ class Traced(NDArrayOperatorsMixin):
             return lambda *args, **options: self._method(name, args, options)
         raise AttributeError(f"a traced array has no attribute {name!r}")
 
+    @property
+    def exact(self) -> bool:
+        """Whether every bit must be kept."""
+        return self.trace.exact
+
     def step(self, function: Any, *args: Any, **options: Any) -> Any:
         """Call a function that knows no protocol; what it gives is computed by it in later calls, too."""
         return self.trace.apply(function, args, options)

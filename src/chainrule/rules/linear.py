@@ -7,6 +7,7 @@ Broadcasting, dtypes and the real part of what flows to a real operand are left 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -142,6 +143,53 @@ def summed(x: Any, node: Any) -> Any:
     return np.sum(x, options.get("axis"), keepdims=options.get("keepdims", False))
 
 
+FEW = (
+    1000  # summands in a row, next to each other in memory: of more, NumPy's pairwise sum is as fast, and more accurate
+)
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> Any:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+def added_up(x: Any, axes: tuple[int, ...]) -> Any:
+    """Add up over axes, counted from the front and in order, for a cotangent: fast, in whatever order.
+
+    Products with ones: NumPy's own sums over any axes but long last ones take three to thirty times as long (65,000
+    rows of 8 in columns 1.0 ms, not 0.13), and add up one after the other where BLAS keeps several sums.
+    """
+    if x.__class__ is not np.ndarray:
+        return x.step(added_up, x, axes) if getattr(x, "exact", False) else np.sum(x, axes if axes[1:] else axes[0])
+    dtype = x.dtype
+    if dtype != _single and dtype != _double:
+        return _add(x, axes)
+    if x.ndim == 2 and axes == (0,):  # the usual case: a bias
+        return _ones(len(x), dtype).dot(x)
+    shape, end = x.shape, len(axes)
+    if not x.flags.c_contiguous or not x.size or end == x.ndim:
+        return _add(x, axes)
+    while end:  # the last axes first, so that the others stay where they are
+        begin = end - 1
+        while begin and axes[begin - 1] == axes[begin] - 1:
+            begin -= 1
+        first, last = axes[begin], axes[end - 1] + 1
+        before, among, after = prod(shape[:first]), prod(shape[first:last]), prod(shape[last:])
+        if before == 1:
+            x = _ones(among, dtype).dot(x.reshape(among, after))
+        elif after == 1 and among < FEW:
+            x = x.reshape(before, among).dot(_ones(among, dtype))
+        elif after > 1 and among * after >= 64:  # of less, the calls of BLAS cost more
+            x = np.matmul(_ones(among, dtype), x.reshape(before, among, after))
+        else:
+            x = _add(x.reshape(before, among, after), 1)
+        shape, end = (*shape[:first], *shape[last:]), begin
+    return x.reshape(shape)
+
+
+_single, _double = np.dtype("f4"), np.dtype("f8")
 _add: Any = np.add.reduce  # np.sum calls it too, half a microsecond later
 
 

@@ -20,7 +20,7 @@ from ..batch import bottom, levels_of, lowered
 from ..errors import GradientShapeError, OutputError
 from ..graph import CLOSED, FREED, Node, by_index, contexts, made_at, ordered, watchers
 from ..memory import BIG, apply, owns
-from ..rules.linear import anywhere
+from ..rules.linear import added_up, anywhere
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, tensor_like
 from . import functions
@@ -67,13 +67,12 @@ def fitted(x: Any, node: Node) -> Any:
     if x.shape != shape:
         extra = x.ndim - len(shape)
         if extra > 0 and x.shape[extra:] == shape:  # the usual case: a bias
-            add_up = add.reduce if x.__class__ is ndarray else np.sum
-            x = add_up(x, 0 if extra == 1 else tuple(range(extra)))
+            x = added_up(x, (0,) if extra == 1 else tuple(range(extra)))
         elif extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
             x = np.broadcast_to(x, shape)
         else:
             stretched = [i for i, n in enumerate(shape, extra) if n == 1 and x.shape[i] != 1]
-            x = np.reshape(np.sum(x, axis=(*range(extra), *stretched)), shape)
+            x = np.reshape(added_up(x, (*range(extra), *stretched)), shape)
     return in_dtype(x, node.dtype)
 
 
