@@ -145,6 +145,10 @@ class Var:
             return tuple(prod(self.shape[i + 1 :]) for i in range(len(self.shape)))
         return tuple(step // self.dtype.itemsize for step in self._strides)
 
+    def strides_of(self, strides: Sequence[int]) -> None:
+        """Say how many elements lie from one to the next."""
+        self._strides = tuple(step * self.dtype.itemsize for step in strides)
+
     @property
     def size(self) -> int:
         """Number of elements."""

@@ -20,6 +20,7 @@ from .loops import REORDERING
 from .machine_loops import with_kernels as with_kernels_in
 from .printing import Names, Printed, print_program
 from .program import Program, expanded, key_of, read, simplified
+from .repeated import repeated
 from .replays import at
 from .trace import Guard, Step, Trace, Var, inner, operands
 
@@ -129,6 +130,8 @@ class Variant:
             captured = captured | {var: x for var in used if (x := exit.constant(var)) is not None}
         program = Program(steps, captured, self.outputs)
         program.keep()
+        if not self.exact:
+            program.steps = repeated(program)
         program = simplified(program, () if self.exact else REORDERING)
 
         def with_kernels() -> Printed | None:

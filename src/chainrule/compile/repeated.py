@@ -1,0 +1,550 @@
+"""Loops of Python that were written down turn by turn, made loops again.
+
+A thousand turns over small arrays are some hundred thousand steps, in which the same few come again and again.  Such a
+stretch becomes one step with a `Loop`, as `scan` leaves it, if all turns do the same with values that follow a rule.
+What a turn reads is
+
+- the same in every turn, and what is computed of nothing else is computed once, ahead of the loop;
+- made in this turn, or in the one before, which is a carry;
+- an item of one array, further by the same number of places in each turn;
+- what another stretch made, again turn by turn, in the same order or in the opposite one: so a walk back reads what
+  the loop forwards has collected.
+
+What is put at another place in each turn and added up, as the gradient of an array that is gone through, is collected
+and put there at once.  Everything else stays as it is.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..rules.registry import rules
+from .program import Loop, Program, key_of, read
+from .trace import Guard, Method, Step, Var, inner
+
+__all__ = ["repeated"]
+
+TURNS = 16  # at least
+STEPS = 1000  # in all turns, at least: fewer are quickly compiled as they are
+SMALL = 256  # elements of a value: the calls on more take longer than those around them
+WINDOWS = (4, 32, 256)  # steps that are looked for again: of loops inside of loops, too
+LIKELY = 4  # distances that are tried for each
+PLACE = rules["place"].value
+ADDING = (operator.add, np.add)
+
+Steps = list[Step | Guard]
+
+
+def repeated(program: Program) -> Steps:
+    """The steps with loops for those that repeat themselves."""
+    if len(program.steps) < STEPS:
+        return program.steps
+    stretches = _stretches(_signatures(program.steps))
+    while stretches:
+        rolling = _Rolling(program)
+        for stretch in stretches:
+            rolling.add(*stretch)
+        too_open = rolling.too_open()
+        if not too_open:
+            return rolling.steps()
+        stretches = [stretch for stretch in stretches if stretch[0] not in too_open]
+    return program.steps
+
+
+# -- what comes again ----------------------------------------------------------------------------------------------
+def _signatures(steps: Sequence[Step | Guard]) -> Any:
+    """A number for each step, equal for those that do the same with values of the same form."""
+    numbers: dict[Any, int] = {}
+    forms: dict[Var, Any] = {}
+
+    def form(x: Var) -> Any:
+        known = forms.get(x)
+        if known is None:
+            known = forms[x] = x.shape, x.dtype, x.scalar, x.contiguous or x.strides
+        return known
+
+    def signature(step: Step | Guard) -> Any:
+        y = None if isinstance(step, Guard) else step.results
+        if isinstance(step, Guard) or type(y) is not Var or step.writes or isinstance(step.function, Loop):
+            return step
+        if y.python or y.root.written or (not y.shape and not y.scalar):
+            return step
+        if y.size > SMALL and not (_reads_item(step) or step.function is PLACE or step.function in ADDING):
+            return step
+        if any(x.python or x.root.written for x in read(step)):
+            return step
+        args, options = step.args, step.options
+        if _reads_item(step):
+            args = args[0], int  # of any place
+        elif _puts_item(step):
+            options = options | {"index": int}
+        args, options = inner((args, options), lambda x: form(x) if type(x) is Var else key_of(x))
+        return step.function, args, tuple(options.items()), step.quiet, form(y)
+
+    found = np.empty(len(steps), np.int64)
+    for k, step in enumerate(steps):
+        key = signature(step)
+        try:
+            found[k] = numbers.setdefault(key, len(numbers))
+        except TypeError:  # something that cannot be looked up
+            found[k] = numbers.setdefault(step, len(numbers))
+    return found
+
+
+def _reads_item(step: Step) -> bool:
+    return step.function is operator.getitem and type(step.args[0]) is Var and type(step.args[1]) is int
+
+
+def _puts_item(step: Step) -> bool:
+    return step.function is PLACE and type(step.args[0]) is Var and type(step.options["index"]) is int
+
+
+def _stretches(signatures: Any) -> list[tuple[int, int, int]]:
+    """Where the same steps come again and again: first step, steps of a turn, turns; in order."""
+    n = len(signatures)
+    periods: dict[int, None] = {}
+    hashes, width = signatures.astype(np.uint64), 1
+    for window in WINDOWS:
+        while width < window and len(hashes) > width:
+            hashes = hashes[:-width] * np.uint64(0x9E3779B97F4A7C15) + (
+                hashes[width:] ^ (hashes[width:] >> np.uint64(29))
+            )
+            width *= 2
+        order = np.argsort(hashes, kind="stable")
+        distances = np.diff(order)[np.diff(hashes[order]) == 0]
+        counts = np.bincount(distances[distances <= n // TURNS], minlength=1)
+        periods |= dict.fromkeys(int(k) for k in np.argsort(counts)[::-1][:LIKELY] if counts[k])
+    found = []
+    for period in periods:
+        same = np.concatenate([[0], signatures[period:] == signatures[:-period], [0]])
+        begins, ends = np.flatnonzero(np.diff(same) == 1), np.flatnonzero(np.diff(same) == -1)
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            turns = (end - begin) // period + 1
+            if turns >= TURNS and turns * period >= STEPS:
+                found.append((begin, period, turns))
+    chosen: list[tuple[int, int, int]] = []
+    for begin, period, turns in sorted(found, key=lambda each: (-each[1] * each[2], each[1])):
+        end = begin + period * turns
+        if all(end <= other or begin >= other + p * t for other, p, t in chosen):
+            chosen.append((begin, period, turns))
+    return sorted(chosen)
+
+
+# -- what follows a rule ---------------------------------------------------------------------------------------------
+class _DiffersError(Exception):
+    """A turn does something else."""
+
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
+
+
+class _Row:
+    """What a value of a loop's body is in all turns: an array, if that is asked for, or one that there was before."""
+
+    def __init__(self, loop: _Turns, value: Var, array: Var | None = None) -> None:
+        self.loop, self.value, self.array = loop, value, array
+        self.array_is_read = array is not None
+
+    def collected(self) -> Var:
+        """The array."""
+        if self.array is None:
+            new = Var.made((self.loop.turns, *self.value.shape), self.value.dtype, None)
+            self.array = self.loop.collected.setdefault(self.value, new)
+        return self.array
+
+
+class _Rolling:
+    """The loops of a program, as they are found."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.loops: list[_Turns] = []
+        self.made: dict[Var, tuple[_Turns, int, int]] = {}  # in which loop, in which turn, by which of its steps
+        self.inits: dict[Var, list[tuple[_Row, int]]] = {}
+        self.ahead: dict[Var, Var] = {}  # of what is the same in all turns: the one that is computed
+
+    def add(self, begin: int, period: int, turns: int) -> None:
+        """Make a loop of a stretch, or of a part of it, if it can be one."""
+        whole = begin
+        while turns >= TURNS and turns * period >= STEPS:
+            try:
+                loop = _Turns(self, whole, begin, period, turns)
+            except _DiffersError as error:
+                if error.turn <= turns // 2:
+                    begin, turns = begin + (error.turn + 1) * period, turns - error.turn - 1
+                else:
+                    turns = error.turn
+            else:
+                self.loops.append(loop)
+                return
+
+    def rows(self, x: Var) -> Iterator[tuple[_Row, int]]:
+        """Where a value is among those that loops make: in which row, at which place."""
+        if x in self.made:
+            loop, turn, k = self.made[x]
+            if k in loop.rows:
+                yield loop.rows[k], loop.place_of(turn)
+            if turn + 1 < loop.turns:
+                for row in loop.carried.get(k, ()):
+                    yield row, loop.place_of(turn + 1)
+        yield from self.inits.get(x, ())
+
+    def outside(self) -> dict[_Turns, dict[Var, None]]:
+        """What others read of single turns."""
+        found: dict[_Turns, dict[Var, None]] = {loop: {} for loop in self.loops}
+        wanted: list[Any] = [*self.program.outputs]
+        at = 0
+        for loop in self.loops:
+            for step in self.program.steps[at : loop.begin]:
+                wanted += read(step)
+            wanted += [
+                *(init for _, init in loop.carry),
+                *(init for init, _ in loop.sums.values()),
+                *loop.outer,
+                *(x for step in loop.ahead for x in read(step)),
+            ]
+            at = loop.end
+        for step in self.program.steps[at:]:
+            wanted += read(step)
+        for x in wanted:
+            if type(x) is Var and x in self.made and self.ahead.get(x) is not x:
+                found[self.made[x][0]][x] = None
+        return found
+
+    def too_open(self) -> set[int]:
+        """The stretches of which so much is read one by one that they are better off as they are."""
+        return {
+            loop.stretch
+            for loop, found in self.outside().items()
+            if 4 * len(found) > loop.end - loop.begin or not all(map(loop.is_closed, found))
+        }
+
+    def steps(self) -> Steps:
+        """All steps."""
+        steps: Steps = []
+        at = 0
+        outside = self.outside()
+        for loop in self.loops:  # which collects what others read, before it is written
+            loop.show(outside[loop])
+        for loop in self.loops:
+            steps += self.program.steps[at : loop.begin]
+            steps += loop.steps()
+            at = loop.end
+        return steps + self.program.steps[at:]
+
+
+class _Turns:
+    """A stretch of steps as a loop."""
+
+    def __init__(self, rolling: _Rolling, stretch: int, begin: int, period: int, turns: int) -> None:
+        self.rolling, self.stretch = rolling, stretch
+        self.begin, self.end, self.period, self.turns = begin, begin + period * turns, period, turns
+        every: Any = rolling.program.steps[begin : self.end]
+        self.done: list[list[Step]] = [every[k::period] for k in range(period)]  # by each step of a turn
+        self.made = {step.results: divmod(i, period) for i, step in enumerate(every)}
+        self.middle = turns // 2  # what is compared with: it has turns before it, and after it
+        self.values: list[Any] = [None] * period  # what the steps give, in the body
+        self.first: set[int] = set()  # what is computed ahead
+        self.ahead: list[Step] = []
+        self.body: list[Step] = []
+        self.outer: dict[Var, Var] = {}  # with what stands for it in the body, whose passes look at nothing outside
+        self.carry: dict[tuple[int, Var], Var] = {}
+        self.items: dict[Any, tuple[Var, Var]] = {}  # and the arrays that they are of
+        self.collected: dict[Var, Var] = {}
+        self.rows: dict[int, _Row] = {}
+        self.carried: dict[int, list[_Row]] = {}
+        self.sums: dict[int, tuple[Var, dict[int, Any]]] = {}  # what they begin with; and what they put somewhere
+        self.shown: dict[Step, None] = {}  # the steps by which others read single values
+        self.last: dict[tuple[int, Var], Var] = {}  # of the carries
+        self._build()
+
+    # -- what a turn reads ---------------------------------------------------------------------------------------------
+    def _build(self) -> None:
+        kinds = [[self._kind(values) for values in zip(*map(read, steps), strict=True)] for steps in self.done]
+        before = {which[0] for each in kinds for kind, which in each if kind == "before"}
+        indices = [self._indices(steps) for steps in self.done]
+        added = self._added(kinds, {k for k, steps in enumerate(self.done) if self._is_gathered(steps[0], indices[k])})
+        first = self.first
+        for k, each in enumerate(kinds):
+            if k in added:
+                continue
+            if self.done[k][0].results.size > SMALL:
+                raise _DiffersError(self.middle)
+            fixed = all(kind == "same" or (kind == "here" and which in first) for kind, which in each)
+            if indices[k]:
+                if not fixed:
+                    raise _DiffersError(self.middle)
+            elif fixed and k not in before:
+                first.add(k)
+        downwards = [step < 0 for _, step in filter(None, indices)]
+        downwards += [which[2] < 0 for each in kinds for kind, which in each if kind == "row"]
+        self.reverse = 2 * sum(downwards) > len(downwards)
+        for k, (steps, index) in enumerate(zip(self.done, indices, strict=True)):
+            if k in added:
+                continue
+            if k in first:
+                self.ahead.append(steps[self.middle])
+            elif index is not None:
+                self._read_item(k, *index)
+            else:
+                self._do(k, kinds[k])
+        for _, terms in self.sums.values():
+            for k in terms:
+                ((kind, which),) = kinds[k]
+                terms[k] = indices[k], _Row(self, self._operand(kind, which, self.done[k][0]))
+        for (k, init), var in self.carry.items():
+            row = _Row(self, var)
+            self.carried.setdefault(k, []).append(row)
+            self.rolling.inits.setdefault(init, []).append((row, self.place_of(0)))
+        for k in first:
+            self.rolling.ahead |= {step.results: self.done[k][self.middle].results for step in self.done[k]}
+        self.rolling.made |= {var: (self, *place) for var, place in self.made.items()}
+
+    def _kind(self, values: tuple[Var, ...]) -> tuple[str, Any]:
+        """Where what one operand is in each turn comes from."""
+        ahead, middle = self.rolling.ahead, self.middle
+        values = tuple([ahead.get(x, x) for x in values]) if ahead else values
+        x = values[middle]
+        turn, k = self.made.get(x, (None, 0))
+        if turn is None:
+            same = [y is x for y in values]
+            if 2 * sum(same) <= len(values):
+                return "row", self._row(values)
+            self._must(same)
+            return "same", x
+        back = middle - turn
+        if back not in (0, 1):
+            raise _DiffersError(middle)
+        good = [self.made.get(y) == (j - back, k) for j, y in enumerate(values)]
+        if back:
+            good[0] = values[0] not in self.made
+        self._must(good)
+        return ("before", (k, values[0])) if back else ("here", k)
+
+    def _is_gathered(self, step: Step, index: tuple[int, int] | None) -> bool:
+        """Whether a step puts something at another place in each turn, or into something large."""
+        return _puts_item(step) and step.results.dtype.kind in "fc" and (index is not None or step.results.size > SMALL)
+
+    def _added(self, kinds: list[list[tuple[str, Any]]], put: set[int]) -> set[int]:
+        """The steps that put something somewhere, and those that add this up."""
+        found = set(put)
+        for k, each in enumerate(kinds):
+            if self.done[k][0].function in ADDING and any(kind == "here" and which in found for kind, which in each):
+                found.add(k)
+        read_by: dict[int, list[int]] = {k: [] for k in found}
+        for k, each in enumerate(kinds):
+            for kind, which in each:
+                made = which[0] if kind == "before" else which if kind == "here" else None
+                if made in found:
+                    read_by[made].append(k)
+                if k in found and k not in put:
+                    if kind == "before" and made in found:
+                        self.sums[made] = which[1], {}
+                    elif kind != "here" or made not in found:
+                        raise _DiffersError(self.middle)
+        for k in found:
+            if len(read_by[k]) != 1 or read_by[k][0] not in found - put:
+                raise _DiffersError(self.middle)
+        for k in sorted(put):
+            last = k
+            while last not in self.sums:
+                (last,) = read_by[last]
+            self.sums[last][1][k] = None
+        return found
+
+    def _row(self, values: tuple[Var, ...]) -> tuple[_Row, int, int]:
+        """Of which row these are the values: from which place on, and how far apart."""
+        middle, places = self.middle, [dict(self.rolling.rows(x)) for x in values]
+        good: list[bool] = []
+        for row, place in places[middle].items():
+            step = places[middle + 1].get(row, place) - place
+            start = place - middle * step
+            found = [row in at and at[row] == start + j * step for j, at in enumerate(places)]
+            if step and sum(found) > sum(good):
+                best, good = (row, start, step), found
+        self._must(good or [False] * len(values))
+        return best
+
+    def _must(self, good: list[bool]) -> None:
+        """All turns must be good; if not, those around the middle are kept."""
+        if not all(good):
+            before, after = good[: self.middle + 1], good[self.middle :]
+            later = after.index(False) + self.middle if False in after else len(good)
+            earlier = self.middle - before[::-1].index(False) if False in before else -1
+            raise _DiffersError(earlier if earlier >= 0 else later)
+
+    def _indices(self, steps: list[Step]) -> tuple[int, int] | None:
+        """The first place that is read, and how far it is to the next, if every turn reads another one of an array."""
+        if _reads_item(steps[0]):
+            n = steps[0].args[0].shape[0]
+            places = [step.args[1] % n for step in steps]
+        elif _puts_item(steps[0]):
+            n = steps[0].results.shape[0]
+            places = [step.options["index"] % n for step in steps]
+        else:
+            return None
+        apart = places[self.middle + 1] - places[self.middle]
+        start = places[self.middle] - self.middle * apart
+        self._must([place == start + j * apart for j, place in enumerate(places)])
+        return (start, apart) if apart else None
+
+    def place_of(self, turn: int) -> int:
+        """Where arrays have what belongs to a turn."""
+        return self.turns - 1 - turn if self.reverse else turn
+
+    # -- what a turn does ----------------------------------------------------------------------------------------------
+    def _read_item(self, k: int, start: int, apart: int) -> None:
+        like = self.done[k][self.middle]
+        x: Var = like.args[0]
+        item = _like(like.results)
+        array = self._slice(x, start, apart, like)
+        self.items[k] = item, array
+        self.values[k] = item
+        self.rows[k] = _Row(self, item, array)
+
+    def _slice(self, x: Var, start: int, apart: int, near: Step) -> Var:
+        """What the turns read of an array, in order of their places."""
+        places, apart = self._places(start, apart)
+        if places == slice(0, x.shape[0], 1):
+            return x
+        step = Step(operator.getitem, (x, places), {}, near.quiet, near.line)
+        step.results = y = Var.made((self.turns, *x.shape[1:]), x.dtype, step, x.root)
+        y.contiguous = x.contiguous and apart == 1
+        y.strides_of((x.strides[0] * apart, *x.strides[1:]))
+        self.ahead.append(step)
+        return y
+
+    def _places(self, start: int, apart: int) -> tuple[slice, int]:
+        """The places of an array, in the order of the turns' places."""
+        if self.reverse:
+            start, apart = start + (self.turns - 1) * apart, -apart
+        stop = start + self.turns * apart
+        return slice(start, None if stop < 0 else stop, apart), apart
+
+    def _do(self, k: int, kinds: list[tuple[str, Any]]) -> None:
+        like = self.done[k][self.middle]
+        reads = [self._operand(kind, which, like) for kind, which in kinds]
+        new = iter(reads)
+        step = like.copy()
+        step.args, step.options = inner((like.args, like.options), lambda x: next(new) if type(x) is Var else x)
+        root = None
+        if like.results.home is not like.results:
+            memory = [y.root for x, y in zip(read(like), reads, strict=True) if x.home is like.results.home]
+            if not memory:
+                raise _DiffersError(self.middle)
+            root = memory[0]
+        step.results = self.values[k] = _like(like.results, step, root)
+        self.body.append(step)
+        self.rows[k] = _Row(self, step.results)
+
+    def _operand(self, kind: str, which: Any, near: Step) -> Var:
+        """What stands for it in the body."""
+        if kind == "here" and self.values[which] is not None:
+            return self.values[which]  # type: ignore[no-any-return]
+        if kind == "before":
+            like = self.done[which[0]][self.middle].results
+            return self.carry.setdefault(which, Var.made(like.shape, like.dtype, None, scalar=like.scalar))
+        if kind == "row":
+            if which not in self.items:
+                row, start, apart = which
+                item = Var.made(row.value.shape, row.value.dtype, None, scalar=row.value.scalar)
+                self.items[which] = item, self._slice(row.collected(), start, apart, near)
+            return self.items[which][0]
+        x: Var = which if kind == "same" else self.done[which][self.middle].results
+        return self.outer.setdefault(x, _like(x))
+
+    # -- what comes out ------------------------------------------------------------------------------------------------
+    def is_closed(self, x: Var) -> bool:
+        """Whether a single value can be read from outside."""
+        turn, k = self.made[x]
+        if self.values[k] is None and k not in self.first:
+            return turn == self.turns - 1 and k in self.sums
+        return x.contiguous or k in self.first
+
+    def show(self, wanted: Iterable[Var]) -> None:
+        """Let others read these values."""
+        for k, (init, terms) in self.sums.items():
+            total = init
+            for number, (index, row) in terms.items():
+                near, part = self.done[number][0], row.collected()
+                if index is None:  # all at one place
+                    total_of = Step(np.add.reduce, (part,), {"axis": 0}, near.quiet, near.line)
+                    part = total_of.results = _like(row.value, total_of)
+                    self.shown.setdefault(total_of)
+                options = near.options if index is None else near.options | {"index": self._places(*index)[0]}
+                put = _step(PLACE, (part,), options, near)
+                new = _step(operator.add, (total, put.results), {}, self.done[k][0])
+                self.shown |= {put: None, new: None}
+                total = new.results
+            new.results = self.done[k][-1].results
+            new.results.root = new.results
+        for x in wanted:
+            turn, k = self.made[x]
+            original = self.done[k][turn]
+            if k in self.sums:
+                continue
+            if k not in self.rows or self.rows[k].array_is_read:
+                self._again(original)
+            elif turn == self.turns - 1 and k in self.carried:
+                self.last[next(key for key in self.carry if key[0] == k)] = x
+                x.root = x
+            else:
+                array = self.rows[k].collected()
+                step = Step(operator.getitem, (array, self.place_of(turn)), {}, original.quiet, original.line)
+                step.results = x
+                x.root = x if x.scalar else array
+                self.shown.setdefault(step)
+
+    def _again(self, step: Step) -> None:
+        """Do what is done ahead once more, under the name that it has in one turn."""
+        for x in read(step):
+            turn, k = self.made.get(x, (self.middle, 0))
+            if turn != self.middle:
+                self._again(self.done[k][turn])
+        self.shown.setdefault(step)
+
+    def steps(self) -> Steps:
+        """What stands for the stretch."""
+        like = self.done[0][0]
+        made = {step.results for step in self.body}
+        after: list[Any] = []
+        for k, _ in self.carry:
+            x = self.values[k]
+            if not x.scalar and (x.root is not x or not x.contiguous or x not in made):
+                step = Step(Method("copy"), (x,), {}, like.quiet, like.line)  # carries are nobody else's memory
+                step.results = x = Var.made(x.shape, x.dtype, step)
+                self.body.append(step)
+            after.append(x)
+        body = Program(self.body, {}, [*after, *self.collected])
+        items = list(dict.fromkeys(self.items.values()))
+        place = Var.made((), np.dtype(np.int64), None, scalar=True)
+        loop = Loop(
+            body, place, list(self.carry.values()), [x for x, _ in items], list(self.outer.values()), self.turns,
+            self.reverse, object(),
+        )  # fmt: skip
+        step = Step(loop, (), {}, all(step.quiet for step in self.body), like.line)
+        step.args = self.turns, [init for _, init in self.carry], [array for _, array in items], list(self.outer)
+        carried = [
+            self.last.get(key) or Var.made(x.shape, x.dtype, step, scalar=x.scalar) for key, x in self.carry.items()
+        ]
+        step.results = (Var.made((), np.dtype(np.int64), step, scalar=True), *carried, *self.collected.values())
+        return [*self.ahead, step, *self.shown]
+
+
+def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], like: Step) -> Step:
+    """A step that gives a result of the same form as another one."""
+    step = Step(function, args, options, like.quiet, like.line)
+    step.results = _like(like.results, step)
+    return step
+
+
+def _like(x: Var, source: Any = None, root: Var | None = None) -> Var:
+    """A value of the same form."""
+    y = Var.made(x.shape, x.dtype, source, root, x.scalar)
+    y.contiguous = x.contiguous
+    y.strides_of(x.strides)
+    return y
