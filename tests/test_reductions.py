@@ -175,4 +175,6 @@ def test_what_is_not_finite_stays_so_where_it_is(value):
     for axes in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 2)):
         np.testing.assert_array_equal(added_up(x, axes), np.add.reduce(x, axes))
     x[3, 4, 5], x[4, 4, 5] = np.inf, -np.inf
-    assert np.isnan(added_up(x, (0,))[4, 5]) and np.sum(np.isnan(added_up(x, (0,)))) == 1
+    with np.errstate(invalid="ignore"):  # as walks have it
+        found = added_up(x, (0,))
+    assert np.isnan(found[4, 5]) and np.sum(np.isnan(found)) == 1
