@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule.errors import StructureError, UntraceableWarning
+from chainrule.nn import functional
+from chainrule.scipy import special
 from chainrule.tree import flatten
 
 
@@ -1277,6 +1279,46 @@ def test_pickling_and_methods() -> None:
             return x * self.by
 
     assert_same(Scaled().of(normal(3)), normal(3) * 2)
+
+
+@pytest.mark.parametrize("way", [lambda f: f, cr.grad, lambda f: cr.grad(lambda x: np.sum(cr.grad(f)(x) ** 2))])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sum(np.tanh(x) * x),
+        lambda x: np.sum(np.sum(np.tanh(x), axis=0) ** 2),
+        lambda x: np.sum((x @ x.T) ** 2) + np.var(x),
+        lambda x: np.sum(np.exp(x).T @ np.ones_like(x)),
+    ],
+)
+def test_exact_adds_up_in_the_order_of_memory(f: Any, way: Any) -> None:
+    x = normal(37, 82)
+    orders = [x[:, :41], np.asfortranarray(x[:, :41]), x[:, ::2], x[::-1, :41], np.broadcast_to(x[0, :41], (37, 41))]
+    jitted = cr.jit(way(f), exact=True)
+    for _ in range(3):
+        for y in orders:
+            assert_same(jitted(y), way(f)(y))
+    assert not jitted.given_up
+
+
+@pytest.mark.parametrize("scale", [1, 100])
+@pytest.mark.parametrize("axis", [None, 0])
+def test_exact_logsumexp_chooses_its_formula_by_the_values(scale: float, axis: int | None) -> None:
+    for logsumexp in (functional.logsumexp, special.logsumexp):
+        f = cr.value_and_grad(lambda x, f=logsumexp: np.sum(f(x, axis=axis)))
+        jitted = check(f, (normal(4, 5) * scale,), (normal(4, 5),), (normal(4, 5, seed=1) * 100,))
+        with np.errstate(invalid="ignore"):
+            x = np.where(normal(4, 5) > 1, np.inf, -np.inf)
+            assert_same(jitted(x), f(x))
+
+
+def test_a_product_with_one_is_no_other_kind_of_number() -> None:
+    check(lambda x: np.multiply(x[0].item(), 1), (normal(3),))
+    check(lambda x: x.sum(keepdims=True).reshape(()) * 1, (normal(3),))
+
+
+def test_what_does_not_depend_on_the_argument_has_no_gradient() -> None:
+    check(cr.grad(lambda x: np.sum(cr.grad(lambda y: np.sum(np.maximum(y, 0)))(x))), (normal(3),), (normal(3, seed=1),))
 
 
 def test_exact_keeps_every_bit() -> None:

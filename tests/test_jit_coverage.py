@@ -1,6 +1,7 @@
 """`jit` of every function that is differentiated: traced, with the values and derivatives of eager runs.
 
-What is called how is taken from the tests of the functions; each is jitted plainly, under `grad`, `jvp` and `vmap`.
+What is called how is taken from the tests of the functions; each is jitted plainly, under `grad`, `jvp` and `vmap`, and
+with `exact=True`, which gives the bits of the eager run.
 """
 
 from __future__ import annotations
@@ -116,29 +117,30 @@ def comparable(result: Any) -> list[Any]:
     return [x for x in flatten(result)[0] if isinstance(x, np.ndarray | np.generic | bool | int | float | complex)]
 
 
-def once(f: Callable[..., Any], args: list[Any]) -> bool:
+def once(f: Callable[..., Any], args: list[Any], exact: bool) -> bool:
     """Compare with an eager run, the first replay too; whether it is traced."""
     try:
         expected = f(*args)
     except Exception:  # noqa: BLE001 (no floating result, examples of different shapes, ...)
         return True
-    jitted = cr.jit(f)
+    jitted = cr.jit(f, exact=exact)
     for _ in range(2):
         for x, y in itertools.zip_longest(comparable(jitted(*args)), comparable(expected)):
-            assert_same(x, y, exactly=False)
+            assert_same(x, y, exactly=exact)
     return not jitted.given_up and len(jitted.variants) == 1
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("exact", [False, True], ids=["", "exact"])
 @pytest.mark.parametrize("module", MODULES)
-def test_every_function_is_traced(module: str) -> None:
+def test_every_function_is_traced(module: str, exact: bool) -> None:
     wrong = []
     for name, (f, args) in MODULES[module].items():
         args = [x if hasattr(x, "dtype") else np.asarray(x, float)[()] for x in args]
         for way, (g, given) in zip(("jit", "grad", "jvp", "vmap"), transformed(f, args), strict=True):
             with np.errstate(all="ignore"):
                 try:
-                    good = once(g, given)
+                    good = once(g, given, exact)
                 except AssertionError:
                     good = False
             if not good:

@@ -34,6 +34,7 @@ from .record import entered
 from .rules.linear import as_array
 from .tensor import Tensor, describe, plain, tensor_like
 from .tree import flatten, map_tree
+from .walk.functions import is_written_down
 from .walk.pull import pull, started
 from .walk.push import Follower, push
 from .walk.singular import under
@@ -58,7 +59,7 @@ def _scalar(result: Any, name: str, holomorphic: bool) -> Any:
     result = tensor_like(result)
     if result is None:
         raise OutputError(f"{name} returned None: is a `return` missing?")
-    if not isinstance(result, Tensor):
+    if not isinstance(result, Tensor) and not is_written_down(result):
         if not isinstance(result, float | complex | np.number | np.ndarray):
             raise OutputError(
                 f"grad needs a function that returns a Tensor, but {name} returned {describe(result)}. "

@@ -29,9 +29,12 @@ def is_array(leaf: Any) -> bool:
 
 
 def unpacking(
-    f: Any, args: tuple[Any, ...], options: dict[str, Any], traced: Iterator[Any], given: Names
+    f: Any, args: tuple[Any, ...], options: dict[str, Any], traced: Iterator[Any], given: Names, exact: bool
 ) -> tuple[list[str], dict[Var, str]]:
-    """Lines that check the form of the arguments and assign those that are inputs."""
+    """Lines that check the form of the arguments and assign those that are inputs.
+
+    If every bit must be kept, it counts how an array lies in memory: NumPy adds up in that order.
+    """
     names: dict[Var, str] = {}
     lines: list[str] = []
 
@@ -80,7 +83,8 @@ def unpacking(
         kind = given.given(type(x), type(x).__name__)
         if isinstance(x, ndarray):
             dtype = given.given(x.dtype, x.dtype.name)
-            check(f"{name}.__class__ is not {kind} or {name}.shape != {x.shape} or {name}.dtype is not {dtype}")
+            lies = f" or {name}.strides != {x.strides}" if exact and x.ndim else ""
+            check(f"{name}.__class__ is not {kind} or {name}.shape != {x.shape} or {name}.dtype is not {dtype}{lies}")
         else:
             check(f"{name}.__class__ is not {kind}")
 

@@ -270,7 +270,7 @@ class Jitted:
             given = outside.given
             first = begun(trace, arguments, run.outputs, self.exact)
             first.given, first.write = given, functools.partial(_returned, given, *run.result)
-            first.unpack, first.names_given = unpacking(self.f, args, options, iter(run.traced), given)
+            first.unpack, first.names_given = unpacking(self.f, args, options, iter(run.traced), given, self.exact)
             first.unpack += outside.lines
             first.memory = memory_checked(first.names_given, trace.values, outside.arrays(), given)
             first.compile()

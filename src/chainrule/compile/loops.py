@@ -14,7 +14,7 @@ import numpy as np
 
 from ..rules.indexing import is_basic
 from ..rules.registry import rules
-from .program import Program, is_reduction, private, read
+from .program import Program, is_fixed, is_reduction, private, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
 __all__ = ["REORDERING"]
@@ -247,4 +247,26 @@ def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], near: S
     return step
 
 
-REORDERING: tuple[Callable[[Program], Steps], ...] = (assembled, hoisted, gathered)
+# -- products of constants -----------------------------------------------------------------------------------------
+def packed(program: Program) -> Steps:
+    """Let the constants of products lie in C order: BLAS takes no stretched ones."""
+    packed: dict[Var, Var] = {}
+
+    def in_order(x: Any) -> Any:
+        array = program.captured.get(x) if type(x) is Var else None
+        if array is None or x.contiguous or x.scalar or not is_fixed(array):
+            return x
+        if x not in packed:
+            array = np.ascontiguousarray(array)
+            array.flags.writeable = False
+            packed[x] = Var(array, array)
+            program.captured[packed[x]] = array
+        return packed[x]
+
+    for step in program.steps:
+        if isinstance(step, Step) and step.function is np.matmul:
+            step.args = tuple(map(in_order, step.args))
+    return program.steps
+
+
+REORDERING: tuple[Callable[[Program], Steps], ...] = (assembled, hoisted, gathered, packed)

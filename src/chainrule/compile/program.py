@@ -361,8 +361,7 @@ def undone(program: Program) -> list[Step | Guard]:
             x = x.source.args[0]
         elif not _copies(step):
             return None
-        same = (x.shape, x.dtype, x.scalar) == (y.shape, y.dtype, y.scalar)
-        return x if same and y.root not in outputs else None
+        return x if x.form == y.form and y.root not in outputs else None
 
     return _renamed(program, visit)
 
@@ -474,8 +473,9 @@ def folded(program: Program) -> list[Step | Guard]:
         return None
 
     def constant(value: Any) -> Var:
-        if isinstance(value, np.ndarray):
-            value.flags.writeable = False
+        owner = value
+        while isinstance(owner, np.ndarray):
+            owner.flags.writeable, owner = False, owner.base
         var = Var(value, value)
         program.captured[var], known[var] = value, value
         return var
@@ -485,7 +485,7 @@ def folded(program: Program) -> list[Step | Guard]:
         if type(y) is not Var or step.writes or y.root.written:
             return None
         x = None if step.options else unchanged(step)
-        if type(x) is Var and private(x) and (x.shape, x.dtype) == (y.shape, y.dtype):
+        if type(x) is Var and private(x) and x.form == y.form:
             made_here = x.root is x and isinstance(x.source, Step)  # and so may be returned, once
             if y.root not in outputs:
                 return x
@@ -495,22 +495,28 @@ def folded(program: Program) -> list[Step | Guard]:
         if y.root in outputs:
             return None
         if step.function in FILLED and set(step.options) <= {"dtype", "shape", "order"}:
-            return constant(np.full(y.shape, FILLED[step.function], y.dtype))
+            return constant(_filled(y, FILLED[step.function]))
         if step.function is np.full_like and not step.options and type(step.args[1]) in (bool, int, float):
-            return constant(np.full(y.shape, step.args[1], y.dtype))
+            return constant(_filled(y, step.args[1]))
         inputs = set(read(step))
-        if inputs and inputs <= known.keys() and (_repeats(step) or step.function in SIMPLE):
+        if inputs and inputs <= known.keys() and (_repeats(step) or step.function in SIMPLE or _copies(step)):
             few = y.size <= FEW
             if few or all(is_uniform(known[x]) for x in inputs):
                 value = step.function(*inner(step.args, lambda x: known.get(x, x)), **step.options)
                 if few or is_uniform(value):
-                    return constant(np.array(value) if isinstance(value, np.ndarray) else value)
+                    return constant(value)  # as it lies: products and sums over it go by that
         return None
 
     def holds(step: Step | Guard) -> bool:
         return isinstance(step, Guard) and step.kind == "bool" and step.var in known
 
     return [step for step in _renamed(program, visit) if not holds(step)]
+
+
+def _filled(y: Var, number: Any) -> np.ndarray:
+    """An array of one number, which lies in memory as this value does."""
+    axes = sorted(range(len(y.shape)), key=lambda axis: -y.strides[axis])
+    return np.full([y.shape[axis] for axis in axes], number, y.dtype).transpose(np.argsort(axes))
 
 
 def is_uniform(x: Any) -> bool:

@@ -150,6 +150,11 @@ class Var:
         self._strides = tuple(step * self.dtype.itemsize for step in strides)
 
     @property
+    def form(self) -> tuple[tuple[int, ...], Any, bool, bool]:
+        """What the value is, but for its elements."""
+        return self.shape, self.dtype, self.scalar, self.python
+
+    @property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
@@ -679,7 +684,7 @@ class Traced(NDArrayOperatorsMixin):
 
     @property
     def exact(self) -> bool:
-        """Whether every bit must be kept."""
+        """Whether every bit must be kept: what rules do with plain arrays only, or by their values, is one step."""
         return self.trace.exact
 
     def step(self, function: Any, *args: Any, **options: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import CLOSED
-from ..memory import matmul
+from ..memory import product
 from .linear import as_array, conjugated, stored
 from .registry import custom, implements, multilinear, rules
 
@@ -23,7 +23,7 @@ def adjoint(x: Any) -> Any:
 def _matmul_pull_a(ct: Any, node: Any) -> Any:
     a, b = node.operands[0], node.operands[1].value
     if b.ndim == 2 and len(a.shape) > 1:
-        return matmul(ct, adjoint(b))
+        return product(ct, adjoint(b))
     if b.ndim == 1:
         return np.expand_dims(ct, -1) * conjugated(b)
     if len(a.shape) == 1:
@@ -42,7 +42,7 @@ def _matmul_pull_b(ct: Any, node: Any) -> Any:
     if len(b.shape) == 2 and a.ndim > 2:  # one product of tall matrices instead of many that are added up
         rows = prod(a.shape[:-1])
         a, ct = np.reshape(a, (rows, a.shape[-1])), np.reshape(ct, (rows, ct.shape[-1]))
-    return matmul(adjoint(a), ct)
+    return product(adjoint(a), ct)
 
 
 matmul_rule = multilinear(np.matmul, _matmul_pull_a, _matmul_pull_b)

@@ -385,7 +385,7 @@ def _logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     total = np.sum(_exp_in_place(z), axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):
         y = np.log(total) + top
-    return y if keepdims else np.squeeze(y, axis=axis)
+    return y if keepdims else np.squeeze(y, axis=axis)[()]
 
 
 def _weights(node: Any) -> Any:
@@ -398,11 +398,32 @@ def _weights(node: Any) -> Any:
     return np.where(np.isposinf(y), _shares(node), weights) if np.isposinf(y).any() else weights
 
 
+def _is_plain(x: Any) -> bool:
+    return isinstance(x, np.ndarray | np.generic)
+
+
+def _keeps_bits(x: Any) -> bool:
+    """Whether an array is one of a program that keeps every bit."""
+    return getattr(x, "exact", False) is True
+
+
+def _through_moderate(ct: Any, x: Any, y: Any) -> Any:
+    weights = apply(np.exp, x)
+    return np.multiply(weights, ct * np.exp(-y), weights)  # new ones: no second large array
+
+
+def _through_finite(ct: Any, x: Any, y: Any) -> Any:
+    if ct.__class__ is np.ndarray and _moderate(x, y):
+        return _through_moderate(ct, x, y)
+    return _times(ct, _exp_in_place(_less(x, y)))
+
+
 def _logsumexp_pull(times: Any, ct: Any, node: Any) -> Any:
-    x, y, ct = node.operands[0].value, node.value, raised(ct, node)
+    x, y, ct = node.operands[0].value, raised(node.value, node), raised(ct, node)
     if times is _times and ct.__class__ is np.ndarray and _moderate(x, y):
-        weights = apply(np.exp, x)
-        return np.multiply(weights, ct * raised(np.exp(-y), node), weights)  # new ones: no second large array
+        return _through_moderate(ct, x, y)
+    if times is _times and _keeps_bits(x) and (_is_plain(ct) or _keeps_bits(ct)) and not np.isinf(y).any():
+        return x.step(_through_finite, ct, x, y)  # a program goes by the values, as this does
     return times(ct, _weights(node))
 
 

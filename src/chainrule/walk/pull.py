@@ -299,7 +299,7 @@ def started(tensor: Tensor, gradient: Any) -> Any:
         value = bottom(tensor).data
         if value.__class__ is float64:
             return ONE
-        return value.dtype.type(1) if isinstance(value, np.generic) else np.ones_like(value)
+        return value.dtype.type(1) if isinstance(value, np.generic) else np.ones_like(value)[()]
     gradient = tensor_like(gradient)
     ct = gradient if isinstance(gradient, Tensor) else as_value(gradient, copy=False)
     if ct.shape != tensor.shape:
