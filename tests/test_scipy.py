@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 import subprocess
 import sys
 
@@ -58,6 +59,17 @@ def test_every_name_of_scipy_is_declared(module: str) -> None:
         elif kind not in ("differentiable", "nondifferentiable") and inspect.isfunction(getattr(ours, name)):
             with pytest.raises(UnsupportedFunctionError, match=f"scipy.{module}.{name} was called with a Tensor"):
                 getattr(ours, name)(cr.Tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    "module", ["special", "integrate", "interpolate", "linalg", "optimize", "signal", "sparse.linalg"]
+)
+def test_functions_and_classes_pickle(module: str) -> None:
+    ours = importlib.import_module(f"chainrule.scipy.{module}")
+    for name in ours.__all__:
+        member = getattr(ours, name)
+        if inspect.getmodule(member) is ours:
+            assert pickle.loads(pickle.dumps(member)) is member, name
 
 
 def test_a_value_that_the_operations_do_not_give_warns() -> None:

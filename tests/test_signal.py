@@ -477,3 +477,17 @@ def test_nan_to_num_in_place() -> None:
 def test_refusals(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call(cr.Tensor([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "n"),
+    [({}, 1), ({"ddof": 2}, 2), ({"ddof": 3}, 2), ({"aweights": np.array([1.0, 0.0])}, 2), ({"fweights": [1, 0]}, 2)],
+)
+@pytest.mark.filterwarnings("ignore:Degrees of freedom", "ignore:divide by zero", "ignore:invalid value")
+def test_a_covariance_of_too_few_observations_has_no_derivative(options: Any, n: int) -> None:
+    """NaN, as that of a variance, in both modes; other variables do not enter."""
+    x = spaced((2, n), "few")
+    forward, reverse = (cr.jacobian(lambda x: np.cov(x, **options), mode=mode)(x) for mode in ("fwd", "rev"))
+    np.testing.assert_array_equal(forward, reverse)
+    assert np.isnan(forward[0, 0, 0, 0])
+    assert not forward[0, 0, 1].any()

@@ -57,6 +57,21 @@ def test_powers(exponent: float) -> None:
     check_zeros(lambda x: x**exponent, [np.array(COMPLEX_EDGES)])
 
 
+@np.errstate(all="ignore")
+def test_python_numbers() -> None:
+    """A quotient of constants may be infinite: Python's own division raises."""
+    for zero in (0, 0.0, -0.0):
+
+        def divided(x: Any, zero: float = zero) -> Any:
+            return x / zero
+
+        check_zeros(divided, [np.array([0.0, 1.0, INF])])
+        check_zeros(divided, [np.array([0.0, 1j])])
+        for x in (1.0, np.float32(1.0), 1.0 + 1j):
+            masked = cr.vjp(lambda x: np.where(np.real(x) > 2, divided(x), x), x)  # noqa: B023 (it is called here)
+            assert masked[1](np.ones_like(x))[0] == 1
+
+
 def test_power_operator_of_two_arrays() -> None:
     grids = np.meshgrid(EDGES, EDGES)
     check_zeros(lambda a, b: a**b, [grid.ravel() for grid in grids])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .errors import FormulaError
@@ -204,8 +204,13 @@ def names(root: Node) -> frozenset[str]:
     return frozenset() if is_number(root) else frozenset([str(root.name)])
 
 
-def statements(root: Node, prefix: str = "t") -> tuple[list[str], str]:
-    """Print `root` as Python: assignments of shared sub-expressions, and the final expression."""
+def statements(root: Node, prefix: str = "t", numbers: Iterable[str] = ()) -> tuple[list[str], str]:
+    """Print `root` as Python: assignments of shared sub-expressions, and the final expression.
+
+    Of `numbers`, names that may stand for Python's numbers, which Python does not divide by zero, a quotient is printed
+    as a call of `ratio`.
+    """
+    numbers = frozenset(numbers)
     uses: dict[Node, int] = {}
 
     def count_uses(node: Node) -> None:
@@ -221,7 +226,10 @@ def statements(root: Node, prefix: str = "t") -> tuple[list[str], str]:
     def text(node: Node) -> tuple[str, int]:
         if node in assigned:
             return assigned[node], ATOM
-        printed, precedence = _python(node, text)
+        if is_op(node, "divide") and names(node) <= numbers:
+            printed, precedence = f"ratio({', '.join(text(operand)[0] for operand in node.operands)})", ATOM
+        else:
+            printed, precedence = _python(node, text)
         if uses[node] > 1 and node.rule is not None:
             assigned[node] = f"{prefix}{len(lines)}"
             lines.append(f"{assigned[node]} = {printed}")

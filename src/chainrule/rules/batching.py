@@ -685,7 +685,7 @@ def _searched(rule: Rule, operands: Operands, batched: Flags, *rest: Any, **opti
 # -- which rule has which ------------------------------------------------------------------------------------------
 FAMILIES: dict[Callable[..., Any], str] = {
     by_elements: "conjugate copy astype real imag identity round where ldexp nan_to_num sinc i0 complex_absolute "
-    "complex_sign",
+    "complex_sign undetermined",
     by_elements_of_arguments: "isclose isneginf isposinf iscomplex isreal",
     reduction: "sum mean var std max min fmax_reduce fmin_reduce prod norm logsumexp nanmean nanvar nanstd nanmax "
     "nanmin any all count_nonzero",

@@ -82,7 +82,7 @@ def inverse(value: Any, sign: str, root: str, slope: str) -> Rule:
 
 def quotient(a: Any, b: Any) -> Any:
     """a/b, where a complex b of 0 gives infinity in the direction of a, as a real b does, and not NaN."""
-    y = a / b
+    y = np.divide(a, b)
     if y.dtype.kind != "c":
         return y
     return np.where((b == 0) & (a != 0), zero_wins(np.asarray(a), np.asarray(np.inf)), y)[()]

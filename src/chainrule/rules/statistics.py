@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..errors import UnsupportedFunctionError
-from .linear import Axes, anywhere, as_array, masked, of_one, plain, raised, stored
+from .linear import Axes, anywhere, as_array, masked, of_one, plain, raised, stored, zero_wins
 from .reductions import (
     MISSING,
     _moment,
@@ -24,7 +24,7 @@ from .reductions import (
     extreme,
     reduction,
 )
-from .registry import Rule, implements, linear
+from .registry import Rule, custom, implements, linear
 from .selection import deciding, fixed
 
 
@@ -143,6 +143,16 @@ def _observations(m: Any, rowvar: bool, dtype: Any) -> Any:
     return x if rowvar or m.ndim == 1 or x.shape[0] == 1 else x.T
 
 
+# The same value, of which too few observations leave no derivative: NaN in every mode, as that of np.var with ddof.
+undetermined = custom(
+    "undetermined",
+    np.positive,
+    needs=("",),
+    pulls=(lambda ct, node: zero_wins(ct, np.nan),),
+    push=lambda node, tangents: zero_wins(tangents[0], np.nan),
+)
+
+
 @implements(np.cov)
 def cov(
     m: Any,
@@ -172,6 +182,7 @@ def cov(
     if anywhere(degrees <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=2)
         degrees = np.where(degrees <= 0, 0.0, degrees)
+        x = undetermined(x)
     x = x - mean[:, np.newaxis]
     other = x.T if weights is None else (x * weights).T
     products = np.dot(x, np.conj(other) if other.dtype.kind == "c" else other)

@@ -334,6 +334,7 @@ class Namespace:
             if member is not function:
                 if not isinstance(member, type):
                     update_wrapper(member, function)
+                member.__module__, member.__qualname__ = f"chainrule.{self.module.__name__}", name  # where pickle looks
                 member.__doc__ = f"`{self.module.__name__}.{name}`; with a Tensor: {kind}."
             self.members[name] = member
 

@@ -13,12 +13,14 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from ..errors import ConcreteValueError, UnsupportedFunctionError
 from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
 from ..tensor import Tensor, batched_among, called, plain, tensor_like
 from . import special_distributions, special_table, special_waves  # noqa: F401 (they register the rows)
+from .namespace import Namespace
 from .unwrapped import special
 
 __all__ = list(special.__all__)
@@ -46,6 +48,7 @@ def _like_scipy(function: Function) -> Function:
                 return batch.in_turn(chosen, args, f"scipy.special.{name}", options)
         return called(original, *args, **options)
 
+    chosen.__module__, chosen.__qualname__ = __name__, name  # where pickle looks
     return chosen
 
 
@@ -325,22 +328,11 @@ DECLARED = {
 NO_FUNCTIONS = frozenset(["geterr", "seterr", "errstate", "SpecialFunctionWarning", "SpecialFunctionError", "test"])
 
 
-def _refusing(name: str, original: Function, reason: str) -> Function:
-    @wraps(original)
-    def refusing(*args: Any, **options: Any) -> Any:
-        if any(isinstance(tensor_like(arg), Tensor) for arg in (*args, *options.values())):
-            raise UnsupportedFunctionError(
-                f"scipy.special.{name} was called with a Tensor, but {reason}. To use it as a constant, pass t.data."
-            )
-        return original(*args, **options)
-
-    return refusing
-
-
+here = Namespace(scipy.special)
 for _reason, _names in DECLARED.items():
     for _name in _names.split():
-        _original = getattr(special, _name, None)
-        if isinstance(_original, np.ufunc):
-            not_implemented(_reason, _original)
-        elif _original is not None:
-            globals()[_name] = _refusing(_name, _original, _reason)
+        if isinstance(_ufunc := getattr(special, _name, None), np.ufunc):
+            not_implemented(_reason, _ufunc)
+        else:
+            here.not_implemented(_reason, _name)
+globals().update(here.members)

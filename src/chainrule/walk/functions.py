@@ -7,7 +7,7 @@ zero wins over infinity and NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,25 @@ def _indented(lines: Sequence[str], by: int = 4) -> list[str]:
 
 def _compiled(name: str, lines: list[str], **namespace: Any) -> Callable[..., Any]:
     source = "\n".join(lines)
-    everything = called() | namespace | {"zero_wins": zero_wins}  # a user's operation may have any name
+    everything = called() | namespace | {"ratio": ratio, "zero_wins": zero_wins}  # a user's operation may have any name
     exec(compile(source, f"<{name}>", "exec"), everything)
     function: Callable[..., Any] = everything[name]
     function.__doc__ = source
     return function
+
+
+def _others(operand: str, operands: Iterable[str]) -> list[str]:
+    """The names in a formula of operands beside one that is differentiated: constants may be Python's numbers."""
+    return [other.lower() for other in operands if other != operand]
+
+
+def ratio(x: Any, y: Any) -> Any:
+    """x/y as NumPy divides, also of two of Python's numbers, of which none may be zero below."""
+    try:
+        return x / y
+    except ZeroDivisionError:
+        with np.errstate(all="ignore"):
+            return np.divide(x, y).item()
 
 
 def _unknown(rule: Rule) -> Callable[[str], NoDerivativeError]:
@@ -87,11 +101,12 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
         if rule.conjugate and read:
             partial = formulas.make("conjugate", partial)
         if careful and read:
-            temporaries, expression = formula.statements(_careful(rule, partial))
+            temporaries, expression = formula.statements(_careful(rule, partial), "t", _others(operand, operands))
             body = [*_reads(read), *temporaries, f"accumulate({operand}, zero_wins(ct, {expression}), True)"]
         else:
             sharing = [f"{other}.cotangent is CLOSED" for other in [*passed, *operands[position + 1 :]]]
-            body = _plain_share(operand, partial, ["node.owned", *sharing], blocks, rule.conjugate)
+            numbers = _others(operand, operands)
+            body = _plain_share(operand, partial, ["node.owned", *sharing], blocks, rule.conjugate, numbers=numbers)
             if formula.is_number(partial, 1):
                 passed.append(operand)
             elif read:
@@ -127,15 +142,21 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
 
 
 def _plain_share(
-    operand: str, partial: Node, alone: list[str], blocks: list[str], conjugate: bool, name: str = ""
+    operand: str,
+    partial: Node,
+    alone: list[str],
+    blocks: list[str],
+    conjugate: bool,
+    name: str = "",
+    numbers: Iterable[str] = (),
 ) -> list[str]:
     """Lines that add the cotangent times a partial to an operand's; functions of blocks are put into `blocks`.
 
-    `alone` says when the cotangent may be written over.
+    `alone` says when the cotangent may be written over, `numbers` which names may stand for Python's numbers.
     """
     read = formula.names(partial)
     product = formulas.make("multiply", formulas.symbol("ct"), partial)
-    temporaries, expression = formula.statements(product)
+    temporaries, expression = formula.statements(product, "t", numbers)
     passed = expression == "ct"
     x = "ct" if passed else "x"
     lines = [
@@ -207,10 +228,10 @@ def _printed_push(rule: Rule, careful: bool) -> Push:
         read = formula.names(partial)
         product = formulas.make("multiply", formulas.symbol("t" + letter), partial)
         if careful and read:
-            temporaries, expression = formula.statements(_careful(rule, partial), "s")
+            temporaries, expression = formula.statements(_careful(rule, partial), "s", _others(letter, letters))
             expression = f"zero_wins(t{letter}, {expression})"
         else:
-            temporaries, expression = formula.statements(product, "s")
+            temporaries, expression = formula.statements(product, "s", _others(letter, letters))
         adds = "total = term" if not position else "total = term if total is None else total + term"
         body = [*temporaries, f"term = {expression}", adds]
         if not careful:

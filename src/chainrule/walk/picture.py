@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import formula
 from ..graph import Node
+from ..rules.registry import LETTERS, UNKNOWN, partial_trees
 from ..tensor import plain
 from .derivation import brief
 from .folding import Group, folded, operations
@@ -382,8 +383,9 @@ def described(node: Node) -> str:
     lines = [node.rule.name, shape_of(node)]
     given = formula.parameters(node)
     lines += [f"with {', '.join(given)}"] * bool(given)
-    letters = zip("abcd", node.rule.partials, strict=False)
-    return "\n".join([*lines, *(f"∂y/∂{letter} = {partial or 'not known'}" for letter, partial in letters)])
+    for letter, partial in zip(LETTERS, partial_trees(node.rule), strict=False):
+        lines.append(f"∂y/∂{letter} = {'not known' if partial is UNKNOWN else formula.python(partial)}")
+    return "\n".join(lines)
 
 
 def _summary(group: Group, nodes: Sequence[Node]) -> tuple[list[str], str]:
