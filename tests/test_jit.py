@@ -1091,6 +1091,57 @@ def test_what_was_done_before_a_failure_is_done_once(fails: Callable[[Any], Any]
     assert [type(number) for number in log] == [np.float64]
 
 
+@pytest.mark.parametrize("differentiated", [False, True])
+def test_errors_that_are_caught(differentiated: bool) -> None:
+    def f(x: Any) -> Any:
+        try:
+            return np.sum(np.linalg.cholesky(x) ** 3)
+        except np.linalg.LinAlgError:
+            return np.sum(x) * 2
+
+    f = cr.grad(f) if differentiated else f
+    good, bad = np.eye(3) * 2 + 0.5, -np.eye(3)
+    jitted = cr.jit(f)
+    for x in (good, bad) * 4:
+        assert_same(jitted(x), f(x), False)
+    assert len(jitted.variants) == 1
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning, match="it goes on after a LinAlgError of cholesky"):
+        for x in (bad, bad, good, bad):
+            assert_same(jitted(x), f(x))
+
+
+def test_floating_point_errors_that_are_caught() -> None:
+    def f(x: Any) -> Any:
+        with np.errstate(all="raise"):
+            try:
+                return np.log(x)
+            except FloatingPointError:
+                return x * 0
+
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning, match="it lets NumPy raise floating-point errors"):
+        for x in (np.ones(2), np.ones(2), np.ones(2), np.zeros(2), np.ones(2)):
+            assert_same(jitted(x), f(x))
+
+
+def test_what_a_program_wrote_before_an_error_is_written_once() -> None:
+    def f(x: Any) -> Any:
+        x += 1
+        return np.linalg.inv(x)
+
+    jitted = cr.jit(f)
+    for x in (np.eye(2), -np.ones((2, 2)), np.eye(2), np.eye(2), -np.ones((2, 2)), np.eye(2)):
+        ours, theirs = x.copy(), x.copy()
+        if x[0, 0] < 0:
+            for each, given in ((jitted, ours), (f, theirs)):
+                with pytest.raises(np.linalg.LinAlgError):
+                    each(given)
+        else:
+            assert_same(jitted(ours), f(theirs))
+        assert_same(ours, theirs)
+
+
 # -- the rest ------------------------------------------------------------------------------------------------------
 def test_source_is_the_program() -> None:
     jitted = cr.jit(cr.value_and_grad(mlp))

@@ -41,7 +41,7 @@ VARIANTS = 8  # more than so many for one function, or for one decision: it is n
 STEPS = 100_000  # of all variants of a function
 DEPTH = 64  # branches that lead to a branch: each is a call inside of a call
 CHANGES = 3  # calls in a row in which a function changes what comes from outside: more than filling a cache
-UNKNOWN = object()
+UNKNOWN = RAISED = object()
 tracing = threading.Lock()  # what stands in for arrays from outside does so for one run at a time
 
 
@@ -98,9 +98,18 @@ class Jitted:
         for first in self._first:
             if first.writes:
                 kept = Kept.of(first.writes, args, options)
-            result = first.printed.function(*args, **options)
+            try:
+                result = first.printed.function(*args, **options)
+            except Exception:
+                if first.all_writes and kept is None:  # what it has written is written
+                    raise
+                result = RAISED
             if result is None:
                 continue
+            if result is RAISED:  # the function raises it, too, or does something about it
+                value = self._without(kept, args, options)
+                first.disagreed = True
+                return value
             if result.__class__ is Missed:
                 if missed is None or result.exit.guard.place > missed.guard.place:
                     missed = result.exit
@@ -224,7 +233,7 @@ class Jitted:
         args, options = rebuild(traced)
         with trace.running():
             found, rebuild_output, _ = flatten(self.f(*args, **options))
-        trace.check_captured()
+        trace.check()
         forms, outputs, values = [], [], []
         for each in found:
             x, form = each, "{}"
@@ -297,7 +306,7 @@ class Jitted:
             variant.first = True
             return self._without(kept, args, options)
         try:
-            with uncollected():
+            with uncollected(), np.errstate(all="ignore"):
                 run = self._run(again, self._outside(args, options), leaves, rebuild)
         except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
             variant.first = True

@@ -58,6 +58,8 @@ STATIC |= {np.may_share_memory, np.shares_memory}
 WRITING = frozenset(["fill", "itemset", "partition", "put", "resize", "sort", "setflags"])
 PLAIN = frozenset(["shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags", "device"])
 LAID = frozenset(["strides", "flags"])  # what no program checks of its arguments
+# What depends on values, not on shapes.
+VALUES_AT_FAULT = (ArithmeticError, np.linalg.LinAlgError)
 # What returns as many elements as the values say.
 VARYING = frozenset(
     ["nonzero", "flatnonzero", "argwhere", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
@@ -323,6 +325,7 @@ class Trace:
         self._overwritten: dict[Var, tuple[Any, Any]] = {}
         self._thread: int | None = None  # the only one whose calls are written down
         self._over = False
+        self._failed = ""
         self._alive: list[Any] = []  # so that no identity comes twice
         self.loud = np.geterr()
 
@@ -411,13 +414,17 @@ class Trace:
                 waiting += more
         return True
 
-    def check_captured(self) -> None:
-        """Raise if an array was used and then changed by a call with nothing traced in it, which is not written down.
+    def check(self) -> None:
+        """Raise if a run that has come to its end was not what is written down.
 
         Raises
         ------
         UntraceableError
+            If the function goes on after an error; if an array was used and then changed by a call with nothing traced
+            in it, which is not written down.
         """
+        if self._failed:
+            raise UntraceableError(f"it goes on after a {self._failed}, which other values do not cause")
         for array, var, before in self.captured.values():
             if not var.root.written and checksum(array) != before:
                 raise UntraceableError(
@@ -450,13 +457,20 @@ class Trace:
         for x in writes:
             if x.var.root.outside and x.var not in self._overwritten:
                 self._overwritten[x.var] = x.value, content(x.value)
-        value = function(*values, **inner(options, value_of))
+        try:
+            value = function(*values, **inner(options, value_of))
+        except VALUES_AT_FAULT as error:
+            self._failed = f"{type(error).__name__} of {getattr(function, '__name__', function)}"
+            raise
         if function in STATIC:
             return value
         if value is None and not writes:
             name = getattr(function, "__name__", function)
             raise UntraceableError(f"{name} returns nothing: what it does instead would not be done in later calls")
-        quiet = np.geterr() != self.loud
+        state = np.geterr()
+        quiet = state != self.loud
+        if quiet and "raise" in state.values():
+            raise UntraceableError("it lets NumPy raise floating-point errors (np.errstate), which a kernel would not")
         step = Step(function, inner(args, self.var), inner(options, self.var), quiet, users_line())
         step.writes = roots
         for root in roots:

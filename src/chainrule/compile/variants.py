@@ -49,7 +49,8 @@ class Variant:
     first : whether it has not been checked yet against a second run
     with_kernels : makes the program with kernels, until that is done or refused
     settled : whether nothing of this is left to do, here and in the variants that lead here
-    disagreed : whether kernels gave something else than rounding explains; they are not used then
+    disagreed : whether kernels gave something else than rounding explains, and are not used then; or, of the first,
+        whether a program raised what the function does not
     """
 
     def __init__(self, steps: Steps, captured: dict[Var, Any], outputs: list[Any], exact: bool) -> None:
