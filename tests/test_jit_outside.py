@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
+import gc
+import inspect
+import linecache
 import sys
 import types
 from collections import deque
@@ -349,6 +353,55 @@ def test_results_in_objects_that_are_no_containers() -> None:
         found = [jitted(normal(3, seed=seed)).x for seed in range(3)]
     for seed in range(3):
         assert_same(found[seed], normal(3, seed=seed) * 2)
+
+
+def turns(x: Any) -> Any:
+    yield from (x * i for i in range(3))
+
+
+async def later(x: Any) -> Any:
+    return x * 2
+
+
+def waited_for(found: Any) -> Any:
+    return asyncio.run(found) if inspect.iscoroutine(found) else list(found)
+
+
+@pytest.mark.parametrize("f", [turns, later, lambda x: map(lambda i: x * i, range(3))])  # noqa: C417
+def test_results_that_do_their_work_later(f: Any) -> None:
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning, match="which does its work after the call") as caught:
+        for seed in range(3):
+            assert_same(waited_for(jitted(normal(3, seed=seed))), waited_for(f(normal(3, seed=seed))))
+    assert len(caught) == 1
+
+
+def test_work_in_other_threads() -> None:
+    inside = cr.jit(lambda x: np.sin(x) * 2)
+
+    def f(x: Any, traced: bool) -> Any:
+        with ThreadPoolExecutor(2) as pool:
+            return x + sum(pool.map(lambda i: inside(x * i if traced else np.full(3, float(i))), range(3)))
+
+    jitted = cr.jit(f)
+    for seed in range(4):
+        np.testing.assert_allclose(jitted(normal(3, seed=seed), False), f(normal(3, seed=seed), False))
+    assert len(jitted.variants) == 1
+    with pytest.warns(UntraceableWarning, match="it works in another thread"):
+        for seed in (0, 0, 0, 1):
+            np.testing.assert_allclose(jitted(normal(3, seed=seed), True), f(normal(3, seed=seed), True))
+
+
+def test_programs_leave_nothing_behind() -> None:
+    def programs() -> int:
+        return sum(name.startswith("<jit") for name in linecache.cache)
+
+    gc.collect()
+    before = programs()
+    for _ in range(3):
+        cr.jit(lambda x: np.tanh(x) * 2)(normal(3))
+    gc.collect()
+    assert programs() == before
 
 
 def test_what_is_made_in_a_call_is_the_callers() -> None:

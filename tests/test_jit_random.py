@@ -85,9 +85,9 @@ def run(program: Any, values: list[Any], x: Any, rng: Any) -> None:
                     raise Leave
 
 
-def function(program: Any) -> Callable[..., Any]:
+def function(program: Any, outside: Any = ()) -> Callable[..., Any]:
     def f(x: Any, y: Any, rng: Any) -> Any:
-        values = [x, y]
+        values = [x, y, *outside]
         try:
             run(program, values, x, rng)
         except Leave:
@@ -143,6 +143,32 @@ def test_programs_give_what_functions_give(program: Any, seed: int, exact: bool)
     ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
     for number in (0, 1, 0, 2, 1, 0, 2, 1, 2, 0, 1):
         mine, yours = arguments(seed, number), arguments(seed, number)
+        assert_same(jitted(*mine, ours), f(*yours, theirs), exact)
+        assert_same(mine, yours, exact)
+        assert ours.bit_generator.state == theirs.bit_generator.state
+    assert not any(variant.disagreed for variant in jitted.variants)
+    assert "differ" not in jitted.given_up
+
+
+def overlapping(seed: int, number: int) -> Any:
+    """Two arguments: for three of four numbers on the same memory."""
+    x, y = np.random.default_rng([seed, number]).standard_normal((2, 5))
+    return x[1:], (y[1:], x[1:], x[:4], x[:0:-1])[number]
+
+
+@settings(deadline=None, max_examples=8)
+@given(program=blocks(1), seed=st.integers(0, 99), exact=st.booleans(), alone=st.booleans())
+def test_arrays_from_outside_that_change(program: Any, seed: int, exact: bool, alone: bool) -> None:
+    """Programs that compute with arrays from outside, alone and with their arguments, which may share memory."""
+    note(f"program: {program}")
+    outside = np.random.default_rng(seed).standard_normal((2, 4))
+    f = function(program, [outside[0]] if alone else [*outside])
+    jitted = cr.jit(f, exact=exact)
+    for turn, number in enumerate((0, 1, 0, 2, 1, 3, 0, 2, 3, 1, 2, 0)):
+        if turn % 3 == 2:
+            outside[turn % 2, turn % 4] *= -1.5
+        mine, yours = overlapping(seed, number), overlapping(seed, number)
+        ours, theirs = np.random.default_rng(turn), np.random.default_rng(turn)
         assert_same(jitted(*mine, ours), f(*yours, theirs), exact)
         assert_same(mine, yours, exact)
         assert ours.bit_generator.state == theirs.bit_generator.state

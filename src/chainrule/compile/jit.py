@@ -13,7 +13,7 @@ import gc
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MethodType
@@ -244,6 +244,10 @@ class Jitted:
                         "inside: jit(grad(f))"
                     )
                 x, form = x.data, "constant_tensor({})"
+            if isinstance(x, Iterator | Coroutine):
+                if hasattr(x, "close"):
+                    x.close()
+                raise UntraceableError(f"the result is a {type(x).__name__}, which does its work after the call")
             if isinstance(x, Traced | Draws):
                 value, output = value_of(x), trace.var(x)
             elif isinstance(x, ndarray) and not is_fixed(x):  # made anew in each call

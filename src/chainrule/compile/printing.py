@@ -11,6 +11,7 @@ import keyword
 import linecache
 import operator
 import re
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -63,6 +64,7 @@ class Printed:
         file = f"<jit {next(_numbers)}>"
         exec(compile(source, file, "exec"), namespace)
         linecache.cache[file] = len(source), None, source.splitlines(True), file  # for tracebacks
+        weakref.finalize(self, linecache.cache.pop, file, None)
         self.function: Callable[..., Any] = namespace["program"]
 
 

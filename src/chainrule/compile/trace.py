@@ -420,11 +420,11 @@ class Trace:
         Raises
         ------
         UntraceableError
-            If the function goes on after an error; if an array was used and then changed by a call with nothing traced
-            in it, which is not written down.
+            If the function goes on after an error, or works in other threads; if an array was used and then changed by
+            a call with nothing traced in it, which is not written down.
         """
         if self._failed:
-            raise UntraceableError(f"it goes on after a {self._failed}, which other values do not cause")
+            raise UntraceableError(self._failed)
         for array, var, before in self.captured.values():
             if not var.root.written and checksum(array) != before:
                 raise UntraceableError(
@@ -442,6 +442,7 @@ class Trace:
         writes : those arguments that it writes to
         """
         if self.elsewhere:
+            self._used_elsewhere(args, options)
             return function(*inner(args, value_of), **inner(options, value_of))
         if any(type(x) is ndarray or is_captured(x) for x in writes):
             if all(isinstance(x, Number) for x in traced_among((args, options))):
@@ -460,7 +461,8 @@ class Trace:
         try:
             value = function(*values, **inner(options, value_of))
         except VALUES_AT_FAULT as error:
-            self._failed = f"{type(error).__name__} of {getattr(function, '__name__', function)}"
+            name = getattr(function, "__name__", function)
+            self._failed = f"it goes on after a {type(error).__name__} of {name}, which other values do not cause"
             raise
         if function in STATIC:
             return value
@@ -528,9 +530,16 @@ class Trace:
         for x, before in reversed(self._overwritten.values()):
             put(x, before)
 
+    def _used_elsewhere(self, *several: Any) -> None:
+        """Let the run fail if another thread does something with what depends on arguments."""
+        if not self._over and not all(map(is_captured, traced_among(several))):
+            self._failed = "it works in another thread with an array that is being traced, which is not written down"
+
     def guard(self, traced: Traced, kind: str, outcome: Any) -> Any:
         """Note a decision."""
-        if not self.elsewhere:
+        if self.elsewhere:
+            self._used_elsewhere(traced)
+        else:
             self.steps.append(Guard(self.var(traced), kind, outcome, users_line()))
         return outcome
 
