@@ -79,7 +79,8 @@ def fields_of(x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _dict(like: dict[Any, Any], values: list[Any]) -> dict[Any, Any]:
     new = copy.copy(like)  # of the same class: an OrderedDict, a defaultdict
-    new.update(zip(like, values, strict=True))
+    for key, value in zip(like, values, strict=True):  # a Counter's update adds
+        new[key] = value
     return new
 
 

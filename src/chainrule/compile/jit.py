@@ -167,6 +167,11 @@ class Jitted:
                     trace = Trace(self.exact, rolls=False)
                     run = self._run(trace, outside, leaves, rebuild)
                 value = run.value
+                if "type" in outside.names and not run.changed:  # only that tells a traced array from another one
+                    trace.undo()
+                    value = self.f(*args, **options)
+                    if not agree(run.value, value, self.exact):
+                        raise UntraceableError("what it does depends on the `type()` of an array")
                 if not run.changed:
                     self._add(trace, run, outside, args, options, missed)
         except Exception as error:  # noqa: BLE001 (a fault of the function comes again)

@@ -86,6 +86,7 @@ class Outside:
     ----------
     places : list of Place
     lines : of the program: go away if something else lies there
+    names : that the code uses
     """
 
     def __init__(self, roots: list[Any], given: Names) -> None:
@@ -95,7 +96,7 @@ class Outside:
         self._contents: list[tuple[Any, str, Any]] = []  # containers, whose they are, and a copy
         self._seen: dict[int, Any] = {}
         self._waiting: list[Any] = []
-        self._names: set[str] = set()
+        self.names: set[str] = set()
         self._classes: set[type] = set()
         self._by_name: list[tuple[Any, set[str]]] = []  # what is read by the names in the code, and those looked at
         given.namespace["same"] = same
@@ -106,10 +107,10 @@ class Outside:
                 self._look(x)
             self._waiting = []
             for x, known in self._by_name:
-                for name in sorted((self._names - known) & vars(x).keys()):
+                for name in sorted((self.names - known) & vars(x).keys()):
                     text = f"{self._text(x)}.__dict__.get({name!r})"
                     self._place(x, name, vars(x)[name], text, f"{name!r} of {x.__name__}")
-                known |= self._names
+                known |= self.names
         if self.lines:
             self.lines = [
                 "try:",
@@ -205,7 +206,7 @@ class Outside:
         if f.__kwdefaults__:
             self._attributes(f, "__kwdefaults__")
         names = _names_in(f.__code__)
-        self._names |= names
+        self.names |= names
         for name in sorted(names & f.__globals__.keys()):
             text = f"{self.given.given(f.__globals__, 'globals_')}[{name!r}]"
             self._place(f.__globals__, name, f.__globals__[name], text, f"the global {name!r}")
@@ -221,7 +222,7 @@ class Outside:
             if not _is_foreign(part.__module__) and part not in self._classes:
                 self._classes.add(part)
                 self._by_name.append((part, set()))
-                self._names |= {name for name, f in vars(part).items() if _is_called_by_python(name, f)}
+                self.names |= {name for name, f in vars(part).items() if _is_called_by_python(name, f)}
 
     def _object(self, x: Any) -> None:
         text = self._text(x)

@@ -770,6 +770,9 @@ class Traced(NDArrayOperatorsMixin):
     def __hash__(self) -> int:
         return hash(self.value if isinstance(self.value, ndarray) else self.trace.guard(self, "item", self.value))
 
+    def __round__(self, digits: int | None = None) -> Any:
+        return self.trace.apply(round, (self, digits), {})
+
     def __contains__(self, x: Any) -> bool:
         return bool((self == x).any())
 
@@ -803,9 +806,6 @@ class Number(Traced):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.asarray(self.trace.guard(self, "item", self.value), dtype)
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return self.trace.apply(round, (self, digits), {})
 
     def __hash__(self) -> int:
         return hash(self.trace.guard(self, "item", self.value))
