@@ -170,8 +170,7 @@ class Jitted:
                 if "type" in outside.names and not run.changed:  # only that tells a traced array from another one
                     trace.undo()
                     value = self.f(*args, **options)
-                    if not agree(run.value, value, self.exact):
-                        raise UntraceableError("what it does depends on the `type()` of an array")
+                    self._must_agree(run.value, value)
                 if not run.changed:
                     self._add(trace, run, outside, args, options, missed)
         except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
@@ -189,6 +188,10 @@ class Jitted:
                 "pass that as an argument, and return the new one"
             )
         return value
+
+    def _must_agree(self, traced: Any, value: Any) -> None:
+        if not agree(traced, value, self.exact):
+            raise UntraceableError("what it does depends on the `type()` of an array")
 
     def _outside(self, args: tuple[Any, ...], options: dict[str, Any]) -> Outside:
         """What the function reads from outside, and what arguments lead to that are part of the program."""
