@@ -1249,6 +1249,24 @@ def test_loops_become_single_products(argnums: Any) -> None:
     assert products <= 1 + 7 + 7 + (2 if argnums != 2 else 0) + (7 if argnums != (0, 1) else 0)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(6, 3), (4, 6, 3)])
+def test_long_products_are_done_in_pieces(shape: tuple[int, ...], dtype: str) -> None:
+    X, W = normal(5003, 6, dtype=dtype), normal(*shape, dtype=dtype)
+
+    def f(W: Any) -> Any:
+        return np.sum(np.tanh(X @ W))
+
+    assert "matmul_in_pieces(" in cr.jit(cr.grad(f)).source(W)
+    assert "matmul_in_pieces(" not in cr.jit(f).source(W)  # whose sums are short
+    assert "matmul_in_pieces(" not in cr.jit(cr.grad(f), exact=True).source(W)
+    jitted = check(cr.grad(f), (W,), exactly=False)
+    T = X.T.astype(np.longdouble)
+    found, wanted = jitted(W), T @ (1 - np.tanh(X @ W).astype(np.longdouble) ** 2)
+    np.testing.assert_allclose(found, wanted.astype("f8"), rtol=0, atol=3e-4 if dtype == "f4" else 1e-12)
+    check(cr.value_and_grad(f), (normal(*shape, dtype=dtype) * np.nan,), exactly=False)
+
+
 def test_gradients_of_weights_and_biases_share_what_they_are_sums_of() -> None:
     def loss(w: Any, u: Any, b: Any, h: Any, xs: Any) -> Any:
         for t in range(len(xs)):

@@ -1,4 +1,4 @@
-"""What the derivative of a loop leaves: long sums of small things, done at once.
+"""What the derivative of a loop leaves: long sums of small things, done at once; and long sums done in pieces.
 
 These passes change the order of additions, so results change by rounding; `exact=True` leaves them out.
 """
@@ -22,6 +22,9 @@ __all__ = ["REORDERING"]
 Steps = list[Step | Guard]
 PLACE = rules["place"].value
 FEW = 3  # products that are worth being done as one
+NARROW = 4096  # elements of a product that is done in pieces, at most
+LONG = 4096  # and its terms, at least
+PIECE = 1 << 18  # multiplications that libraries do on one thread
 
 
 def _sums(program: Program, term: Callable[[Step], Any]) -> Iterator[tuple[Step, list[tuple[Any, Var]]]]:
@@ -269,4 +272,41 @@ def packed(program: Program) -> Steps:
     return program.steps
 
 
-REORDERING: tuple[Callable[[Program], Steps], ...] = (assembled, hoisted, gathered, packed)
+# -- long products -----------------------------------------------------------------------------------------------------
+def divided(program: Program) -> Steps:
+    """Add up products of few rows and columns in pieces, where they have thousands of terms.
+
+    What X.T @ G is, for a few variables and many observations: libraries lay out both matrices anew as a whole, and
+    divide the little result among threads that wait for each other.  A piece stays in a cache, and on one thread.
+    """
+    for step in program.steps:
+        if not isinstance(step, Step) or step.function is not np.matmul or step.options or step.writes:
+            continue
+        if any(type(x) is not Var or len(x.shape) < 2 or x.dtype not in (np.double, np.single) for x in step.args):
+            continue
+        a, b = step.args
+        elements = a.shape[-2] * b.shape[-1]
+        if a.dtype == b.dtype and 0 < elements <= NARROW and a.shape[-1] >= LONG:
+            step.function = InPieces(min(PIECE // elements, LONG // 8))
+    return program.steps
+
+
+class InPieces:
+    """A matrix product, so many of its terms at a time."""
+
+    takes_out = True
+    __name__ = "matmul_in_pieces"
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __call__(self, a: Any, b: Any, out: Any = None) -> Any:
+        n = self.length
+        total = np.matmul(a[..., :n], b[..., :n, :], out=out)
+        part = np.empty_like(total)
+        for i in range(n, a.shape[-1], n):
+            total += np.matmul(a[..., i : i + n], b[..., i : i + n, :], out=part)
+        return total
+
+
+REORDERING: tuple[Callable[[Program], Steps], ...] = (assembled, hoisted, gathered, packed, divided)
