@@ -24,6 +24,7 @@ import numpy as np
 
 from ..rules.registry import rules
 from .program import Loop, Program, key_of, read
+from .stretches import stretches
 from .trace import Guard, Method, Step, Var, inner
 
 __all__ = ["repeated"]
@@ -31,8 +32,6 @@ __all__ = ["repeated"]
 TURNS = 16  # at least
 STEPS = 1000  # in all turns, at least: fewer are quickly compiled as they are
 SMALL = 256  # elements of a value: the calls on more take longer than those around them
-WINDOWS = (4, 32, 256)  # steps that are looked for again: of loops inside of loops, too
-LIKELY = 4  # distances that are tried for each
 PLACE = rules["place"].value
 ADDING = (operator.add, np.add)
 
@@ -43,15 +42,15 @@ def repeated(program: Program) -> Steps:
     """The steps with loops for those that repeat themselves."""
     if len(program.steps) < STEPS:
         return program.steps
-    stretches = _stretches(_signatures(program.steps))
-    while stretches:
+    found = stretches(_signatures(program.steps), TURNS, STEPS)
+    while found:
         rolling = _Rolling(program)
-        for stretch in stretches:
+        for stretch in found:
             rolling.add(*stretch)
         too_open = rolling.too_open()
         if not too_open:
             return rolling.steps()
-        stretches = [stretch for stretch in stretches if stretch[0] not in too_open]
+        found = [stretch for stretch in found if stretch[0] not in too_open]
     return program.steps
 
 
@@ -101,37 +100,6 @@ def _reads_item(step: Step) -> bool:
 
 def _puts_item(step: Step) -> bool:
     return step.function is PLACE and type(step.args[0]) is Var and type(step.options["index"]) is int
-
-
-def _stretches(signatures: Any) -> list[tuple[int, int, int]]:
-    """Where the same steps come again and again: first step, steps of a turn, turns; in order."""
-    n = len(signatures)
-    periods: dict[int, None] = {}
-    hashes, width = signatures.astype(np.uint64), 1
-    for window in WINDOWS:
-        while width < window and len(hashes) > width:
-            hashes = hashes[:-width] * np.uint64(0x9E3779B97F4A7C15) + (
-                hashes[width:] ^ (hashes[width:] >> np.uint64(29))
-            )
-            width *= 2
-        order = np.argsort(hashes, kind="stable")
-        distances = np.diff(order)[np.diff(hashes[order]) == 0]
-        counts = np.bincount(distances[distances <= n // TURNS], minlength=1)
-        periods |= dict.fromkeys(int(k) for k in np.argsort(counts)[::-1][:LIKELY] if counts[k])
-    found = []
-    for period in periods:
-        same = np.concatenate([[0], signatures[period:] == signatures[:-period], [0]])
-        begins, ends = np.flatnonzero(np.diff(same) == 1), np.flatnonzero(np.diff(same) == -1)
-        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-            turns = (end - begin) // period + 1
-            if turns >= TURNS and turns * period >= STEPS:
-                found.append((begin, period, turns))
-    chosen: list[tuple[int, int, int]] = []
-    for begin, period, turns in sorted(found, key=lambda each: (-each[1] * each[2], each[1])):
-        end = begin + period * turns
-        if all(end <= other or begin >= other + p * t for other, p, t in chosen):
-            chosen.append((begin, period, turns))
-    return sorted(chosen)
 
 
 # -- what follows a rule ---------------------------------------------------------------------------------------------

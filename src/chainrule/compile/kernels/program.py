@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from ..stretches import stretches
 from . import functions
 from .entry import CHUNKS, SLOTS
 from .group import Group, Input, Op, Plan, operands, row_reductions, scalar_reductions, weight
@@ -25,6 +28,8 @@ __all__ = ["ElementFunction", "module"]
 
 _SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _PART = 800  # simple operations that are one function
+_EQUAL = 300  # where these are equal to others
+_TURNS = 4  # that are looked for there, at least
 _BLOCK = 16  # vectors whose sum is not compensated
 _STRIPS = 4  # vectors of a row that no loop goes over
 _IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf, "any": 0.0}
@@ -107,15 +112,15 @@ class ElementFunction(Writer):
         call = f"call void @llvm.masked.store.{suffix}.p0({kind} {name}, ptr {address}, i32 {size}, "
         self.line(f"{call}{self.type('bool')} {self.mask})")
 
-    def _put(self, memory: str, slot: int, value: Vector) -> None:
+    def _put(self, memory: str, slot: int | str, value: Vector) -> None:
         """Leave a value in memory that parts of a function share."""
         self.line(f"store {self.type(value.dtype)} {value.name}, ptr {self._shared(memory, slot)}")
 
-    def _get(self, memory: str, slot: int, dtype: str) -> Vector:
+    def _get(self, memory: str, slot: int | str, dtype: str) -> Vector:
         """Take a value out of it."""
         return Vector(self, dtype, self.fresh(f"load {self.type(dtype)}, ptr {self._shared(memory, slot)}"))
 
-    def _shared(self, memory: str, slot: int) -> str:
+    def _shared(self, memory: str, slot: int | str) -> str:
         return self.value(f"getelementptr <{self.lanes} x i64>, ptr {memory}, i64 {slot}")
 
     def _load_one(self, address: str, dtype: str) -> Vector:
@@ -276,23 +281,32 @@ def _rounded(high: Vector, low: Vector, dtype: str) -> Vector:
 
 
 class _Part(_Function):
-    """A function that computes some of another one's values, from a memory that they share and back into it."""
+    """A function that computes some of another one's values, from a memory that they share and back into it.
+
+    Where in the memory is an argument, too: a table.  So parts that do the same with other values are one function.
+    """
 
     def __init__(self, group: Group, plan: Plan, avx512: bool, whole: _Function) -> None:
         super().__init__(group, plan, avx512)
         self.declared, self.helpers = whole.declared, whole.helpers
 
-    def text(self, name: str, numbers: list[int], slots: dict[int, int]) -> str:
-        """The whole function."""
+    def text(self, name: str, numbers: list[int], read: list[int], left: list[int]) -> str:
+        """The whole function: what it reads and what it leaves is in the table, in this order."""
+        places = {number: k for k, number in enumerate([*read, *left])}
         for number in numbers:
             for arg in operands(self.group.ops[number - self.first]):
                 if arg not in self.values:
-                    self.values[arg] = self._get("%memory", slots[arg], self.group.dtype(arg))
+                    self.values[arg] = self._get("%read", self._place(places[arg]), self.group.dtype(arg))
             self.apply(number)
-            if number in slots:
-                self._put("%memory", slots[number], self.values[number])
-        head = f"define internal void @{name}(ptr %memory) noinline {{\nstart:"
+            if number in places:
+                self._put("%left", self._place(places[number]), self.values[number])
+        # What is left goes where nothing is that is read.
+        memory = "ptr noalias readonly %read, ptr noalias %left, ptr noalias readonly %places"
+        head = f"define internal void @{name}({memory}) noinline {{\nstart:"
         return "\n".join([head, *self.variables, *self.lines, "  ret void", "}"])
+
+    def _place(self, k: int) -> str:
+        return self.fresh(f"load i64, ptr {self.value(f'getelementptr i64, ptr %places, i64 {k}')}")
 
 
 class _Box(_Function):
@@ -370,14 +384,7 @@ class _Box(_Function):
         What compilers do with one function takes more than proportionally long; and so many values do not fit into
         registers anyway.
         """
-        parts: list[list[int]] = [[]]
-        heavy = 0
-        for number in numbers:
-            if heavy > _PART:
-                parts.append([])
-                heavy = 0
-            parts[-1].append(number)
-            heavy += self._weight(number)
+        parts = self._parts(numbers)
         part_of = {number: k for k, part in enumerate(parts) for number in part}
         last = dict.fromkeys(self._read_elsewhere(set(numbers)), len(parts))  # in which part it is read last
         for number, k in part_of.items():
@@ -395,6 +402,7 @@ class _Box(_Function):
                 slots[number], size = size, size + 1
 
         memory = "%" + self.name("shared")
+        known: dict[Any, str] = {}
         before = [n for n in last if n not in part_of and n in self.values]
         for number in before:
             slot(number)
@@ -406,14 +414,60 @@ class _Box(_Function):
             for number in part:
                 if last.get(number, k) > k:
                     slot(number)
-            name = f"{memory[1:]}.{k}"
-            self.helpers[name] = _Part(self.group, self.plan, self.avx512, self).text(name, part, slots)
-            self.line(f"call void @{name}(ptr {memory})")
+            mine = set(part)
+            read = list(dict.fromkeys(arg for n in part for arg in operands(self._op(n)) if arg not in mine))
+            left = [number for number in part if number in slots]
+            does = self._described(part, read, left)
+            if does not in known:
+                known[does] = name = f"{memory[1:]}.{k}"
+                self.helpers[name] = _Part(self.group, self.plan, self.avx512, self).text(name, part, read, left)
+            places = [slots[number] for number in (*read, *left)]
+            table = f"@{memory[1:]}.places.{k}"
+            numbered = ", ".join(f"i64 {place}" for place in places)
+            self.helpers[table] = f"{table} = internal constant [{len(places)} x i64] [{numbered}]"
+            self.line(f"call void @{known[does]}(ptr {memory}, ptr {memory}, ptr {table})")
             free += [slots.pop(number) for number in ends.get(k, ()) if number in slots]
         for number in numbers:
             if number in slots:
                 self.values[number] = self._get(memory, slots[number], self.group.dtype(number))
         self.variables.append(f"  {memory} = alloca [{size} x <{self.lanes} x i64>]")
+
+    def _parts(self, numbers: list[int]) -> list[list[int]]:
+        """Cut operations into parts; where they repeat themselves, into equal ones, which are compiled once."""
+        kinds: dict[Any, int] = {}
+        does = [kinds.setdefault(self._described([n], operands(self._op(n)), [n]), len(kinds)) for n in numbers]
+        parts: list[list[int]] = []
+        at = 0
+        for begin, period, turns in stretches(np.array(does), _TURNS, _TURNS):
+            parts += self._by_weight(numbers[at:begin])
+            at = begin + period * turns
+            step = period * max(1, _EQUAL // sum(map(self._weight, numbers[begin : begin + period])))
+            for first in range(begin, at, step):
+                parts += self._by_weight(numbers[first : min(first + step, at)])
+        return parts + self._by_weight(numbers[at:])
+
+    def _by_weight(self, numbers: list[int]) -> list[list[int]]:
+        parts: list[list[int]] = []
+        heavy = _PART + 1
+        for number in numbers:
+            if heavy > _PART:
+                parts.append([])
+                heavy = 0
+            parts[-1].append(number)
+            heavy += self._weight(number)
+        return parts
+
+    def _op(self, number: int) -> Op:
+        return self.group.ops[number - self.first]
+
+    def _described(self, numbers: list[int], read: list[int], left: list[int]) -> Any:
+        """What a part does, whatever the values are called."""
+        place = {number: k for k, number in enumerate(dict.fromkeys([*read, *numbers]))}
+        does = tuple(
+            (op.name, op.dtype, *(place[arg] if isinstance(arg, int) else repr(arg) for arg in op.args))
+            for op in map(self._op, numbers)
+        )
+        return does, tuple(map(self.group.dtype, read)), tuple(place[number] for number in left)
 
     def _read_elsewhere(self, numbers: set[int]) -> set[int]:
         """Those of some values that are read by others than themselves."""
