@@ -1065,6 +1065,17 @@ def test_files_that_are_read(how: str, tmp_path: Any) -> None:
     assert found == [1, 1, 2, 3, 3, 4]
 
 
+def test_kernels_of_others_are_no_files_that_are_read(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    inner = cr.jit(lambda x: np.tanh(x) * np.exp(x) + 0.25)
+    inner(normal(7))
+    inner(normal(7))
+    jitted = cr.jit(lambda x: inner(x) * 2)
+    for _ in range(4):  # inner gets its kernel while this is compared
+        assert_same(jitted(normal(7)), inner(normal(7)) * 2, False)
+    assert len(jitted.variants) == 1
+
+
 def test_results_with_history_run_without_jit() -> None:
     w = cr.Tensor(np.ones(3))
     jitted = cr.jit(lambda x: x * w)

@@ -108,6 +108,8 @@ def reading_watched() -> Iterator[list[Line]]:
                 if inside.f_globals["__name__"] in ("linecache", "importlib._bootstrap_external"):
                     return  # of a traceback, of a module
                 inside = inside.f_back
+            if inside is not None and inside.f_globals["__name__"].startswith(__package__):
+                return  # of kernels that are kept on disk
             if inside is not None and (stream or what in (open, input, np.fromfile)):
                 lines.append((inside.f_code.co_filename, inside.f_lineno))
 
