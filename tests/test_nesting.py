@@ -419,3 +419,25 @@ def test_reads_in_parts_under_contexts() -> None:
     jitted = cr.jit(cr.jacobian(cr.grad(f)))
     for _ in range(4):
         np.testing.assert_allclose(jitted(x, c), expected)
+
+
+def test_a_recorded_gradient_of_one_factor_is_the_other() -> None:
+    """The walk starts from 1: what it would be multiplied by is passed on, as a value of its own."""
+
+    def outer(c):
+        g = cr.grad(lambda x: c @ x)(np.ones(3))
+        assert type(g) is cr.Tensor
+        g[0] = 5.0 * g[1]
+        return np.sum(g * c)
+
+    c = np.array([2.0, 3.0, 4.0])
+    np.testing.assert_allclose(cr.grad(outer)(c), [15.0, 16.0, 8.0])
+    assert c.tolist() == [2, 3, 4]
+    slope = cr.grad(lambda x, c: x + c, argnums=(0, 1))
+    found = cr.jvp(lambda c: slope(c, c), (2.0,), (1.0,))[0]
+    assert [type(x) for x in found] == [np.float64] * 2
+    outside = cr.Tensor(2.0)
+    assert [type(x) for x in slope(outside, outside)] == [np.float64] * 2
+    narrow = cr.grad(lambda c: cr.grad(lambda x: (c @ x).astype(float))(np.ones(3, np.float32))[1] ** 2)
+    assert narrow(c.astype(np.float32)).tolist() == [0, 6, 0]
+    assert narrow(c.astype(np.float32)).dtype == np.float32

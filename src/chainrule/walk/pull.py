@@ -24,7 +24,7 @@ from ..rules.linear import added_up, anywhere
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, tensor_like
 from . import functions
-from .shadows import from_outside, leading_to, shadows
+from .shadows import One, from_outside, leading_to, shadows
 from .singular import found_at, report
 
 __all__ = ["accumulate", "backward", "compiled", "pull", "started", "sweep"]
@@ -148,9 +148,10 @@ def pull(
             [seen[node] for node in nodes],
             [seen[node] for node in frontier],
             [seen[root] for root in roots],
-            cotangents,
+            [One.for_one(ct) for ct in cotangents] if differentiable else cotangents,
             [seen[target] for target in targets],
         )
+        results = [One.plain(ct) for ct in results]
     if free:
         release(nodes)
     return targets, results, outside or made_outside

@@ -7,11 +7,33 @@ the derivative of the derivative.  Everything else stays plain.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from ..graph import Node, contexts, watchers
-from ..tensor import handle
+from ..tensor import Tensor, handle
 
-__all__ = ["from_outside", "leading_to", "shadows"]
+__all__ = ["One", "from_outside", "leading_to", "shadows"]
+
+
+class One(np.float64):
+    """The cotangent that a gradient starts from, where the walk is recorded: by it, nothing is multiplied."""
+
+    __slots__ = ()
+
+    def __mul__(self, other: Any) -> Any:
+        return other if other.__class__ is Tensor else np.float64.__mul__(self, other)
+
+    @staticmethod
+    def for_one(ct: Any) -> Any:
+        """`ct`, or, where that is 1.0, this."""
+        return One(1) if ct.__class__ is np.float64 and ct == 1 else ct
+
+    @staticmethod
+    def plain(ct: Any) -> Any:
+        """The inverse."""
+        return np.float64(1) if ct.__class__ is One else ct
 
 
 def from_outside(nodes: Sequence[Node], frontier: set[Node], targets: Sequence[Node]) -> set[Node]:
@@ -47,22 +69,23 @@ def shadows(
 ) -> dict[Node, Node]:
     """Copy the nodes, with Tensors for the values of those in `varying` (None: of all)."""
     copies: dict[Node, Node] = {}
+    of = copies.__getitem__
     ends = frontier.union(targets)
-    for node in [*frontier, *targets, *nodes]:
+    for node in [*ends, *nodes]:
         if node in copies:
             continue
+        index = node.index
+        if not index:  # of a constant nothing changes
+            copies[node] = node
+            continue
         shadow = copies[node] = Node()
-        value, shadow.params, shadow.shape = node.value, node.params, node.shape
-        shadow.index = index = node.index
-        if index:
-            shadow.dtype = node.dtype
-            if value is not None and (varying is None or node in varying):
-                value = handle(node, value)
-        shadow.value = value
+        shadow.index, shadow.params, shadow.shape, shadow.dtype = index, node.params, node.shape, node.dtype
+        value = node.value
+        shadow.value = handle(node, value) if value is not None and (varying is None or node in varying) else value
         if node in ends:
             shadow.rule, shadow.operands = None, ()
         else:
-            shadow.rule, shadow.operands = node.rule, tuple([copies[operand] for operand in node.operands])
+            shadow.rule, shadow.operands = node.rule, tuple(map(of, node.operands))
     if watchers:  # debug() says where a node was made
         for node, shadow in copies.items():
             shadow.origin = getattr(node, "origin", None)
