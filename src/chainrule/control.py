@@ -208,7 +208,7 @@ def scan(
             raise StructureError(f"{what}: step {i} gave y={shown(found)}, where steps before gave {shown(structure)}")
         for column, part in zip(columns, parts, strict=True):
             column.append(part)
-            shape, before = np.shape(part), np.shape(column[0])
+            shape, before = _shape(part), _shape(column[0])
             if shape != before:
                 raise StructureError(f"{what}: step {i} gave a y of shape {shape}, where steps before gave {before}")
     return carry.value, rebuild_y([np.stack(column[::-1] if reverse else column) for column in columns])

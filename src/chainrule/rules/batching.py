@@ -385,6 +385,10 @@ def _concatenate(rule: Rule, operands: Operands, batched: Flags, *, axis: int, *
     return apply(rule, parts, (), {"axis": _shifted(axis, parts[0].ndim - 1), **options})
 
 
+def _stack(rule: Rule, operands: Operands, batched: Flags, *, axis: int) -> Any:
+    return apply(rule, _all_batched(operands, batched), (), {"axis": axis + 1})
+
+
 # -- products --------------------------------------------------------------------------------------------------------
 def _product(a: Any, b: Any) -> Any:
     return np.matmul(a, b)
@@ -713,7 +717,8 @@ OWN: dict[str, Callable[..., Any]] = {
     "reshape": _reshape, "transpose": _transpose, "swapaxes": _swapaxes, "moveaxis": _swapaxes, "squeeze": _squeeze,
     "expand_dims": _expand_dims, "broadcast_to": _broadcast_to, "flip": _flip, "rot90": _rot90, "roll": _roll,
     "sliding_window_view": _windows, "diagonal": _diagonal, "triu": _triangle, "tril": _triangle,
-    "concatenate": _concatenate, "matmul": _matmul, "tensordot": _tensordot, "dot": _dot, "inner": _dot,
+    "concatenate": _concatenate, "stack": _stack,
+    "matmul": _matmul, "tensordot": _tensordot, "dot": _dot, "inner": _dot,
     "outer": _outer, "vdot": _vdot, "vecdot": stacks(1, 1), "matvec": stacks(2, 1), "vecmat": stacks(1, 2),
     "einsum": _einsum, "solve": _solve, "getitem": _getitem, "place": _place, "scatter": _scatter, "put": _put,
     "write_put": _put, "add_at": _put, "write_add_at": _put, "interp": _interp, "geomspace": _geomspace,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view as windows
 
+from ..graph import programs
 from .registry import custom, implements, linear, rules
 
 Axes = int | tuple[int, ...] | None
@@ -339,10 +340,30 @@ def concatenate(
     return stored(concatenate_rule(*parts, axis=axis, **({} if dtype is None else {"dtype": dtype})), out)
 
 
+def _stacked(*parts: Any, axis: int) -> Any:
+    if all(isinstance(part, np.generic) for part in parts):
+        return np.array(parts)  # in a fifth of the time
+    return np.stack(parts, axis)
+
+
+def _stacked_pull(ct: Any, node: Any) -> Any:
+    return np.moveaxis(ct, node.params[1]["axis"], 0) if ct.ndim > 1 else ct
+
+
+def _stacked_push(node: Any, tangents: Sequence[Any]) -> Any:
+    zero = np.zeros(node.operands[0].shape, node.dtype)
+    return np.stack([zero if t is None else t for t in tangents], node.params[1]["axis"])
+
+
+stack_rule = custom("stack", _stacked, needs=("",), pull_all=_stacked_pull, push=_stacked_push, additive=True)
+
+
 @implements(np.stack)
 def stack(arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     parts = [as_array(part) for part in arrays]
     if len({part.shape for part in parts}) > 1:
         raise ValueError(f"stack of arrays of different shapes: {', '.join(str(part.shape) for part in parts)}")
     axis = normalize_axis_index(axis, parts[0].ndim + 1)
+    if dtype is None and out is None and not programs:  # which see what NumPy's own function is made of
+        return stack_rule(*parts, axis=axis)
     return concatenate([np.expand_dims(part, axis) for part in parts], axis, out, dtype=dtype)

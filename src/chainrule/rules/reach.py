@@ -441,7 +441,7 @@ _declare(_chosen, "where", bends=False)
 _declare(
     _moved,
     "reshape transpose swapaxes moveaxis squeeze expand_dims broadcast_to flip rot90 roll sliding_window_view diagonal "
-    "triu tril repeat getitem concatenate",
+    "triu tril repeat getitem concatenate stack",
     bends=False,
 )
 _declare(_scattered, "place scatter bincount histogram histogramdd", bends=False)
