@@ -18,6 +18,8 @@ from .errors import StructureError
 
 __all__ = ["fields_of", "flatten", "map_tree"]
 
+LEAVES = np.ndarray, float  # the most frequent
+
 
 def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     """List the leaves of a container, and say how to put others in their place.
@@ -32,7 +34,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     """
     if tree is None:
         return [], lambda leaves: None, None
-    if isinstance(tree, np.ndarray | float):
+    if isinstance(tree, LEAVES):
         return [tree], _first, "leaf"
     make: Callable[[list[Any]], Any]
     kind: Any
@@ -44,7 +46,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
         make = functools.partial(_named_tuple, type(tree))
     elif type(tree) in (list, tuple):
         parts, kind, make = list(tree), type(tree).__name__, type(tree)
-    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+    elif hasattr(type(tree), "__dataclass_fields__"):
         varying, fixed = fields_of(tree)
         parts, kind = list(varying.values()), (type(tree), tuple(fixed.items())) if fixed else type(tree)
         make = functools.partial(_dataclass, tree, list(varying))

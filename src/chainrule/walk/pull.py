@@ -143,13 +143,13 @@ def pull(
         finally:
             _slots.release()
     else:
-        seen = shadows(nodes, frontier, targets, varying if differentiable else set())
+        of = shadows(nodes, frontier, targets, varying if differentiable else set()).__getitem__
         results = walk(
-            [seen[node] for node in nodes],
-            [seen[node] for node in frontier],
-            [seen[root] for root in roots],
+            list(map(of, nodes)),
+            list(map(of, frontier)),
+            list(map(of, roots)),
             [One.for_one(ct) for ct in cotangents] if differentiable else cotangents,
-            [seen[target] for target in targets],
+            list(map(of, targets)),
         )
         results = [One.plain(ct) for ct in results]
     if free:
