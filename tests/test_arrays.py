@@ -743,3 +743,18 @@ def test_mismatched_shapes_name_the_operation() -> None:
         np.stack([x, y])
     with pytest.raises(ValueError, match="equal division"):
         np.split(x, 2, axis=1)
+
+
+def test_a_stack_is_one_operation() -> None:
+    a, b = cr.Tensor(1.5), cr.Tensor(np.float32(0.5))
+    y = np.stack([a, 2.0, b])
+    assert y.node.rule.name == "stack"
+    assert y.node.operands[0] is a.node
+    assert y.node.operands[2] is b.node
+    y.backward(np.array([1.0, 2.0, 3.0]))
+    assert (a.grad, b.grad, b.grad.dtype) == (1.0, 3.0, np.float32)
+    rows = [cr.Tensor(np.arange(3.0)), cr.Tensor(np.ones(3))]
+    for axis in (0, 1, -1):
+        y = np.stack(rows, axis)
+        assert len(y.node.operands) == 2
+        np.testing.assert_array_equal(y.data, np.stack([row.data for row in rows], axis))

@@ -24,6 +24,9 @@ from .parts import Parts
 
 __all__ = ["additive_push_together", "is_written_down", "linear_push", "pull_function", "push_function"]
 
+PLAIN = np.ndarray, np.generic
+WHOLE = Tensor, type(None)
+
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
 Push = Callable[[Node, Sequence[Any]], Any]
@@ -327,25 +330,23 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
         total = operand.cotangent
         if total is CLOSED:
             return
-        recorded = total.__class__ is Parts or (ct.__class__ is Tensor and (total is None or total.__class__ is Tensor))
-        if recorded and not (watchers or programs):
-            operand.cotangent = Parts.add(total, node, ct)
-            return
-        if not isinstance(ct, np.ndarray | np.generic) or not (total is None or total.__class__ is np.ndarray):
-            if is_written_down(total) and operand.owned and getattr(operand.rule, "pull_in_place", None) is not None:
-                rest, options = node.params or ((), {})
-                add_into(total, ct, *rest, **options)
-            else:
-                accumulate(operand, transpose(ct, node))
-            return
-        if total is None:
-            total = np.zeros(operand.shape, operand.dtype)
-        elif not operand.owned:
-            total = total.copy()
         rest, options = node.params or ((), {})
-        add_into(total, ct, *rest, **options)
-        operand.cotangent = total
-        operand.owned = True
+        if isinstance(ct, PLAIN) and (total is None or total.__class__ is np.ndarray):
+            if total is None:
+                total = np.zeros(operand.shape, operand.dtype)
+            elif not operand.owned:
+                total = total.copy()
+            add_into(total, ct, *rest, **options)
+            operand.cotangent = total
+            operand.owned = True
+        elif (total.__class__ is Parts or (ct.__class__ is Tensor and total.__class__ in WHOLE)) and not (
+            watchers or programs
+        ):
+            operand.cotangent = Parts.add(total, node, ct)
+        elif is_written_down(total) and operand.owned and getattr(operand.rule, "pull_in_place", None) is not None:
+            add_into(total, ct, *rest, **options)
+        else:
+            accumulate(operand, transpose(ct, node))
 
     return pull_into
 
