@@ -328,6 +328,57 @@ def test_what_is_changed_is_changed_once_in_each_call(name: str) -> None:
     assert len(caught) == 1
 
 
+def put_new(p: Any, x: Any) -> Any:
+    p["w"] = p["w"] * 0.5 + x
+    return np.sum(p["w"])
+
+
+def move(box: Any, x: Any) -> Any:
+    box.value = box.value + x
+    return box.value * 2
+
+
+def sort(numbers: Any, x: Any) -> Any:
+    numbers.sort(key=float)
+    return numbers[0] * x
+
+
+CHANGED: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
+    "an entry": (put_new, lambda: {"w": normal(3)}),
+    "an attribute of a dataclass": (move, lambda: Box(normal(3))),
+    "the order of a list": (sort, lambda: [np.float64(3), np.float64(2)]),
+    "the length of a list": (lambda p, x: p.append(x), lambda: [normal(2)]),
+    "the keys": (lambda p, x: p.pop("w") * x, lambda: {"w": normal(3), "v": 1}),
+    "a container inside": (lambda p, x: put_new(p[0]["a"], x), lambda: ({"a": {"w": normal(3)}},)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_containers_that_are_changed(name: str) -> None:
+    f, make = CHANGED[name]
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning, match="it changes a container that it is given") as caught:
+        for _ in range(4):
+            ours, theirs = make(), make()
+            assert_same(jitted(ours, normal(3)), f(theirs, normal(3)))
+            assert_same(ours, theirs)
+    assert len(caught) == 1
+
+
+def test_arrays_in_containers_are_written_to() -> None:
+    def f(p: Any, x: Any) -> None:
+        p["w"] -= 0.1 * x
+        p["box"].value[1:] += x[:-1]
+
+    jitted = cr.jit(f)
+    for _ in range(4):
+        ours, theirs = ({"w": normal(3), "box": Box(normal(3))} for _ in range(2))
+        jitted(ours, normal(3))
+        f(theirs, normal(3))
+        assert_same(ours, theirs)
+    assert len(jitted.variants) == 1
+
+
 def test_filling_a_cache_is_no_change_in_every_call() -> None:
     layer, cache = Layer(), {}
 

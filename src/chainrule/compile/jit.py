@@ -238,10 +238,14 @@ class Jitted:
 
     def _traced(self, trace: Trace, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         traced = [_entering(trace, leaf) for leaf in leaves]
-        args, options = rebuild(traced)
+        given = rebuild(traced)
+        _, _, form = flatten(given)
         with trace.running():
-            found, rebuild_output, _ = flatten(self.f(*args, **options))
+            found, rebuild_output, _ = flatten(self.f(*given[0], **given[1]))
         trace.check()
+        after, _, other = flatten(given)
+        if other != form or any(new is not old for new, old in zip(after, traced, strict=True)):
+            raise UntraceableError("it changes a container that it is given; let it make a new one, and return that")
         forms, outputs, values = [], [], []
         for each in found:
             x, form = each, "{}"
