@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 import threading
 import warnings
 from collections import Counter
@@ -1304,13 +1305,33 @@ def test_filling_and_reading_piece_by_piece_costs_one_array() -> None:
     assert "_place(" not in jitted.source(normal(300))
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_elements_are_written_and_added_to_by_plain_indices(exact: bool, dtype: str) -> None:
+    def f(x: Any) -> Any:
+        y = np.zeros_like(x)
+        z = np.zeros((2, 3), x.dtype) * x[0]
+        y[0] = x[0]
+        for i in range(1, len(x)):
+            y[i] = 0.5 * y[i - 1] * y[i // 2] + x[i]
+            z[i % 2, -1] = y[i] * z[i % 2, 2] + x[0]
+        return np.sum(y) + np.sum(z * z)
+
+    x = normal(7, dtype=dtype)
+    jitted = check(cr.value_and_grad(f), (x,), (2 * x,), exactly=exact)
+    source = jitted.source(x)
+    assert "np.add.at(" not in source
+    assert "kernel(1, 1, " not in source  # two operations between numbers take less time than a call
+    assert not re.search(r"^ *\w+ = \w+\.copy\(\)$", source, re.MULTILINE)
+
+
 def test_filling_costs_what_is_written() -> None:
     """The cotangent of what is filled is written to in place, too: no copy for each element."""
     f = cr.grad(lambda x: np.sum(filled(x)))
     source = check(f, (normal(40),), (normal(40, seed=1),), exactly=False).source(normal(40))
     assert source.count("_put(") <= 2
     assert source.count("_place(") <= 2
-    assert "np.add.at(" in source
+    assert len(re.findall(r"^ *v\d+\[\d+\] = v\d+$", source, re.MULTILINE)) >= 39
 
 
 def test_threads_that_go_different_ways() -> None:

@@ -41,6 +41,7 @@ OF_TRUTHS = {
 MANY = 100  # values that a group takes and leaves, at most: kernels have no more pointers than 256
 FEW = 64  # columns that no loop goes over, if there are more rows
 SMALL = 2  # a group of fewer steps is not worth a kernel
+QUICK = 3  # nor are so many operators between numbers
 
 
 class Fused(Step):
@@ -223,9 +224,16 @@ class Open:
         shown: list[Step | Guard] = [step for var, step in self.shown.items() if var in results]
         return [var for var in results if var not in self.shown], shown
 
+    def is_quick(self) -> bool:
+        """Whether Python does these few operations on numbers in less time than it calls a kernel."""
+        steps = [step for step in self.members if step.function in UFUNCS]
+        return (
+            prod(self.shape) == 1 and len(steps) == len(self.members) <= QUICK and all(x.scalar for x in self.results)
+        )
+
     def closed(self, readers: dict[Var, list[Any]]) -> list[Step | Guard] | None:
         """The group as one step, and the question whether it found a NaN; None if it is too small."""
-        if len([op for op in self.ops if op[0] != "astype"]) < SMALL:
+        if len([op for op in self.ops if op[0] != "astype"]) < SMALL or self.is_quick():
             return None
         results, found = self.left(readers)
         first = len(self.inputs)

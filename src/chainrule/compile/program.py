@@ -286,8 +286,24 @@ def lowered(program: Program) -> list[Step | Guard]:
         if isinstance(step, Step) and type(step.results) is Var and step.args and type(step.args[0]) is Var:
             steps += _lowered(step)
         else:
-            steps.append(step)
+            steps += _added_to_element(step) if isinstance(step, Step) and step.function == np.add.at else [step]
     return steps
+
+
+def _added_to_element(step: Step) -> list[Step | Guard]:
+    """Read an element, add to it, and write it back: `np.add.at` takes ten times as long."""
+    x, index, more = step.args
+    indices = index if type(index) is tuple else (index,)
+    if step.options or len(indices) != len(x.shape) or any(type(i) is not int for i in indices):
+        return [step]
+    if type(more) is not Var or not more.scalar or more.python or more.dtype != x.dtype:
+        return [step]
+    element, total = (Var.made((), x.dtype, None, scalar=True) for _ in range(2))
+    read = Step(operator.getitem, (x, index), {}, step.quiet, step.line)
+    added = Step(operator.add, (element, more), {}, step.quiet, step.line)
+    read.results, element.source, added.results, total.source = element, read, total, added
+    step.function, step.args = operator.setitem, (x, index, total)
+    return [read, added, step]
 
 
 def _lowered(step: Step) -> list[Step | Guard]:
@@ -348,6 +364,8 @@ def undone(program: Program) -> list[Step | Guard]:
         x, y = step.args[0] if step.args else None, step.results
         if type(x) is not Var or type(y) is not Var or step.writes or not private(x) or not private(y):
             return None
+        if step.function == Method("copy") and x.scalar and y.scalar:
+            return x
         if step.function == Method("reshape") and not step.options and step.args[1:] == (y.shape,):
             while _made_by(x, {Method("reshape")}) and x.source.args[0].contiguous:
                 x = x.source.args[0]
