@@ -2,7 +2,8 @@
 
 `EXACT` holds one line a row: the function itself, in mpmath.  Its derivative is taken by differences with a thousand
 digits, so that nothing is shared with the row's formula.  Run as a program, this file writes docs/accuracy.json, which
-docs/coverage.py publishes; tests/test_accuracy.py measures again.
+docs/coverage.py publishes; tests/test_accuracy.py measures again.  Given names, it measures these rows only, and prints
+where they are worst.
 
 The unit is the ulp: the distance of float64 numbers at the exact partial derivative.  Below the smallest normal number
 (2.2e-308) results may lose their digits early; that is noted, not counted.  Left out are points at which the operands
@@ -208,5 +209,6 @@ if __name__ == "__main__":
                 (each for each in errors(name) if each[0] == i), key=lambda each: each[-1]
             )
             print(f"{name}, operand {i}: {error:.3g} ulp at {point}: {actual!r}, exactly {mpmath.nstr(desired, 20)}")
-    if not sys.argv[1:]:
-        PUBLISHED.write_text(json.dumps({name: published(name) for name in EXACT}, indent=1) + "\n", encoding="utf-8")
+    known = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    known |= {name: published(name) for name in sys.argv[1:] or EXACT}
+    PUBLISHED.write_text(json.dumps({name: known[name] for name in EXACT}, indent=1) + "\n", encoding="utf-8")
