@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.compile import printing
 from chainrule.compile import repeated as passes
 
 TURNS = 60
@@ -70,6 +71,25 @@ def test_exactly_means_step_by_step():
     jitted = cr.jit(cr.grad(recurrence), exact=True)
     np.testing.assert_array_equal(jitted(*args), cr.grad(recurrence)(*args))
     assert loops(jitted, *args) == 0
+
+
+def test_kernels_for_other_parts_of_arrays_are_the_same_code():
+    def f(w, xs):
+        h = xs[0]
+        for i in range(len(xs)):
+            h = (h * w + xs[i]) * np.tanh(h) - xs[i] * 0.1
+        return np.sum(h * h)
+
+    args = inputs((500,), (TURNS, 500))
+    jitted = cr.jit(cr.value_and_grad(f), exact=True)
+    before = dict(printing._compiled)
+    for _ in range(4):
+        value, gradient = jitted(*args)
+        expected, expected_gradient = cr.value_and_grad(f)(*args)
+        assert value == expected
+        np.testing.assert_array_equal(gradient, expected_gradient)
+    called = jitted.source(*args).count("kernel_")
+    assert len(printing._compiled.keys() - before.keys()) < 12 < TURNS < called
 
 
 def test_loops_inside_of_loops():

@@ -122,13 +122,15 @@ _compiled: dict[str, Kernel] = {}
 
 
 def compiled(group: Group, exact: bool) -> Kernel:
-    """The kernel of a group: loops have many equal ones."""
-    key = repr((group, exact))  # as values, the operand 1 and the constant 1.0 would be the same
-    if key not in _compiled:
+    """The kernel of a group: loops have many equal ones, which read other parts of arrays."""
+    start = group.at_start()
+    key = repr((start, exact))  # as values, the operand 1 and the constant 1.0 would be the same
+    kernel = _compiled.get(key)
+    if kernel is None:
         if len(_compiled) >= KERNELS:
             _compiled.clear()
-        _compiled[key] = compile_group(group, exact)
-    return _compiled[key]
+        kernel = _compiled[key] = compile_group(start, exact)
+    return kernel if group == start else kernel.moved(group)
 
 
 def print_program(

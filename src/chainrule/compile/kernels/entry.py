@@ -56,7 +56,7 @@ TABLE = (
     *PYTHON,
     *("None", "ndarray", "TypeError", "message"),  # objects, and a text
     *("box", "finish"),  # the kernel's functions
-    *("arguments", "codes"),  # how many, and a byte for each
+    *("arguments", "codes", "offsets"),  # how many; a byte for each; and how many bytes arrays are read from further on
     *("kept", "rows", "row_outputs", "scalars", "by_rows"),  # see `Plan`; places of rows' outputs in the frame
     "every",  # of how many rows parts consist that must not be divided
 )
@@ -103,6 +103,7 @@ entry:
   GET ndarray
   GET arguments
   GET codes
+  GET offsets
   GET PyErr_Occurred
   br label %test
 test:
@@ -121,7 +122,10 @@ body:
   br i1 %is_array, label %array, label %number
 array:
   %data.at = getelementptr i8, ptr %thing, i64 {DATA_OFFSET}
-  %data = load ptr, ptr %data.at
+  %first = load ptr, ptr %data.at
+  %offset.at = getelementptr i64, ptr %offsets, i64 %k
+  %offset = load i64, ptr %offset.at
+  %data = getelementptr i8, ptr %first, i64 %offset
   switch i8 %code, label %pointer [ i8 1, label %four i8 2, label %eight i8 3, label %four
                                     i8 4, label %eight i8 5, label %one ]
 pointer:

@@ -22,13 +22,14 @@ values that need no memory for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .functions import exact_ops
 
 __all__ = [
     "REDUCTIONS",
+    "SIZES",
     "Group",
     "Input",
     "Kind",
@@ -47,7 +48,7 @@ Kind = Literal["full", "row", "column", "scalar"]
 
 REDUCTIONS = ("sum", "max", "min", "any")
 _KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
-_DTYPES = ("f4", "f8", "i4", "i8", "bool")
+SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
 _APART = 16  # simple operations that it costs to read or write elements that do not lie side by side
 _WIDTH = {"f8": 2, "i8": 2}  # of 4 bytes
@@ -139,6 +140,17 @@ class Group:
     outputs: tuple[Output, ...]
     columns: int = 0
 
+    def at_start(self) -> Group:
+        """The same of arrays that begin where they are read and written: machine code knows no offsets."""
+        inputs = tuple(replace(given, offset=0) if given.offset else given for given in self.inputs)
+        outputs = tuple(replace(out, place=(0, *out.place[1:])) if out.place else out for out in self.outputs)
+        return replace(self, inputs=inputs, outputs=outputs)
+
+    def offsets(self) -> list[int]:
+        """How many bytes of each argument are left out."""
+        found = [given.offset * SIZES[given.dtype] for given in self.inputs]
+        return found + [out.place[0] * SIZES[self.dtype(out.value)] if out.place else 0 for out in self.outputs]
+
     def dtype(self, value: int) -> str:
         """The dtype of a value."""
         inside = value - len(self.inputs)
@@ -217,7 +229,7 @@ def plan(group: Group) -> Plan:
     """
     first = len(group.inputs)
     for number, x in enumerate(group.inputs):
-        if x.kind not in _KINDS or x.dtype not in _DTYPES:
+        if x.kind not in _KINDS or x.dtype not in SIZES:
             raise ValueError(f"input {number}: unknown kind or dtype {x}")
         if x.rows is not None and (x.kind == "row" or min(x.rows[:2]) < 1):
             raise ValueError(f"input {number}: rows are not for rows, and are divided by at least 1: {x}")
@@ -233,7 +245,7 @@ def plan(group: Group) -> Plan:
             raise ValueError(f"value {number}, {op.name}: operands must be earlier values, not {op.args}")
         if reduced & set(given):
             raise ValueError(f"value {number}, {op.name}: reductions over axis 0 or everything are results only")
-        if op.dtype not in _DTYPES:
+        if op.dtype not in SIZES:
             raise ValueError(f"value {number}, {op.name}: unknown dtype {op.dtype!r}")
         among = {kinds[arg] for arg in given}
         level = max([levels[arg] for arg in given], default=0)

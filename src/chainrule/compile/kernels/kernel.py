@@ -36,10 +36,13 @@ class Kernel:
         The number of elements from which on several threads are used.  Results do not depend on how many.
     """
 
-    __slots__ = ("group", "large", "part", "plan", "serial")
+    __slots__ = ("code", "group", "large", "part", "plan", "serial")
 
-    def __init__(self, group: Group, order: Plan, serial: Callable[..., None], part: Callable[..., None]) -> None:
-        self.group, self.plan, self.serial, self.part = group, order, serial, part
+    def __init__(self, group: Group, order: Plan, code: Any) -> None:
+        self.group, self.plan, self.code = group, order, code
+        self.serial: Callable[..., None]
+        self.part: Callable[..., None]
+        self.serial, self.part = machine().load(code, group, order)
         self.large = max(2 * CHUNK, workers.WORTHWHILE / order.cost) if order.cost else math.inf
 
     def __call__(self, m: int, n: int, *arrays: Any) -> None:
@@ -49,6 +52,10 @@ class Kernel:
             self.serial(m, n, *arrays)
         else:
             self.run(parts, m, n, *arrays)
+
+    def moved(self, group: Group) -> Kernel:
+        """The same machine code for a group that differs only in where arrays are read and written from."""
+        return Kernel(group, self.plan, self.code)
 
     def run(self, parts: int, m: int, n: int, *arrays: Any) -> None:
         """Compute on so many threads."""
@@ -80,8 +87,8 @@ def compile_group(group: Group, exact: bool = False) -> Kernel:
     if len(group.inputs) + len(group.outputs) + len(order.reduced) + len(order.kept) >= MOST:
         raise ValueError(f"a group of {len(group.inputs)} inputs and {len(group.outputs)} outputs is too large")
     compiler = machine()
-    serial, part = compiler.load(compiler.compile(module(group, order, compiler.triple, compiler.avx512)), group, order)
-    return Kernel(group, order, serial, part)
+    text = module(group.at_start(), order, compiler.triple, compiler.avx512)
+    return Kernel(group, order, compiler.link(compiler.compile(text)))
 
 
 def _check(group: Group, number: int, op: Op, exact: bool) -> None:

@@ -94,8 +94,12 @@ class Machine:
         passes.run(module, llvm.create_pass_builder(self.target, options))
         return bytes(self.target.emit_object(module))
 
-    def load(self, image: bytes, group: Group, plan: Plan) -> list[Any]:
-        """The entry points of a kernel with this object file, as builtin functions."""
+    def link(self, image: bytes) -> Any:
+        """The code of an object file, which several kernels may share."""
+        return self._link(image, ("box", "finish"))
+
+    def load(self, code: Any, group: Group, plan: Plan) -> list[Any]:
+        """The entry points of a kernel with this code, as builtin functions."""
         outputs = [out.value for out in group.outputs]
         rows = np.array([len(group.inputs) + outputs.index(n) for n in row_reductions(group)], np.int64)
         sizes = {
@@ -106,22 +110,22 @@ class Machine:
             "by_rows": needs_rows(group, plan),
             "every": every(group),
         }
-        return self._builtins(image, codes(group), sizes, rows)
+        return self._builtins(code, codes(group), group.offsets(), sizes, rows)
 
     def load_loop(self, image: bytes, reading: bytes) -> Any:
         """The builtin function that does a loop; `reading` says how each argument is read."""
         sizes = dict.fromkeys(("kept", "rows", "row_outputs", "scalars", "by_rows"), 0) | {"every": 1}
-        return self._builtins(image, reading, sizes)[0]
+        return self._builtins(self.link(image), reading, [0] * len(reading), sizes)[0]
 
-    def _builtins(self, image: bytes, reading: bytes, sizes: dict[str, int], *kept: Any) -> list[Any]:
-        code = self._link(image, ("box", "finish"))
+    def _builtins(self, code: Any, reading: bytes, offsets: list[int], sizes: dict[str, int], *kept: Any) -> list[Any]:
         buffer = ctypes.create_string_buffer(reading)
+        further = np.array(offsets, np.int64)
         values = self.python | sizes
         values |= {"box": code["box"], "finish": code["finish"]}
-        values |= {"arguments": len(reading), "codes": ctypes.addressof(buffer)}
+        values |= {"arguments": len(reading), "codes": ctypes.addressof(buffer), "offsets": further.ctypes.data}
         table = np.array([values[name] for name in TABLE], np.uintp).view(_Table)
         methods = [_MethodDef(name.encode(), self.entries[name], _METH_FASTCALL, None) for name in ENTRIES]
-        table.keeps = (code, buffer, kept, methods, self)
+        table.keeps = (code, buffer, further, kept, methods, self)
         new = ctypes.pythonapi.PyCFunction_NewEx
         new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
         return [new(ctypes.addressof(method), table, None) for method in methods]

@@ -21,12 +21,11 @@ import numpy as np
 from ..stretches import stretches
 from . import functions
 from .entry import CHUNKS, SLOTS
-from .group import Group, Input, Op, Plan, operands, row_reductions, scalar_reductions, weight
+from .group import SIZES, Group, Input, Op, Plan, operands, row_reductions, scalar_reductions, weight
 from .vector import BYTES, SCALAR, Vector, Writer, where
 
 __all__ = ["ElementFunction", "module"]
 
-_SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _PART = 800  # simple operations that are one function
 _EQUAL = 300  # where these are equal to others
 _TURNS = 4  # that are looked for there, at least
@@ -55,7 +54,7 @@ class ElementFunction(Writer):
     def _load(self, address: str, dtype: str, step: int = 1) -> Vector:
         """The elements from an address on, so many apart."""
         element = "i8" if dtype == "bool" else SCALAR[dtype]
-        kind, size = f"<{self.lanes} x {element}>", _SIZES[dtype]
+        kind, size = f"<{self.lanes} x {element}>", SIZES[dtype]
         suffix = f"v{self.lanes}{'i8' if dtype == 'bool' else ('f' if dtype[0] == 'f' else 'i') + str(8 * size)}"
         if step != 1:
             masks, pointers = self.type("bool"), f"<{self.lanes} x ptr>"
@@ -89,7 +88,7 @@ class ElementFunction(Writer):
         """Write the elements from an address on, so many apart."""
         dtype, name = value.dtype, value.name
         element = "i8" if dtype == "bool" else SCALAR[dtype]
-        kind, size = f"<{self.lanes} x {element}>", _SIZES[dtype]
+        kind, size = f"<{self.lanes} x {element}>", SIZES[dtype]
         suffix = f"v{self.lanes}{'i8' if dtype == 'bool' else ('f' if dtype[0] == 'f' else 'i') + str(8 * size)}"
         if dtype == "bool":
             name = self.fresh(f"zext {self.type('bool')} {name} to {kind}")
@@ -141,7 +140,7 @@ class _Function(ElementFunction):
     """A function that goes over a group's arrays."""
 
     def __init__(self, group: Group, plan: Plan, avx512: bool) -> None:
-        small = min([_SIZES[d] for d in map(group.dtype, range(len(plan.kinds))) if d != "bool"], default=4)
+        small = min([SIZES[d] for d in map(group.dtype, range(len(plan.kinds))) if d != "bool"], default=4)
         alone = all(kind == "scalar" for kind in plan.kinds) and not plan.reduced
         super().__init__(1 if alone else BYTES // small, avx512)
         self.group, self.plan = group, plan
