@@ -378,6 +378,8 @@ def test_reads_of_one_array_in_recorded_walks(name: str) -> None:
 
     x, c = spaced((5,), "reads", 0.4, 1.3), np.float64(0.7)
     check(slope, [x, c])
+    rows = [cr.jvp(lambda x: slope(x, c), (x,), (e,))[1] for e in np.eye(5)]
+    np.testing.assert_allclose(cr.hessian(lambda x: READS[name](x, c))(x), rows, rtol=1e-12, atol=1e-12)
     third = cr.grad(lambda x, c: np.sum(cr.grad(lambda x: np.sum(np.sin(slope(x, c))))(x) ** 2))
     for i in range(5):
         e = np.eye(5)[i]

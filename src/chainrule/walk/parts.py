@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
+from ..rules.batching import one_by_one
+from ..rules.indexing import is_plain
 from ..rules.registry import Rule, apply, custom, rules
 from ..tensor import Tensor, record
 
 __all__ = ["Parts"]
 
 Read = tuple[Rule, tuple[Any, ...], dict[str, Any]]  # a linear rule with `add_into`, and its parameters
-WHOLE: Read = (rules["getitem"], (Ellipsis,), {})
+GETITEM = rules["getitem"]
+WHOLE: Read = (GETITEM, (Ellipsis,), {})
 
 
 def _together(*parts: Any, shape: tuple[int, ...], reads: Sequence[Read]) -> Any:
@@ -33,7 +36,10 @@ def _together(*parts: Any, shape: tuple[int, ...], reads: Sequence[Read]) -> Any
 
 def _pull(ct: Any, node: Node) -> list[Any]:
     assert node.params is not None
-    return [apply(rule, (ct,), rest, options) for rule, rest, options in node.params[1]["reads"]]
+    reads = node.params[1]["reads"]
+    if ct.__class__ is np.ndarray:
+        return [rule.value(ct, *rest, **options) for rule, rest, options in reads]
+    return [apply(rule, (ct,), rest, options) for rule, rest, options in reads]
 
 
 def _push(node: Node, tangents: Sequence[Any]) -> Any:
@@ -43,7 +49,16 @@ def _push(node: Node, tangents: Sequence[Any]) -> Any:
     return together(*parts, shape=node.shape, reads=reads)
 
 
-together = custom("transposes", _together, needs=("",), pull_all=_pull, push=_push)
+def _batch(rule: Rule, parts: Sequence[Any], batched: Sequence[bool], *, shape: Any, reads: Sequence[Read]) -> Any:
+    indices = [rest[0] for read, rest, _ in reads if read is GETITEM and is_plain(rest[0])]
+    if len(indices) < len(parts) or not all(batched):
+        return one_by_one(rule, parts, batched, shape=shape, reads=reads)
+    each = [(slice(None), *(index if type(index) is tuple else (index,))) for index in indices]
+    reads = [(GETITEM, (index,), {}) for index in each]
+    return apply(rule, parts, (), {"shape": (len(parts[0]), *shape), "reads": reads})
+
+
+together = custom("transposes", _together, needs=("",), pull_all=_pull, push=_push, additive=True, batch=_batch)
 
 
 class Parts(Tensor):
