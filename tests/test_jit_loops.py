@@ -179,9 +179,71 @@ def test_exact_keeps_every_bit() -> None:
     for f in (root, lambda c: euler(np.stack([c, c]), 1.0)):
         jitted = check(f, (np.float64(2.0),), (np.float64(2.3),), exact=True)
         assert jitted(np.float64(2.1)) == f(np.float64(2.1))
-    slope = cr.jit(cr.grad(root), exact=True)  # the terms of a gradient are added up in their order: turn by turn
+    slope = cr.jit(cr.grad(root), exact=True)
     for x in (2.0, 9.0, 2.0, 9.0, 2.0, 9.0):
         assert slope(np.float64(x)) == cr.grad(root)(np.float64(x))
+
+
+def recurrent(reverse: bool) -> Callable[..., Any]:
+    """What is carried is collected, too; all that goes in is used before and after the loop."""
+
+    def f(w: Any, x: Any, h: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            h = np.tanh(h @ w + x * w[0] + np.sin(w[1]))
+            return h, (h, np.sum(h * x))
+
+        last, (states, sums) = cr.scan(step, h + w[2], np.cos(x), reverse=reverse)
+        return np.sum(states**3) + np.sum(last * w[0]) + np.sum(sums) + np.sum(h * x[0])
+
+    return f
+
+
+def descent(w: Any, x: Any, h: Any) -> Any:
+    """A gradient in each turn; the loop begins with what is used afterwards."""
+
+    def energy(c: Any) -> Any:
+        return np.sum(np.cos(c @ w)) + np.sum(c**2 * w[0])
+
+    return np.sum(cr.fori_loop(0, 70, lambda i, c: c - 0.1 * cr.grad(energy)(c), h) * h) + np.sum(w**2)
+
+
+def falling(w: Any, x: Any, h: Any) -> Any:
+    step = lambda c: (c[0] + 1, np.cos(c[1] @ w) + c[1] * w[0] * 0.1)
+    return np.sum(cr.while_loop(lambda c: c[0] < 80, step, (0, h))[1])
+
+
+def delayed(w: Any, x: Any, h: Any) -> Any:
+    """A turn hands on what it got, and the same twice."""
+
+    def step(c: Any, x: Any) -> Any:
+        new = np.sin(c[0] @ w + c[1] * x)
+        return (new, c[0], new), (new, c[1])
+
+    (last, *_), (news, olds) = cr.scan(step, (h, h, h * 2), x)
+    return np.sum(news**2 * olds) + np.sum(last * w[0])
+
+
+@pytest.mark.parametrize(
+    ("f", "rolled"),
+    [(recurrent(False), True), (recurrent(True), True), (descent, True), (falling, True), (delayed, False)],
+)
+@pytest.mark.parametrize("way", ["grad", "jvp", "vmap", "grad of grad"])
+def test_exact_derivatives_stay_loops(f: Any, rolled: bool, way: str) -> None:
+    ways: dict[str, Any] = {
+        "grad": cr.value_and_grad(f, argnums=(0, 1, 2)),
+        "jvp": lambda *xs: cr.jvp(f, xs, tuple(map(np.cos, xs))),
+        "vmap": lambda w, x, h: cr.vmap(cr.grad(f, argnums=(0, 2)), in_axes=(0, None, 0))(
+            np.stack([w, -w]), x, np.stack([h, h])
+        ),
+        "grad of grad": cr.grad(lambda *xs: sum(np.sum(np.sin(g)) for g in cr.grad(f, argnums=(0, 2))(*xs))),
+    }
+    jitted = cr.jit(ways[way], exact=True)
+    for seed in range(4):
+        args = normal(3, 3, seed=seed) / 2, normal(70, 3, seed=seed), normal(3, seed=seed)
+        assert_same(jitted(*args), ways[way](*args))
+    assert not jitted.given_up
+    is_loop = [bool(re.search(r"^ *for v\d+ in ", v.printed.source, re.MULTILINE)) for v in jitted.variants]
+    assert all(is_loop) if rolled and way != "grad of grad" else not any(is_loop)
 
 
 def test_loops_inside_of_loops() -> None:

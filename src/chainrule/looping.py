@@ -18,8 +18,8 @@ import numpy as np
 
 from .batch import Around, Batched, Level, bottom, levels_of, lifted_to, lowered, wrapped
 from .checkpointing import pulled, unwatched
-from .compile.rolled import Iteration, NotRolledError, is_traced, roll
-from .graph import Node, contexts, leaf, next_index
+from .compile.rolled import ImpureTurnError, Iteration, NotRolledError, is_traced, roll
+from .graph import CLOSED, Node, contexts, leaf, next_index
 from .own import is_floating
 from .record import Context, entered
 from .rules.bundle import Bundle, take
@@ -66,13 +66,10 @@ def loop(
     NotRolledError
         If the loop has to run turn by turn.
     """
-    trace = contexts.program
     plain = _Unbatched(turn, condition, init, items)
     if not any(is_traced(_plain(x)) for x in (*plain.init, *plain.items, *plain.seen)):
         raise NotRolledError("it does not depend on arguments")
     differentiable = any(isinstance(x, Tensor) for x in (*plain.init, *plain.items, *plain.seen))
-    if differentiable and trace.exact:
-        raise NotRolledError("its derivative would add up in another order")
     length = 0 if turns is None else turns
     run = _Loop(plain.turn, turns, plain.condition, length=length, reverse=reverse, differentiable=differentiable)
     return plain.batched(*run(plain.init, plain.items))
@@ -244,7 +241,10 @@ class _Loop:
             return [_input(x) if self.differentiable else x for x in values]
 
         def one(place: Any, carry: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
-            after, collected = self.turn(place, tensors(carry), tensors(parts))
+            given = tensors(carry), tensors(parts)
+            first = next_index()
+            after, collected = self.turn(place, *given)
+            self._look_at(first, after, collected)
             for x in (*after, *collected):
                 reads.note(_node(x), _plain(x))
             return [_plain(x) for x in after], [*map(_plain, collected), *(carry if self.differentiable else ())]
@@ -267,6 +267,21 @@ class _Loop:
         outputs = self._recorded([*after, *collected[: len(collected) - len(init)]], reads)
         return outputs[: len(init)], outputs[len(init) :]
 
+    def _look_at(self, first: int, after: list[Any], collected: list[Any]) -> None:
+        """Note which carries are collected, too; under `exact=True`, refuse results whose cotangents come otherwise.
+
+        Turn by turn, a cotangent is added up in the order in which its value was used.  That is the order of the turns
+        if what leaves one was made in it, and leaves it once (and, for the next turn, as carry).
+        """
+        carried, given = [_node(x) for x in after], [_node(x) for x in collected]
+        self.twice = {i: carried.index(node) for i, node in enumerate(given) if node is not None and node in carried}
+        left = [node for node in (*carried, *given) if node is not None]
+        irregular = len(set(left)) + len(set(self.twice.values())) < len(left) or any(
+            node.index < first for node in left
+        )
+        if irregular and self.differentiable and contexts.program.exact:
+            raise NotRolledError("its derivative would be added up in another order")
+
     def _keeping(self, place: Any, carry: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
         """A turn after which it can be seen what was carried into it."""
         after, collected = self.turn(place, carry, parts)
@@ -274,11 +289,14 @@ class _Loop:
 
     def _recorded(self, outputs: list[Any], reads: _Reads) -> list[Any]:
         """Make the node."""
-        self.outer = list(reads.found)
+        self.outer, self.read = list(reads.found), list(reads.found.values())
         self.places = [i for i, x in enumerate(self.inputs) if is_floating(x)]
         self.results = [i for i, x in enumerate(outputs) if is_floating(x)]
         self.outputs = outputs
         operands = [self.inputs[i] for i in self.places] + [handle(node, x) for node, x in reads.found.items()]
+        used = [node for node in map(_node, operands) if node is not None]
+        if contexts.program.exact and len(set(used)) < len(used):
+            raise NotRolledError("what it begins with is read in other ways, too")
         rule = Rule("loop", _last, "custom", needs=(EVERYTHING,), pull_all=self.pull, push=self.push, runs_traced=True)
         tensor = record(rule, operands, (Bundle([outputs[i] for i in self.results]),))
         if tensor.node is None:
@@ -304,6 +322,7 @@ class _Loop:
     def pull(self, ct: Bundle, node: Node) -> list[Any]:
         """The cotangents of what was carried at first, of the items, and of what the turn reads from outside."""
         differentiable = any(_node(x) is not None for x in (*ct.parts, *(o.value for o in node.operands)))
+        _refuse_to_reorder(differentiable)
         with nullcontext() if differentiable else unwatched():
             return self._pulled(ct.parts, node, differentiable)
 
@@ -313,10 +332,16 @@ class _Loop:
         if differentiable:
             kept = self.again(self._keeping, self.reverse, True)(init, items)[1][-n:] if n else []
         pairs = list(zip(self.results, cts, strict=True))
-        ends = [_zero(self.outputs[i]) if ct is None else ct for i, ct in pairs if i < n]
+        ends = {i: _zero(self.outputs[i]) if ct is None else ct for i, ct in pairs if i < n}
         of_collected = {i: ct for i, ct in pairs if i >= n and ct is not None}
-        chosen = [i for i, _ in pairs if i < n] + list(of_collected)
         floating = [i for i in self.places if i < n]
+        totals = [_zero(x) for x in self.outer]
+        befores: dict[int, Any] = {}
+        if contexts.program.exact:  # as turn by turn: each share is added to what there is already
+            operands = node.operands[len(self.places) :]
+            totals = [_taken(x, total) for x, total in zip(operands, totals, strict=True)]
+            befores = self._befores(node, ends, of_collected)
+        chosen = [*ends, *of_collected]
 
         def back(place: Any, carry: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
             start = [_input(x) for x in parts[: len(self.inputs)]]
@@ -324,21 +349,56 @@ class _Loop:
             after, collected = self.turn(place, start[:n], start[n:])
             roots = [_node([*after, *collected][i]) for i in chosen]
             targets = [*(start[i].node for i in self.places), *self.outer]
-            given = [*carry[: len(ends)], *parts[len(self.inputs) :]]
+            sums, parts = carry[len(ends) :], parts[len(self.inputs) :]
+            given = [*carry[: len(ends)], *parts[: len(of_collected)]]
+            if contexts.program.exact:
+                there = [*(start[i] for i in befores), *map(handle, self.outer, self.read)]
+                roots.append(_going_on(there, [*parts[len(of_collected) :], *sums]))
+                given.append(np.float64(1))
             found = pulled(roots, given, targets, oldest, differentiable)
             found = [_zero(x) if ct is None else ct for x, ct in zip(targets, found, strict=True)]
             inputs, outer = found[: len(self.places)], found[len(self.places) :]
-            totals = [total + ct for total, ct in zip(carry[len(ends) :], outer, strict=True)]
-            return [*inputs[: len(floating)], *totals], inputs[len(floating) :]
+            if not contexts.program.exact:
+                outer = [total + ct for total, ct in zip(sums, outer, strict=True)]
+            return [*inputs[: len(floating)], *outer], inputs[len(floating) :]
 
-        totals = [_zero(x) for x in self.outer]
         run = self.again(back, not self.reverse, differentiable)
-        first, of_items = run.or_by_turns([*ends, *totals], [*kept, *items, *of_collected.values()])
+        arrays = [*kept, *items, *of_collected.values(), *befores.values()]
+        first, of_items = run.or_by_turns([*ends.values(), *totals], arrays)
         return [*first[: len(floating)], *of_items, *first[len(floating) :]]
+
+    def _befores(self, node: Node, ends: dict[int, Any], of_collected: dict[int, Any]) -> dict[int, Any]:
+        """What has been added up, when a turn comes, for the carry that it begins with: all turns, by the carry.
+
+        Of the first turn, by what follows the loop; of others, by what collects that carry.
+        """
+        found = {}
+        first, last = (-1, 0) if self.reverse else (0, -1)
+        length = self.kept[0].shape[0] if self.kept else self.length
+        for place, i in enumerate(self.places):
+            if i >= self.carried:
+                continue
+            before = _taken(node.operands[place], None)
+            collected = [k for k in of_collected if self.twice.get(k - self.carried) == i]
+            if before is None and not collected:
+                continue
+            zero = _zero(self.inputs[i])
+            found[i] = all_turns = np.zeros_like(self.kept[i], shape=(length, *zero.shape))
+            if collected:
+                ct = of_collected.pop(collected[0])
+                ends[i] = ends[i] + ct[last]
+                if self.reverse:
+                    all_turns[:-1] = ct[1:]
+                else:
+                    all_turns[1:] = ct[:-1]
+            if before is not None:
+                all_turns[first] = before
+        return found
 
     def push(self, node: Node, tangents: Sequence[Any]) -> Bundle:
         """The tangents of the results."""
         differentiable = any(_node(x) is not None for x in (*tangents, *(o.value for o in node.operands)))
+        _refuse_to_reorder(differentiable)
         with nullcontext() if differentiable else unwatched():
             return Bundle(self._pushed(node, tangents, differentiable))
 
@@ -396,3 +456,24 @@ class _Loop:
 
 def _last(*values: Any) -> Any:
     return values[-1]
+
+
+def _refuse_to_reorder(differentiable: bool) -> None:
+    """Under `exact=True`: a turn that is differentiated again adds up in another order than the turns themselves."""
+    if differentiable and contexts.program.exact:
+        raise ImpureTurnError("the derivative of a derivative of a loop would be added up in another order")
+
+
+def _taken(operand: Node, otherwise: Any) -> Any:
+    """What has been added up for an operand so far, which the loop goes on from."""
+    total = operand.cotangent
+    if total is None or total is CLOSED:
+        return otherwise
+    operand.cotangent = None
+    return total
+
+
+def _going_on(tensors: Sequence[Any], totals: Sequence[Any]) -> Node | None:
+    """A node made last, so that a walk comes to it first: the shares of the Tensors are added to these totals."""
+    rule = Rule("going_on", _last, "custom", pull_all=lambda ct, node: list(totals), runs_traced=True)
+    return _node(record(rule, tensors, (np.float64(1),))) if tensors else None

@@ -80,6 +80,7 @@ class Jitted:
         functools.update_wrapper(self, f)
         self.f, self.exact = f, exact
         self.given_up = ""
+        self._rolls = True  # loops may be one step
         self._first: list[Variant] = []
         self._turns: Counter[Any] = Counter()
         self._refused: set[Any] = set()
@@ -156,7 +157,7 @@ class Jitted:
         key = structure, tuple(map(_form, leaves))
         if key in self._refused or not tracing.acquire(blocking=False):
             return self.f(*args, **options)
-        trace = Trace(self.exact)
+        trace = Trace(self.exact, self._rolls)
         value = UNKNOWN
         try:
             with uncollected():
@@ -352,6 +353,9 @@ class Jitted:
         if where is not None:
             with self._lock:
                 self._first = []
+            if self.exact and variant.has_loops() and not files and not run.changed:
+                self._rolls = False  # the next trace goes turn by turn
+                return value
             said = "" if files or run.changed else "two runs of it differ: "
             self._give_up(f"{said}{where}. It runs without jit from now on")
         return value

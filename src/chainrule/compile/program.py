@@ -79,7 +79,16 @@ class Program:
 
     def fresh(self) -> Program:
         """The same program, for passes to change."""
-        return Program(self.steps, self.captured, self.outputs)
+        other = Program([], self.captured, self.outputs)
+        other.steps, other.same = [step.copy() for step in self.steps], dict(self.same)
+        made = dict.fromkeys(other.own())
+        for var in made:  # views of what was dropped are views of what took its place
+            root = other.now(var.home)
+            if root is not var:
+                var.root = root.root
+            elif var.root not in made:
+                var.root = var
+        return other
 
     def with_steps(self, steps: list[Step | Guard]) -> Program:
         """The same program, done by other steps."""

@@ -19,7 +19,7 @@ from .components import componentwise
 from .loops import REORDERING
 from .machine_loops import with_kernels as with_kernels_in
 from .printing import Names, Printed, print_program
-from .program import Program, expanded, key_of, read, simplified
+from .program import Loop, Program, expanded, key_of, read, simplified
 from .repeated import repeated
 from .replays import at
 from .trace import Guard, Step, Trace, Var, inner, operands
@@ -90,6 +90,10 @@ class Variant:
     def path(self) -> list[Step | Guard]:
         """All steps of this way."""
         return self.steps if self.parent is None else [*self.parent.path()[: self.place], *self.steps]
+
+    def has_loops(self) -> bool:
+        """Whether loops are steps of this way."""
+        return any(isinstance(step, Step) and isinstance(step.function, Loop) for step in self.path())
 
     def branches(self) -> Iterator[Variant]:
         """The branches that begin here."""
