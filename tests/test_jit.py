@@ -585,7 +585,7 @@ def test_long_chains_of_branches_become_one_program() -> None:
 
 def test_control_flow_that_depends_on_values() -> None:
     root = cr.grad(lambda x: cr.while_loop(lambda y: abs(y * y - x) > 1e-9, lambda y: (y + x / y) / 2, 1.0))
-    check(root, (np.float64(2.0),), (np.float64(50.0),), variants=2)
+    check(root, (np.float64(2.0),), (np.float64(50.0),), variants=1)
     shrink = lambda x: np.sum(cr.while_loop(lambda y: np.sum(y * y) > 0.01, lambda y: y * 0.5 * np.cos(x), x))  # noqa: E731
     check(cr.value_and_grad(shrink), (normal(3),), (normal(3) * 9,), variants=2)
     chosen = cr.grad(lambda x: cr.cond(np.sum(x) > 0, energy, lambda x: np.sum(np.exp(x)), x))
