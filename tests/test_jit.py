@@ -1526,6 +1526,35 @@ def test_random_programs(program: Callable[..., Any], seed: int, transform: str)
         assert not any(variant.disagreed for variant in jitted.variants)
 
 
+def into_a_view(x: Any) -> Any:
+    y = x * 2
+    y.reshape(-1)[0] = 100.0  # writes to y where x lies row by row, and to a copy otherwise
+    x.ravel()[1:] += 1.0
+    return y, x * 3
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", ""])
+@pytest.mark.parametrize("f", [into_a_view, lambda x: ((x * 2).reshape(-1, order="F"), np.ravel(x, "F") + 1)])
+def test_how_arguments_lie_in_memory(f: Callable[[Any], Any], exact: bool) -> None:
+    rows, columns = normal(3, 4), np.asfortranarray(normal(3, 4))
+    part = normal(6, 8)[::2, ::2]
+    for kinds in ((rows,) * 4 + (columns, part), (columns,) * 4 + (rows, part), (part,) * 4 + (rows, columns)):
+        jitted = cr.jit(f, exact=exact)
+        for x in kinds * 2:
+            ours, theirs = (np.copy(x) if x is not part else np.repeat(x, 2, axis=1)[:, ::2] for _ in range(2))
+            assert ours.strides == x.strides or x is part
+            assert_same(jitted(ours), f(theirs), exact)
+            assert_same(ours, theirs)
+        assert not jitted.given_up
+
+
+def test_orders_that_go_by_memory_run_without_jit() -> None:
+    jitted = cr.jit(lambda x: (x * 2).ravel(order="K"))
+    with pytest.warns(UntraceableWarning, match="how an array lies in memory"):
+        for x in (normal(3, 4), np.asfortranarray(normal(3, 4)), normal(4, 3).T):
+            assert_same(jitted(x), (x * 2).ravel(order="K"))
+
+
 def test_a_copy_in_another_order_is_not_what_it_was_copied_from() -> None:
     """Shown in the first shape again, and turned again, it is no view of it."""
 

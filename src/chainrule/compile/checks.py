@@ -16,7 +16,7 @@ from .outside import same
 from .printing import Names
 from .trace import Draws, Traced, Var, owner
 
-__all__ = ["classes_in", "is_array", "memory_checked", "unpacking"]
+__all__ = ["classes_in", "is_array", "memory_checked", "strides_checked", "unpacking"]
 
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
@@ -132,6 +132,12 @@ def memory_checked(names: dict[Var, str], values: dict[Var, Any], others: list[A
     written += [given.given(x, "read") for x in others]
     given.namespace["memory"] = memory
     return [f"if memory({', '.join(written)}) != {memory(*arrays)}: return None"]
+
+
+def strides_checked(names: dict[Var, str], values: dict[Var, Any]) -> list[str]:
+    """Lines of a program whose views are copies for arrays that lie in memory in another way."""
+    arrays = [(name, values[var]) for var, name in names.items() if var in values and not var.scalar]
+    return [f"if {name}.strides != {x.strides}: return None" for name, x in arrays]
 
 
 def memory(*arrays: Any) -> list[int]:

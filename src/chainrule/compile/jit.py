@@ -26,7 +26,7 @@ from ..errors import MissingExtraError, StructureError, UntraceableError, Untrac
 from ..graph import contexts, watchers
 from ..tensor import Tensor, handle
 from ..tree import flatten
-from .checks import classes_in, is_array, memory_checked, unpacking
+from .checks import classes_in, is_array, memory_checked, strides_checked, unpacking
 from .outside import Outside, holds_traced
 from .printing import Exit, Missed, Names
 from .program import is_fixed
@@ -298,6 +298,7 @@ class Jitted:
             first.given, first.write = given, functools.partial(_returned, given, *run.result)
             first.unpack, first.names_given = unpacking(self.f, args, options, iter(run.traced), given, self.exact)
             first.unpack += outside.lines
+            first.strides = strides_checked(first.names_given, trace.values)
             first.memory = memory_checked(first.names_given, trace.values, outside.arrays(), given)
             first.compile()
             first.count_writes(written)

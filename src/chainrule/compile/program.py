@@ -340,7 +340,11 @@ def _lowered(step: Step) -> list[Step | Guard]:
         first.results, shown.source = shown, first
         step.function, step.args, step.options = np.positive, (shown,), {}
         return [first, step]
-    elif (step.function in RESHAPING or _reads_all(step)) and x.contiguous and y.contiguous and not y.scalar:
+    elif (
+        (step.function in RESHAPING or _reads_all(step))
+        and (x.contiguous and y.contiguous and not y.scalar)
+        and not any(isinstance(part, str) and part != "C" for part in (*step.args, *step.options.values()))
+    ):
         step.function, step.args, step.options = Method("reshape"), (x, y.shape), {}
     elif step.function in TURNING and len(x.shape) == 2 and not step.options and step.args[1:] in TURNED:
         step.function, step.args = Property("T"), (x,)

@@ -29,6 +29,7 @@ from ..memory import Lease
 from ..tensor import Tensor, record, traced_among
 
 __all__ = [
+    "ORDERING",
     "Draws",
     "Guard",
     "ImpureTurnError",
@@ -58,6 +59,8 @@ STATIC |= {np.may_share_memory, np.shares_memory}
 WRITING = frozenset(["fill", "itemset", "partition", "put", "resize", "sort", "setflags"])
 PLAIN = frozenset(["shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags", "device"])
 LAID = frozenset(["strides", "flags"])  # what no program checks of its arguments
+# What is a view or a copy, depending on how its operand lies in memory.
+ORDERING = frozenset(["ravel", "flatten", "reshape"])
 # What depends on values, not on shapes.
 VALUES_AT_FAULT = (ArithmeticError, np.linalg.LinAlgError)
 # What returns as many elements as the values say.
@@ -458,6 +461,11 @@ class Trace:
         for x in writes:
             if x.var.root.outside and x.var not in self._overwritten:
                 self._overwritten[x.var] = x.value, content(x.value)
+        shows_memory = getattr(function, "__name__", "") in ORDERING
+        if shows_memory and any(type(x) is str and x in "KA" for x in (*args[1:], *options.values())):
+            raise UntraceableError(
+                "it asks how an array lies in memory (order='K', 'A'), which may differ in a program"
+            )
         try:
             value = function(*values, **inner(options, value_of))
         except VALUES_AT_FAULT as error:

@@ -22,7 +22,7 @@ from .printing import Names, Printed, print_program
 from .program import Loop, Program, expanded, key_of, read, simplified
 from .repeated import repeated
 from .replays import at
-from .trace import Guard, Step, Trace, Var, inner, operands
+from .trace import ORDERING, Guard, Step, Trace, Var, inner, operands
 
 __all__ = ["Variant", "begun", "branched", "difference"]
 
@@ -43,6 +43,7 @@ class Variant:
     depth : how many branches lead here
     arguments, unpack, names_given : of the first: the values that are passed in, and how the program gets them
     memory : of the first: lines that check which of them lie on the same memory, for programs that write there
+    strides : of the first: lines that check how they lie there, for programs that write to what may be a view or a copy
     rolls, rooms : of the trace
     printed : the program that runs
     names, values : what it calls its values, and how many names of values there are
@@ -60,6 +61,7 @@ class Variant:
         self.arguments: list[Var] = []
         self.unpack: list[str] = []
         self.memory: list[str] = []
+        self.strides: list[str] = []
         self.names: dict[Var, str] = {}
         self.names_given: dict[Var, str] = {}
         self.write: Callable[[list[str]], str]
@@ -151,6 +153,8 @@ class Variant:
 
     def _print(self, program: Program) -> Printed:
         unpack = self.unpack + self.memory if any(var.root.written for var in self.arguments) else self.unpack
+        if any(map(_writes_to_what_it_shows, self.steps)):
+            unpack = unpack + self.strides
         return print_program(self, program, unpack, self.names_given, self.write, self.given, self.exact)
 
     def unsettle(self) -> None:
@@ -252,6 +256,12 @@ def branched(owner: Variant, guard: Guard, trace: Trace, arguments: list[Var], o
         for variant in owner.chain():
             variant.compile()
     return branch
+
+
+def _writes_to_what_it_shows(step: Step | Guard) -> bool:
+    if isinstance(step, Guard) or getattr(step.function, "__name__", "") not in ORDERING:
+        return False
+    return any(var.root.written for var in operands(step.args[:1], step.results))
 
 
 def _number(steps: Steps, first: int, turns: Counter[Any]) -> None:
