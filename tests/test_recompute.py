@@ -11,6 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.compile import machine_loops
+from chainrule.nn import functional
 
 
 def normal(*shape: int, dtype: str = "f8", seed: int = 0) -> Any:
@@ -97,6 +98,21 @@ def test_what_a_product_gave_is_read_again() -> None:
     forward, *_, backward = kernels(cr.grad(centred), *args)
     assert forward.count("subtract") == backward.count("subtract") == 1
     assert "exp" not in backward  # which costs more than an element for each row
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_gradient_of_logsumexp_takes_one_exponential(dtype: str) -> None:
+    def f(x: Any) -> Any:
+        return np.sum(functional.logsumexp(x, axis=1) ** 2)
+
+    x = 30 * normal(40, 70, dtype=dtype)
+    x[3], x[4, 5], x[6, :] = -np.inf, -np.inf, 80
+    (whole,) = [each for each in kernels(cr.value_and_grad(f), x[5:]) if "(35, 70, " in each[-1]]
+    assert whole.count("exp") == whole.count("divide") == 1
+    with np.errstate(all="ignore"):
+        for rows in (x, x[4:], np.where(x > 60, np.inf, x)):
+            for got, want in zip(results(cr.value_and_grad(f), rows), cr.value_and_grad(f)(rows), strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-4 if dtype == "f4" else 1e-12, atol=1e-38)
 
 
 def test_sums_that_are_used_at_once_do_not_end_a_kernel() -> None:

@@ -18,7 +18,7 @@ from .loops import REORDERING
 from .program import Loop, Program, expanded, is_reduction, private, read
 from .trace import Guard, Method, Step, Var, inner
 
-__all__ = ["Blocked", "blocked", "blocks"]
+__all__ = ["Blocked", "blocked", "blocks", "normalised"]
 
 BLOCK = 1 << 18  # bytes of one array in a block: less, and the calls cost more than the caches save
 LARGE = 1 << 21  # bytes of an array that is worth it: smaller ones stay in the caches as they are

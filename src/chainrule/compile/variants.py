@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .alone import on_numpy
+from .blocks import normalised
 from .components import componentwise
 from .loops import REORDERING
 from .machine_loops import with_kernels as with_kernels_in
@@ -143,7 +144,7 @@ class Variant:
 
         def with_kernels() -> Printed | None:
             program.keep()  # for branches that are newer
-            whole = program if self.exact else componentwise(expanded(program, REORDERING))
+            whole = program if self.exact else componentwise(expanded(program, (*REORDERING, normalised)))
             whole.own()
             steps, some = with_kernels_in(whole, self.exact)
             return self._print(whole.with_steps(steps)) if some else None
