@@ -179,6 +179,10 @@ def test_a_result_is_not_put_over_what_is_still_read() -> None:
     on_kernels(f, np.random.default_rng(0).normal(size=(30, 40)))
 
 
+def test_a_number_has_an_axis_to_be_summed_over() -> None:
+    on_kernels(lambda x: np.sin(x) * np.sum(x[..., 0], 0) + np.max(x[..., 1], -1), np.linspace(0, 1, 100))
+
+
 # -- drawn programs --------------------------------------------------------------------------------------------------
 MOVES: list[Callable[[Any, Any, float], Any]] = [
     lambda a, b, at: np.stack([a, b, a * 2], -1 if at > 0.5 else 0),

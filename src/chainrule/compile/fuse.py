@@ -573,7 +573,9 @@ def _is_less(x: Var, group: Open) -> bool:
 def axes_of(step: Step) -> tuple[int, ...]:
     """The axes of a reduction."""
     rank, axis = len(step.args[0].shape), step.options.get("axis", 0)
-    return tuple(range(rank)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, rank)))
+    if axis is None or not rank:  # of a number, NumPy takes an axis 0, too
+        return tuple(range(rank))
+    return tuple(sorted(normalize_axis_tuple(axis, rank)))
 
 
 def _strides(shape: Shape) -> Shape:
