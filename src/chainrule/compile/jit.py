@@ -96,7 +96,8 @@ class Jitted:
         if watchers and contexts.debug is not None:
             return self.f(*args, **options)  # so that debug() sees its operations
         missed = kept = None
-        for first in self._first:
+        programs = self._first  # another thread may put another list there
+        for first in programs:
             if first.writes:
                 kept = Kept.of(first.writes, args, options)
             try:
@@ -120,7 +121,7 @@ class Jitted:
             variant = first if len(result) == 1 else result[1]
             if not variant.settled:
                 return self._checked(variant, result[0], args, options, kept)
-            if first is not self._first[0]:
+            if first is not programs[0]:
                 self._put_first(first)
             return result[0]
         return self._trace(args, options, missed)
