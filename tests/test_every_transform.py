@@ -523,16 +523,13 @@ def test_axes_of_a_dataclass() -> None:
 
 
 def test_jit_looks_at_the_text_in_a_dataclass() -> None:
-    calls = []
-
     @cr.jit
     def named(layer: Any) -> Any:
-        calls.append(layer.name)
         return layer.weight * len(layer.name)
 
     for name in ("ab", "ab", "abc", "ab"):
         np.testing.assert_array_equal(named(Layer(VECTOR, name)), VECTOR * len(name))
-    assert set(calls) == {"ab", "abc"}
+    assert len(named.variants) == 2
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------

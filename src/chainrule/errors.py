@@ -315,19 +315,20 @@ class RecomputationError(RuntimeError):
 class UntraceableError(TypeError):
     """A function cannot be written down by `jit`: it does something with an array that NumPy's protocols do not show.
 
-    `jit` then runs the function as it is, and says so once in an `UntraceableWarning`; the error itself is raised where
-    that is not possible any more, since the function has written to memory that it was given.
+    `jit` then runs the function as it is, and says so once in an `UntraceableWarning`; the error itself is raised by
+    `source()`, which has no program to show.
 
     Examples
     --------
     >>> import numpy as np, chainrule as cr
-    >>> def shifted(x):
-    ...     x += 1
-    ...     return np.asarray(x)
-    >>> cr.jit(shifted)(np.zeros(3))  # doctest: +ELLIPSIS
+    >>> import warnings
+    >>> f = cr.jit(lambda x: np.asarray(x) * 2)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     f.source(np.ones(2))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    chainrule.errors.UntraceableError: jit cannot trace shifted: ...
+    chainrule.errors.UntraceableError: jit of <lambda> made no program for these arguments: the function turns...
     """
 
 

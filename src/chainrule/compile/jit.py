@@ -83,7 +83,7 @@ class Jitted:
         self._rolls = True  # loops may be one step
         self._first: list[Variant] = []
         self._turns: Counter[Any] = Counter()
-        self._refused: set[Any] = set()
+        self._refused: dict[Any, str] = {}  # forms of arguments, and why no program is made for them
         self._changes = 0
         self._lock = threading.RLock()
 
@@ -178,7 +178,7 @@ class Jitted:
         except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
             if value is UNKNOWN:
                 value = self.f(*args, **options)  # if the function is at fault, this raises
-            self._refused.add(key)
+            self._refused[key] = f"{error}"
             self._warn(f"{error}. For arguments of this form it runs without jit")
             return value
         finally:
@@ -379,7 +379,9 @@ class Jitted:
             if found is not None and found.__class__ is not Missed:
                 variant = first if len(found) == 1 else found[1]
                 return "\n".join(each.printed.source for each in variant.chain())
-        raise UntraceableError(f"jit of {name_of(self.f)} made no program for these arguments. {self.given_up}")
+        leaves, _, structure = flatten((args, options))
+        why = self.given_up or self._refused.get((structure, tuple(map(_form, leaves))), "they have not been traced")
+        raise UntraceableError(f"jit of {name_of(self.f)} made no program for these arguments: {why}")
 
     def _compile(
         self, variant: Variant, result: Any, args: tuple[Any, ...], options: dict[str, Any], kept: Kept | None
@@ -427,6 +429,11 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
     -------
     Jitted
         Called like `f`.  ``jitted.source(*args)`` is the program.
+
+    Raises
+    ------
+    TypeError
+        If `f` cannot be called.
 
     Warns
     -----

@@ -379,7 +379,10 @@ def undone(program: Program) -> list[Step | Guard]:
             return None
         if step.function == Method("copy") and x.scalar and y.scalar:
             return x
-        if step.function == Method("reshape") and not step.options and step.args[1:] == (y.shape,):
+        shape = (
+            step.args[1] if step.function == Method("reshape") and len(step.args) == 2 and not step.options else None
+        )
+        if type(shape) is tuple and shape == y.shape:
             while _made_by(x, {Method("reshape")}) and x.source.args[0].contiguous:
                 x = x.source.args[0]
             step.args = x, y.shape
@@ -421,7 +424,7 @@ def _copies(step: Step) -> bool:
     """Whether a step gives the same elements once more."""
     if step.function is np.positive:
         return len(step.args) == 1 and not step.options
-    return step.function is operator.getitem and step.args[1] == ()
+    return step.function is operator.getitem and type(step.args[1]) is tuple and not step.args[1]
 
 
 def is_fixed(x: Any) -> bool:

@@ -30,7 +30,7 @@ Function = Callable[..., Any]
 
 
 def _like_scipy(function: Function) -> Function:
-    """Give SciPy's docstring and signature to the differentiable form of one of its functions; plain in, plain out."""
+    """Give SciPy's name and signature to the differentiable form of one of its functions; plain in, plain out."""
     name = function.__name__
     original = getattr(special, name, None)
     if original is None:  # not in this version
@@ -49,6 +49,7 @@ def _like_scipy(function: Function) -> Function:
         return called(original, *args, **options)
 
     chosen.__module__, chosen.__qualname__ = __name__, name  # where pickle looks
+    chosen.__doc__ = f"`scipy.special.{name}`; with a Tensor: differentiated."
     return chosen
 
 
