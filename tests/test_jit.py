@@ -1572,3 +1572,25 @@ def test_a_copy_in_another_order_is_not_what_it_was_copied_from() -> None:
         x = np.arange(4.0) + shift
         np.testing.assert_array_equal(jitted(x), f(x))
     assert not jitted.given_up
+
+
+def test_who_watches_in_another_thread_makes_no_difference() -> None:
+    jitted = cr.jit(cr.hessian(lambda x: np.sum(np.sin(x) * x) + np.prod(x)))
+    x, inside, done = normal(5), threading.Event(), threading.Event()
+    expected = jitted(x)
+
+    def watch() -> None:
+        with cr.no_grad():
+            inside.set()
+            done.wait()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    inside.wait()
+    try:
+        for _ in range(3):
+            np.testing.assert_allclose(jitted(x), expected, rtol=1e-13)
+    finally:
+        done.set()
+        thread.join()
+    assert len(jitted.variants) == 1 and not jitted.given_up

@@ -8,6 +8,7 @@ import functools
 import gc
 import inspect
 import linecache
+import os
 import sys
 import types
 from collections import deque
@@ -520,3 +521,12 @@ def test_threads_see_arrays_while_another_one_traces() -> None:
         for number, found in enumerate(pool.map(work, range(60))):
             assert found == [2 + 2000.0 * number]
     assert type(a) is np.ndarray
+
+
+def test_the_environment_is_read_in_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    jitted = cr.jit(lambda x: x * float(os.environ["SCALE_OF_A_TEST"]))
+    monkeypatch.setenv("SCALE_OF_A_TEST", "2")
+    with pytest.warns(UntraceableWarning, match="environment variables"):
+        np.testing.assert_array_equal(jitted(np.ones(2)), 2)
+    monkeypatch.setenv("SCALE_OF_A_TEST", "3")
+    np.testing.assert_array_equal(jitted(np.ones(2)), 3)

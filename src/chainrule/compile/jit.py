@@ -41,6 +41,7 @@ VARIANTS = 8  # more than so many for one function, or for one decision: it is n
 STEPS = 100_000  # of all variants of a function
 DEPTH = 64  # branches that lead to a branch: each is a call inside of a call
 CHANGES = 3  # calls in a row in which a function changes what comes from outside: more than filling a cache
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}  # names of what reads it
 UNKNOWN = RAISED = object()
 tracing = threading.Lock()  # what stands in for arrays from outside does so for one run at a time
 
@@ -200,7 +201,10 @@ class Jitted:
         given = Names()
         given.namespace["contexts"] = contexts
         fixed = [leaf for leaf in flatten((args, options))[0] if not _enters(leaf)]
-        return Outside([self.f, *fixed, *classes_in((args, options))], given)
+        outside = Outside([self.f, *fixed, *classes_in((args, options))], given)
+        if not outside.names.isdisjoint(ENVIRONMENT):
+            raise UntraceableError("it reads environment variables, which may change: pass what they say")
+        return outside
 
     def _run(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         """Trace the function; if that fails, everything is as it was."""
