@@ -152,16 +152,18 @@ def test_what_is_read_of_single_turns():
     assert loops(agree(f, *args), *args) == 1
 
 
-def test_every_turn_is_returned():
-    def f(x):
-        y, seen = x, []
-        for _ in range(TURNS):
-            y = np.sin(y) + x
-            seen.append(y)
-        return seen
+def sines(x):
+    """What a loop makes, turn by turn."""
+    y, seen = x, []
+    for _ in range(TURNS):
+        y = np.sin(y) + x
+        seen.append(y)
+    return seen
 
+
+def test_every_turn_is_returned():
     args = inputs((3,))
-    jitted = agree(f, *args)
+    jitted = agree(sines, *args)
     assert loops(jitted, *args) == 0
     first, second = jitted(*args), jitted(*args)
     assert not any(np.shares_memory(a, b) for a in first for b in second)
@@ -284,11 +286,8 @@ def test_other_modes_and_batches():
 
 def test_a_decision_after_the_loop():
     def f(x):
-        y, seen = x, []
-        for _ in range(TURNS):
-            y = np.sin(y) + x
-            seen.append(y)
-        if y[0] > 0:
+        seen = sines(x)
+        if seen[-1][0] > 0:
             return seen[5] * 2
         return seen[7] + seen[-1]
 

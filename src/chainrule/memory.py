@@ -13,14 +13,27 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BIG", "any_large", "apply", "empty", "empty_like", "in_blocks", "matmul", "owns", "product", "uniform"]
+__all__ = [
+    "BIG",
+    "SMOOTH",
+    "any_large",
+    "apply",
+    "empty",
+    "empty_like",
+    "in_blocks",
+    "keeps_bits",
+    "matmul",
+    "owns",
+    "product",
+    "uniform",
+]
 
 BIG = 1 << 16  # bytes; below, the allocator is as fast
 BLOCK = 1 << 20  # bytes of one array that are worked on at a time: less, and the calls cost more than the caches save
 KEPT = 1 << 28  # bytes that the pool holds at most
 
 ndarray = np.ndarray
-_SMOOTH = (np.dtype("f4"), np.dtype("f8"))
+SMOOTH = (np.dtype("f4"), np.dtype("f8"))
 _free: dict[int, list[Raw]] = {}
 _held = 0  # bytes in the pool; two threads may miscount it, which only moves the limit
 
@@ -97,7 +110,7 @@ def uniform(*arrays: Any) -> bool:
     """Whether all are contiguous float arrays of one shape and dtype, or plain numbers: so is a ufunc's result then."""
     first = arrays[0]
     shape, dtype = first.shape, first.dtype
-    if dtype not in _SMOOTH:
+    if dtype not in SMOOTH:
         return False
     for x in arrays:
         kind = x.__class__
@@ -154,7 +167,7 @@ def _fits(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
 
 def matmul(u: Any, v: Any) -> Any:
     """`np.matmul` to the bit, with a large product on recycled memory."""
-    if u.__class__ is ndarray and v.__class__ is ndarray and u.ndim == v.ndim == 2 and u.dtype is v.dtype in _SMOOTH:
+    if u.__class__ is ndarray and v.__class__ is ndarray and u.ndim == v.ndim == 2 and u.dtype is v.dtype in SMOOTH:
         rows, columns = len(u), v.shape[1]
         if rows * columns * u.itemsize >= BIG and u.shape[1] == len(v):
             return np.matmul(u, v, empty((rows, columns), u.dtype))
@@ -163,18 +176,23 @@ def matmul(u: Any, v: Any) -> Any:
 
 def product(u: Any, v: Any) -> Any:
     """Multiply matrices in a derivative, where the last bit is nobody's."""
-    if u.__class__ is ndarray and v.__class__ is ndarray and u.ndim == v.ndim == 2 and u.dtype is v.dtype in _SMOOTH:
+    if u.__class__ is ndarray and v.__class__ is ndarray and u.ndim == v.ndim == 2 and u.dtype is v.dtype in SMOOTH:
         if len(u) * v.shape[1] * u.itemsize < BIG:
             return u.dot(v)  # half a microsecond sooner; the same to the bit where BLAS reads both as they lie
-    elif _keeps_bits(u, v) and not (_lies_for_blas(u) and _lies_for_blas(v)):
+    elif _is_exact(u, v) and not (_lies_for_blas(u) and _lies_for_blas(v)):
         return (u if hasattr(u, "step") else v).step(product, u, v)
     return matmul(u, v)
 
 
-def _keeps_bits(u: Any, v: Any) -> bool:
+def keeps_bits(x: Any) -> bool:
+    """Whether `x` is an array of a program (jit) that keeps every bit."""
+    return getattr(x, "exact", False) is True
+
+
+def _is_exact(u: Any, v: Any) -> bool:
     """Whether these are of a program that keeps every bit of such a product of arrays."""
-    own = [getattr(x, "exact", x.__class__ is ndarray) for x in (u, v)]
-    return own == [True, True] and u.ndim == v.ndim == 2 and bool(u.dtype is v.dtype in _SMOOTH)
+    own = all(x.__class__ is ndarray or keeps_bits(x) for x in (u, v))
+    return own and u.ndim == v.ndim == 2 and bool(u.dtype is v.dtype in SMOOTH)
 
 
 def _lies_for_blas(x: Any) -> bool:

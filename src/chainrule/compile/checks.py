@@ -127,17 +127,20 @@ def classes_in(x: Any) -> list[type]:
 
 def memory_checked(names: dict[Var, str], values: dict[Var, Any], others: list[Any], given: Names) -> list[str]:
     """Lines of a program that writes to arguments: go away if its arrays share memory in another way than now."""
-    arrays = [values[var] for var in names if var in values and not var.scalar] + others
-    written = [name for var, name in names.items() if var in values and not var.scalar]
-    written += [given.given(x, "read") for x in others]
+    arrays = [*_arrays(names, values), *((given.given(x, "read"), x) for x in others)]
     given.namespace["memory"] = memory
-    return [f"if memory({', '.join(written)}) != {memory(*arrays)}: return None"]
+    texts = ", ".join(name for name, _ in arrays)
+    return [f"if memory({texts}) != {memory(*(x for _, x in arrays))}: return None"]
 
 
 def strides_checked(names: dict[Var, str], values: dict[Var, Any]) -> list[str]:
     """Lines of a program whose views are copies for arrays that lie in memory in another way."""
-    arrays = [(name, values[var]) for var, name in names.items() if var in values and not var.scalar]
-    return [f"if {name}.strides != {x.strides}: return None" for name, x in arrays]
+    return [f"if {name}.strides != {x.strides}: return None" for name, x in _arrays(names, values)]
+
+
+def _arrays(names: dict[Var, str], values: dict[Var, Any]) -> list[tuple[str, Any]]:
+    """The arguments that are arrays, by the names that the program has for them."""
+    return [(name, values[var]) for var, name in names.items() if var in values and not var.scalar]
 
 
 def memory(*arrays: Any) -> list[int]:

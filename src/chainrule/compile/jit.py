@@ -42,7 +42,7 @@ STEPS = 100_000  # of all variants of a function
 DEPTH = 64  # branches that lead to a branch: each is a call inside of a call
 CHANGES = 3  # calls in a row in which a function changes what comes from outside: more than filling a cache
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}  # names of what reads it
-UNKNOWN = RAISED = object()
+UNKNOWN, RAISED = object(), object()
 tracing = threading.Lock()  # what stands in for arrays from outside does so for one run at a time
 
 

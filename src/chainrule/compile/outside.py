@@ -61,6 +61,10 @@ class Place:
         except (AttributeError, LookupError, ValueError):
             return NOTHING
 
+    def holds(self, now: Any) -> bool:
+        """Whether what lies there now is what lay there when the function was looked at."""
+        return now is self.value or same(now, self.value)
+
     def write(self, value: Any) -> None:
         """Put something there."""
         if isinstance(self.holder, dict | list | deque):
@@ -198,7 +202,7 @@ class Outside:
             self._object(x)
 
     def _function(self, f: FunctionType) -> None:
-        if is_installed(f.__module__) or is_ours(f.__module__):
+        if _is_foreign(f.__module__):
             return
         self._attributes(f, "__code__")
         if f.__defaults__:
@@ -263,7 +267,7 @@ class Outside:
         found = ""
         for place in self.places:
             now = place.read()
-            if now is not place.value and not same(now, place.value):
+            if not place.holds(now):
                 found = found or place.told
                 if (other := _plain(now, set(), [])) is not now:
                     place.write(other)
@@ -280,8 +284,7 @@ class Outside:
                 container.clear()
                 container.extend(before) if isinstance(container, list | deque) else container.update(before)
         for place in self.places:
-            now = place.read()
-            if now is not place.value and not same(now, place.value):
+            if not place.holds(place.read()):
                 place.write(place.value)
 
 
@@ -292,14 +295,20 @@ def _is_other(container: Any, before: Any) -> bool:
     return container != before if isinstance(container, set) else len(container) != len(before)
 
 
+def _with_parts(x: Any, parts: list[Any]) -> Any:
+    """A tuple of these parts, named as those of `x` are; `x` itself if they are its own."""
+    if all(new is old for new, old in zip(parts, x, strict=True)):
+        return x
+    return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+
+
 def _traced(trace: Trace, x: Any) -> Any:
     """What stands for an array that may change, also inside of tuples; otherwise the thing itself."""
     if type(x) is ndarray:
         return x if x.dtype.kind not in "biufc" or is_fixed(x) else trace.from_outside(x)
     if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
         parts = [_traced(trace, part) for part in x]
-        if any(new is not old for new, old in zip(parts, x, strict=True)):
-            return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+        return _with_parts(x, parts)
     return x
 
 
@@ -320,9 +329,8 @@ def _plain(x: Any, seen: set[int], found: list[Any]) -> Any:
     seen.add(id(x))
     if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
         parts = [_plain(part, seen, found) for part in x]
-        if any(new is not old for new, old in zip(parts, x, strict=True)):
-            return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
-    elif isinstance(x, dict | list | deque):
+        return _with_parts(x, parts)
+    if isinstance(x, dict | list | deque):
         for key, part in [*(x.items() if isinstance(x, dict) else enumerate(x))]:
             if (other := _plain(part, seen, found)) is not part:
                 x[key] = other

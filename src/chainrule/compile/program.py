@@ -379,12 +379,8 @@ def undone(program: Program) -> list[Step | Guard]:
             return None
         if step.function == Method("copy") and x.scalar and y.scalar:
             return x
-        shape = (
-            step.args[1] if step.function == Method("reshape") and len(step.args) == 2 and not step.options else None
-        )
-        if type(shape) is tuple and shape == y.shape:
-            while _made_by(x, {Method("reshape")}) and x.source.args[0].contiguous:
-                x = x.source.args[0]
+        if step.function == Method("reshape") and not step.options and _is_shape(step.args[1:], y.shape):
+            x = _before_reshapes(x)
             step.args = x, y.shape
         elif step.function in TURNING or step.function == Property("T"):
             if not _made_by(x, {*TURNING, Property("T")}):
@@ -418,6 +414,18 @@ def _axes(step: Step) -> list[int] | None:
         axes[i], axes[j] = axes[j], axes[i]
         return axes
     return [axes[i] for i in step.args[1]] if len(step.args) == 2 and type(step.args[1]) is tuple else None
+
+
+def _is_shape(args: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a reshape is given this shape, as one tuple."""
+    return len(args) == 1 and type(args[0]) is tuple and args[0] == shape
+
+
+def _before_reshapes(x: Var) -> Var:
+    """What has the same elements in the same order, before it was reshaped."""
+    while _made_by(x, {Method("reshape")}) and x.source.args[0].contiguous:  # else it is a copy in another order
+        x = x.source.args[0]
+    return x
 
 
 def _copies(step: Step) -> bool:
@@ -609,9 +617,7 @@ def reshaped(program: Program) -> list[Step | Guard]:
     def visit(step: Step) -> Var | None:
         if step.function != Method("reshape") or not private(step.results):
             return None
-        x: Var = step.args[0]
-        while _made_by(x, {Method("reshape")}) and x.source.args[0].contiguous:  # else it is a copy in another order
-            x = x.source.args[0]
+        x = _before_reshapes(step.args[0])
         step.args = x, step.results.shape
         return x if x.shape == step.results.shape and step.results.root not in outputs else None
 

@@ -16,6 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view as windows
 
 from ..graph import programs
+from ..memory import SMOOTH, keeps_bits
 from .registry import custom, implements, linear, rules
 
 Axes = int | tuple[int, ...] | None
@@ -144,9 +145,7 @@ def summed(x: Any, node: Any) -> Any:
     return np.sum(x, options.get("axis"), keepdims=options.get("keepdims", False))
 
 
-FEW = (
-    1000  # summands in a row, next to each other in memory: of more, NumPy's pairwise sum is as fast, and more accurate
-)
+FEW = 1000  # summands side by side in memory: of more, NumPy's pairwise sum is as fast, and more accurate
 
 
 @lru_cache(maxsize=64)
@@ -163,9 +162,9 @@ def added_up(x: Any, axes: tuple[int, ...]) -> Any:
     rows of 8 in columns 1.0 ms, not 0.13), and add up one after the other where BLAS keeps several sums.
     """
     if x.__class__ is not np.ndarray:
-        return x.step(added_up, x, axes) if getattr(x, "exact", False) else np.sum(x, axes if axes[1:] else axes[0])
+        return x.step(added_up, x, axes) if keeps_bits(x) else np.sum(x, axes if axes[1:] else axes[0])
     dtype = x.dtype
-    if dtype != _single and dtype != _double:
+    if dtype not in SMOOTH:
         return _add(x, axes)
     if x.ndim == 2 and axes == (0,):  # the usual case: a bias
         return _ones(len(x), dtype).dot(x)
@@ -190,7 +189,6 @@ def added_up(x: Any, axes: tuple[int, ...]) -> Any:
     return x.reshape(shape)
 
 
-_single, _double = np.dtype("f4"), np.dtype("f8")
 _add: Any = np.add.reduce  # np.sum calls it too, half a microsecond later
 
 

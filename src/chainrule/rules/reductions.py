@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..memory import BIG, apply
+from ..memory import BIG, apply, keeps_bits
 from .linear import Axes, axes_of, conjugated, cumsum_rule, masked, raised, spread, stored, sum_rule, summed, zero_wins
 from .registry import Rule, custom, implements, refuse_missing_axes
 
@@ -402,11 +402,6 @@ def _is_plain(x: Any) -> bool:
     return isinstance(x, np.ndarray | np.generic)
 
 
-def _keeps_bits(x: Any) -> bool:
-    """Whether an array is one of a program that keeps every bit."""
-    return getattr(x, "exact", False) is True
-
-
 def _through_moderate(ct: Any, x: Any, y: Any) -> Any:
     weights = apply(np.exp, x)
     return np.multiply(weights, ct * np.exp(-y), weights)  # new ones: no second large array
@@ -422,7 +417,7 @@ def _logsumexp_pull(times: Any, ct: Any, node: Any) -> Any:
     x, y, ct = node.operands[0].value, raised(node.value, node), raised(ct, node)
     if times is _times and ct.__class__ is np.ndarray and _moderate(x, y):
         return _through_moderate(ct, x, y)
-    if times is _times and _keeps_bits(x) and (_is_plain(ct) or _keeps_bits(ct)) and not np.isinf(y).any():
+    if times is _times and keeps_bits(x) and (_is_plain(ct) or keeps_bits(ct)) and not np.isinf(y).any():
         return x.step(_through_finite, ct, x, y)  # a program goes by the values, as this does
     return times(ct, _weights(node))
 
