@@ -1,4 +1,4 @@
-"""`python -m benchmarks.threads`: from which size on two threads are worth it.
+"""`python -m benchmarks.threads`: from how much work on two threads are worth it.
 
 A kernel runs on one thread and on two, in turn; of each the shortest time counts.  What is looked for is how long the
 work must take on one thread: `WORTHWHILE` in `chainrule/compile/kernels/workers.py`.
@@ -37,7 +37,7 @@ def shortest(kernel: Kernel, n: int) -> tuple[float, float]:
 def main() -> None:
     for name, ops in GROUPS.items():
         kernel = compile_group(Group((Input("f8", "full"),), ops, (Output(len(ops), "full"),)))
-        print(f"{name}: used from {kernel.large:,.0f} elements on")
+        print(name)
         for power in range(13, 22):
             one, two = shortest(kernel, 1 << power)
             print(f"{1 << power:12,} elements: one thread {one:8.1f} µs, two {two:8.1f} µs ({two / one:.2f})")

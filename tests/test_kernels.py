@@ -721,6 +721,22 @@ def test_results_do_not_depend_on_threads() -> None:
             assert all(map(np.array_equal, outputs, serial))
 
 
+def test_threads_are_used_where_a_kernel_has_taken_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, out = np.linspace(-1, 1, 1 << 17), np.empty(1 << 17)
+    group = Group((Input("f8", "full"),), (Op("tanh", (0,), "f8"),), (Output(1, "full"),))
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    for limit, some in ((1.0, True), (1e12, False)):
+        kernel, shared = compile_group(group), []
+        monkeypatch.setattr(workers, "WORTHWHILE", limit)
+        with monkeypatch.context() as patch:
+            patch.setattr(workers, "share", lambda work, parts, shared=shared: shared.append(parts) or work(0))
+            for _ in range(5):
+                kernel(1, x.size, x, out)
+        assert shared == [2, 2] * some  # the first three calls tell how long it takes
+    assert kernel.of_size(1, x.size) is kernel
+    assert kernel.of_size(1, 1000) is kernel.serial
+
+
 def test_concurrent_calls() -> None:
     x = np.random.default_rng(7).normal(size=(200, 1000))
     want = [x / k for k in range(1, 9)]

@@ -307,8 +307,7 @@ class _Printer:
     def _kernel(self, step: Fused, i: int) -> list[str]:
         """The call of a kernel, with what must be done to its operands before and to its results after."""
         kernel = compiled(step.group, self.exact)
-        size = step.rows * step.columns
-        name = self.given.given(kernel if size >= kernel.large else kernel.serial, "kernel")
+        name = self.given.given(kernel.of_size(step.rows, step.columns), "kernel")
         lines = ["# " + line for line in step.described(self._told)]
         operands, taken = [], []
         for x in step.args:

@@ -50,8 +50,6 @@ REDUCTIONS = ("sum", "max", "min", "any")
 _KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
 SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
-_APART = 16  # simple operations that it costs to read or write elements that do not lie side by side
-_WIDTH = {"f8": 2, "i8": 2}  # of 4 bytes
 _SIMPLE = exact_ops - {"divide", "reciprocal", "sqrt"}
 
 
@@ -177,8 +175,6 @@ class Plan:
         For each pass the values that it computes, in order, apart from columns and scalars.
     kept : tuple of int
         The values that a pass reads back because an earlier one has computed them, and they are costly.
-    cost : float
-        An estimate of the nanoseconds that one element takes.
     in_place : frozenset of (int, int)
         The pairs (output, input) that may be one memory: every element is read before it is written.
     """
@@ -190,7 +186,6 @@ class Plan:
     stores: tuple[tuple[int, ...], ...]
     computed: tuple[tuple[int, ...], ...]
     kept: tuple[int, ...]
-    cost: float
     in_place: frozenset[tuple[int, int]]
 
 
@@ -331,11 +326,6 @@ def _passes(
                 stack += operands(group.ops[value - first])
         done |= wanted
         computed.append(tuple(sorted(wanted)))
-    work = sum(weight(group.ops[n - first]) * _WIDTH.get(group.dtype(n), 1) for p in computed for n in p)
-    full = [group.dtype(n) for n in last_read if kinds[n] == "full"]
-    full += [group.dtype(out.value) for out in group.outputs if out.kind == "full"]
-    work += _APART * sum(group.inputs[n].step != 1 for n in last_read)
-    work += _APART * sum(out.place is not None for out in group.outputs)
     pairs = frozenset(
         (o, i)
         for o, out in enumerate(group.outputs)
@@ -353,6 +343,5 @@ def _passes(
         tuple(map(tuple, stores)),
         tuple(computed),
         tuple(sorted(kept)),
-        0.035 * (work + sum(_WIDTH.get(dtype, 1) for dtype in full)),
         pairs,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from .machine import machine
 from .program import module
 
 __all__ = ["Kernel", "compile_group"]
+
+LEAST = 2 * CHUNK  # elements that can be divided
+TRIALS = 3  # calls whose time is taken: the shortest counts, for others may be busy, and memory fresh
 
 
 class Kernel:
@@ -32,26 +36,37 @@ class Kernel:
     plan : Plan
     serial : builtin function
         The kernel on the calling thread: bind this where every tenth of a microsecond counts.
-    large : float
-        The number of elements from which on several threads are used.  Results do not depend on how many.
+    trials : int
+        How many calls are still to be timed, on the calling thread, until it is known which go to several threads.
+    cost : float
+        The nanoseconds that one element took in the shortest of them.  Results do not depend on how many threads there
+        are.
     """
 
-    __slots__ = ("code", "group", "large", "part", "plan", "serial")
+    __slots__ = ("code", "cost", "group", "part", "plan", "serial", "trials")
 
     def __init__(self, group: Group, order: Plan, code: Any) -> None:
         self.group, self.plan, self.code = group, order, code
         self.serial: Callable[..., None]
         self.part: Callable[..., None]
         self.serial, self.part = machine().load(code, group, order)
-        self.large = max(2 * CHUNK, workers.WORTHWHILE / order.cost) if order.cost else math.inf
+        self.trials, self.cost = TRIALS, math.inf
 
     def __call__(self, m: int, n: int, *arrays: Any) -> None:
         """Compute; see the class."""
-        parts = 1 if m * n < self.large else workers.count()
-        if parts == 1:
+        if self.trials > 0 and m * n >= LEAST:
+            start = time.perf_counter_ns()
+            self.serial(m, n, *arrays)
+            self.cost = min(self.cost, (time.perf_counter_ns() - start) / (m * n))
+            self.trials -= 1
+        elif m * n < LEAST or m * n * self.cost < workers.WORTHWHILE or (parts := workers.count()) == 1:
             self.serial(m, n, *arrays)
         else:
             self.run(parts, m, n, *arrays)
+
+    def of_size(self, m: int, n: int) -> Callable[..., None]:
+        """What to call for boxes of this size only."""
+        return self if m * n >= LEAST else self.serial
 
     def moved(self, group: Group) -> Kernel:
         """The same machine code for a group that differs only in where arrays are read and written from."""

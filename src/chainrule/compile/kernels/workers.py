@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["WORTHWHILE", "count", "share"]
 
-WORTHWHILE = 1e5  # nanoseconds of work; handing over takes 10 to 20 thousand
+WORTHWHILE = 1e5  # nanoseconds of work; handing over takes 10 to 50 thousand
 
 _jobs: SimpleQueue[tuple[Callable[[], None], list[BaseException], threading.Lock]] = SimpleQueue()
 _started = 0
