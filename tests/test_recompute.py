@@ -115,6 +115,49 @@ def test_the_gradient_of_logsumexp_takes_one_exponential(dtype: str) -> None:
                 np.testing.assert_allclose(got, want, rtol=1e-4 if dtype == "f4" else 1e-12, atol=1e-38)
 
 
+def below_largest(x: Any) -> Any:
+    return np.max(x, axis=1, keepdims=True)
+
+
+SUBTRACTED: dict[str, Callable[[Any], Any]] = {
+    "largest": below_largest,
+    "finite largest": lambda x: np.where(np.isfinite(below_largest(x)), below_largest(x), 0),
+    "smallest": lambda x: np.min(x, axis=1, keepdims=True),
+    "of all": lambda x: np.max(x, keepdims=True),
+    "of columns": lambda x: np.max(x, axis=0, keepdims=True),
+    "of rows, for columns": lambda x: np.max(x, axis=1),
+    "of something else": lambda x: below_largest(x * 0.5),
+    "first": lambda x: x[:, :1],
+    "clipped": lambda x: np.maximum(np.minimum(below_largest(x), 600.0), -600.0),
+    "nothing": lambda x: 0.0 * below_largest(x),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("subtracted", SUBTRACTED)
+def test_an_exponential_is_a_quotient_only_of_what_cannot_overflow(subtracted: str, dtype: str) -> None:
+    """With another number than the largest, one form gives NaN where the other does not."""
+
+    def f(x: Any) -> Any:
+        t = SUBTRACTED[subtracted](x)
+        e = np.exp(x - t)
+        return np.exp(x - (np.log(np.sum(e, axis=1, keepdims=True)) + t)), functional.softmax(x)
+
+    x = normal(40, 40, dtype=dtype)
+    jitted = compiled(f, x)
+    assert jitted.source(x).count("divide(") == 1 + (subtracted == "largest")
+    edges = [np.inf, -np.inf, np.nan, 800.0, -800.0, 1e30, -1e30, 5.0, 0.0]
+    with np.errstate(all="ignore"):
+        for a in edges:
+            for b in edges:
+                x[7], x[8, :20], x[8, 20:], x[9, 3], x[10, 10:] = a, a, b, b, b
+                for got, want in zip(jitted(x), f(x), strict=True):
+                    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+                    if abs(a) != 1e30 != abs(b):  # to which log(s) adds nothing
+                        np.testing.assert_allclose(got, want, rtol=1e-4 if dtype == "f4" else 1e-12, atol=1e-37)
+    assert not jitted.given_up
+
+
 def test_sums_that_are_used_at_once_do_not_end_a_kernel() -> None:
     def f(a: Any, x: Any) -> tuple[Any, ...]:
         y = x * a

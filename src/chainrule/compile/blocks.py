@@ -84,18 +84,37 @@ def _is_large(x: Any) -> bool:
 
 def normalised(program: Program) -> list[Step | Guard]:
     """Divide instead of taking another exponential: exp(x - (log(s) + t)) is exp(x - t)/s, what the gradient of
-    logsumexp is made of."""
+    logsumexp is made of.
+
+    Here s is the sum of exp(x - t), and t the largest x.  Then no exponential overflows, and s underflows only where
+    all x are -inf; with another t, one form may give NaN where the other does not.
+    """
     known: dict[tuple[Any, Any], Var] = {}
     for step in program.steps:
         if isinstance(step, Step) and step.function is np.exp and (parts := _made_by(step.args[0], np.subtract)):
             x, below = parts
             if (added := _made_by(below, np.add)) and (total := _made_by(added[0], np.log)):
-                e = known.get((x, added[1]))
-                summed = _made_by(total[0], np.add.reduce)
-                if e is not None and summed == (e,) and (e.shape, e.dtype) == (x.shape, step.results.dtype):
-                    step.function, step.args = np.divide, (e, total[0])
+                e, s = known.get((x, added[1])), total[0]
+                same = e is not None and (e.shape, e.dtype) == (x.shape, step.results.dtype)
+                if same and _made_by(s, np.add.reduce) == (e,) and _are_largest(added[1], x, s):
+                    step.function, step.args = np.divide, (e, s)
             known[x, below] = step.results
     return program.steps
+
+
+def _are_largest(t: Any, x: Var, s: Var) -> bool:
+    """Whether t is, for each sum in s, the largest of the x that it is taken over: itself, or the largest finite number
+    where it is infinite."""
+    axes = axes_of(s.source)
+    shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+    if s.shape != shape or t.shape != shape:
+        return False
+    largest = float(np.finfo(x.dtype).max)
+    if (above := _made_by(t, np.maximum)) and (below := _made_by(above[0], np.minimum)):
+        if above[1] != -largest or below[1] != largest:
+            return False
+        t = below[0]
+    return _made_by(t, np.maximum.reduce) == (x,) and axes_of(t.source) == axes
 
 
 def _made_by(x: Any, function: Any) -> tuple[Any, ...] | None:

@@ -364,9 +364,11 @@ def _exp_in_place(z: Any) -> Any:
 
 
 def _shifted(x: Any, axis: Axes) -> tuple[Any, Any]:
-    """`x` less its largest element, and that element; an infinite one is left where it is."""
+    """`x` less its largest element, and that element; the largest finite number instead of an infinite one."""
     top = np.max(x, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
+    if top.dtype.kind == "f":
+        largest = np.finfo(top.dtype).max
+        top = np.maximum(np.minimum(top, largest), -largest)
     return _less(x, top), top
 
 
