@@ -629,6 +629,21 @@ def test_arrays_built_from_tensors_stay_tracked() -> None:
     assert cr.grad(lambda x: sum([x, x * x, 1.0]))(3.0) == 7
     assert cr.grad(lambda x: max([x, x * x]))(3.0) == 6
     np.testing.assert_array_equal(cr.grad(lambda x: np.sum(np.full((2, 2), x[0])))(np.ones(2)), [4, 0])
+    two = [np.array([0.5, 1.5])]
+    check(lambda x: np.sum(np.arctan2(np.array([x[0], x[0] * x[1]]), x[1])), two)
+    check(lambda x: np.sum(np.hypot(np.array([x[0], x[1]]), 2.0)), two)
+    check(lambda x: np.quantile(np.array([x[0], x[0] * x[1], 4.0]), 0.3), two)
+    assert cr.grad(lambda x: np.sum(x.astype(object) ** 2))(two[0]).tolist() == [1, 3]
+
+
+def test_a_dtype_may_be_said_by_its_class() -> None:
+    """As NumPy's own code does; `np.dtype(np.dtypes.Float64DType)` is the dtype of Python objects."""
+    check(lambda x: np.sum(np.subtract(x, x * x, dtype=np.dtypes.Float64DType)), [np.array([0.5, 1.5])])
+    x = cr.Tensor([0.5, 1.5])
+    assert (x * x).astype(np.dtypes.Float32DType).dtype == np.float32
+    np.sum((x * x).astype(np.dtypes.Float32DType)).backward()
+    assert x.grad.tolist() == [1, 3]
+    assert type(x.astype(np.dtypes.Int8DType)) is np.ndarray
 
 
 # -- results without a derivative ------------------------------------------------------------------------------------

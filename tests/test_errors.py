@@ -176,11 +176,25 @@ def test_errors_are_also_the_builtin_a_caller_would_catch():
         lambda x: np.sum(np.exp(np.array([x[0], 2.0]))),
         lambda x: np.sum(np.heaviside(np.array([x[0], 2.0]), 1.0)),
         lambda x: np.linalg.det(np.array([[x[0], 1.0], [2.0, x[1]]])),
+        lambda x: np.sum(np.interp(np.array([x[0], 2.0]), [0.0, 1.0, 2.0], [0.0, 1.0, 3.0])),
+        lambda x: np.interp(0.5, [0.0, 1.0], np.array([x[0], 2.0])),
+        lambda x: np.sum(np.arctan2(np.array([x[0], 2.0]), 1.0)),
+        lambda x: np.sum(np.hypot(1.0, np.array([x[0], x[1]]))),
+        lambda x: np.sum(np.gradient(np.array([x[0], x[1], 2.0]))),
     ],
-    ids=["ufunc", "ufunc of numbers only", "linalg"],
+    ids=[
+        "ufunc",
+        "ufunc of numbers only",
+        "linalg",
+        "interp",
+        "interp's values",
+        "arctan2",
+        "a number first",
+        "filled",
+    ],
 )
 def test_object_arrays_are_explained(f, transform):
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises((TypeError, AttributeError, ValueError)) as caught:
         transform(f)(np.ones((2, 2)) if transform is cr.vmap else np.ones(2))
     assert "np.stack([t, 2.0])" in "".join(caught.value.__notes__)
 
@@ -190,3 +204,7 @@ def test_other_object_arrays_are_not_explained():
     with pytest.raises(TypeError) as caught:
         cr.grad(lambda x: x * np.exp(np.array([None])))(1.0)
     assert not hasattr(caught.value, "__notes__")
+    for f in (lambda x: np.array([x, 1.0]).nothing, lambda x: x.nothing + np.sum(np.array([x, 1.0]))):
+        with pytest.raises(AttributeError) as caught:
+            cr.grad(f)(1.0)
+        assert not hasattr(caught.value, "__notes__")

@@ -249,6 +249,37 @@ def test_forward_and_reverse_are_adjoint():
     np.testing.assert_allclose(np.vdot(w, jv).real, np.vdot(pullback(w)[0], v).real, rtol=1e-12)
 
 
+SHARING = {
+    "itself": lambda x: x,
+    "x + 0": lambda x: x + 0,
+    "twice": lambda x: (x, x + 0),
+    "sums": lambda x: tuple(y + k for y in [2 * x] for k in (0, 1)),
+    "sum of shapes": lambda x: 2 * x + np.zeros((2, 3)),
+    "transpose": lambda x: x.T,
+    "part": lambda x: x[1:],
+    "broadcast": lambda x: np.broadcast_to(x, (2, 3)),
+}
+
+
+# What a program returns may be a view of its argument, so of these only the first four.
+@pytest.mark.parametrize(
+    ("name", "under"), [(name, lambda f: f) for name in SHARING] + [(name, cr.jit) for name in list(SHARING)[:4]]
+)
+def test_tangents_that_come_back_are_the_callers_own(name, under):
+    """Writing into one of them changes neither what was passed in nor another one."""
+    f = SHARING[name]
+    for push in (lambda x, t: cr.jvp(f, (x,), (t,))[1], lambda x, t: cr.linearize(f, x)[1](t)):
+        t = np.array([1.0, 2.0, 3.0])
+        found = under(push)(X, t)
+        found = found if isinstance(found, tuple) else (found,)
+        expected = [np.copy(each) for each in found]
+        for i, each in enumerate(found):
+            each[...] = i + 10
+            assert t.tolist() == [1, 2, 3]
+            for other, value in zip(found[i + 1 :], expected[i + 1 :], strict=True):
+                np.testing.assert_array_equal(other, value)
+
+
 def test_real_inputs_get_real_gradients():
     g = cr.grad(lambda x: np.sum(np.abs(x * (1 + 2j)) ** 2))(X)
     assert g.dtype == np.float64

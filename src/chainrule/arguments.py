@@ -133,14 +133,21 @@ def called(f: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
     before = contexts.object_arrays
     try:
         return f(*args, **options)
-    except TypeError as error:
-        if contexts.object_arrays > before and ("ufunc" in str(error) or "dtype('O')" in str(error)):
+    except (TypeError, AttributeError, ValueError) as error:
+        if contexts.object_arrays > before and _refuses_objects(error):
             error.add_note(
                 "chainrule: np.array([t, 2.0]) of a Tensor and a number is an object array: NumPy lets nobody else "
                 "make it, and NumPy's functions of numbers refuse such. Write np.stack([t, 2.0]), or "
                 "`import chainrule.numpy as np`, whose np.array makes a Tensor."
             )
         raise
+
+
+def _refuses_objects(error: TypeError | AttributeError | ValueError) -> bool:
+    """Whether this is how NumPy's functions of numbers say that they were given an object array."""
+    if isinstance(error, AttributeError):  # a ufunc's loop over objects calls the method of its name
+        return isinstance(getattr(np, error.name or "", None), np.ufunc)
+    return any(words in str(error) for words in ("ufunc", "dtype('O')", "array element with a sequence"))
 
 
 def _place(f: Callable[..., Any], wanted: Any, args: tuple[Any, ...], options: dict[str, Any]) -> int | str:

@@ -261,7 +261,7 @@ def _publish(rule: Rule, functions: tuple[Callable[..., Any], ...], instead: tup
             unary[rule.value] = functions[0]
     else:
         name = BINARY.get(rule.value)
-        names = {f"__{name}__": functions[0], f"__r{name}__": functions[1]} if name else {}
+        names = {f"__{name}__": functions[0], f"__r{name}__": functions[1]} if name else {rule.name: functions[0]}
         if isinstance(rule.value, np.ufunc):
             binary[rule.value] = functions
     for name, function in names.items():  # the methods are also what NumPy's loops over object arrays call

@@ -359,7 +359,7 @@ class Recorded:
         changes = [lowered(t, levels_of(x)) for t, x in zip(changes, self.tensors, strict=True)]
         inside = [y.node if isinstance(y, Tensor) else None for y in self.outputs]
         with under(self.singular):
-            found = push(inside, self.targets, changes, self.start)
+            found = unshared(push(inside, self.targets, changes, self.start), changes)
         start = self._start(changes)
         return self.rebuild_output([change_of(change, y, start) for y, change in zip(self.outputs, found, strict=True)])
 
@@ -549,8 +549,10 @@ def jvp(
     follower = Follower()
     leaves, rebuild, structure = flatten(tuple(primals))
     tensors = [fresh(x) for x in leaves]
-    for tensor, t in zip(tensors, alongside(tuple(tangents), structure, tensors, "tangent", "argument"), strict=True):
-        follow(follower, tensor, lowered(t, levels_of(tensor)))
+    directions = alongside(tuple(tangents), structure, tensors, "tangent", "argument")
+    directions = [lowered(t, levels_of(tensor)) for tensor, t in zip(tensors, directions, strict=True)]
+    for tensor, t in zip(tensors, directions, strict=True):
+        follow(follower, tensor, t)
     aux = None
     with entered(follower), under(singular):
         result = called(f, *rebuild(tensors))
@@ -559,13 +561,34 @@ def jvp(
         outputs, rebuild_output, _ = results_of(result, f)
     if follower.asked:
         follower.ask(outputs)
-    values, changes = [], []
-    for output in outputs:
-        value = settled(output, start)
-        values.append(value)
-        changes.append(change_of(follower.tangent(output.node) if isinstance(output, Tensor) else None, output, start))
+    values = [settled(output, start) for output in outputs]
+    found = [follower.tangent(output.node) if isinstance(output, Tensor) else None for output in outputs]
+    found = unshared(found, directions)
+    changes = [change_of(change, output, start) for change, output in zip(found, outputs, strict=True)]
     pair = rebuild_output(values), rebuild_output(changes)
     return (*pair, map_tree(lambda x: settled(x, start), aux)) if has_aux else pair
+
+
+def unshared(changes: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    """Tangents that go out, each on memory of its own, for whoever gets them may write to them: not on what the caller
+    gave, as that of `x + 0` is, not on that of another result, and no array that is shown as a larger one."""
+    taken = {owner(t) for t in given}
+    own = []
+    for change in changes:
+        if change is not None and change.shape:
+            if owner(change) in taken or (change.__class__ is np.ndarray and not change.flags.writeable):
+                change = np.copy(change)
+            taken.add(owner(change))
+        own.append(change)
+    return own
+
+
+def owner(x: Any) -> int:
+    """The number of the object whose memory an array shows: two arrays with the same one may share some."""
+    x = plain(x)
+    while (base := getattr(x, "base", None)) is not None:
+        x = base
+    return id(x)
 
 
 def change_of(change: Any, output: Any, start: int) -> Any:

@@ -282,7 +282,10 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 
 @implements(np.astype)
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    dtype = np.dtype(dtype)
+    of_class = isinstance(dtype, type) and issubclass(dtype, np.dtype)
+    dtype = dtype() if of_class else np.dtype(dtype)  # np.dtype(np.dtypes.Float64DType) is that of Python objects
+    if dtype.kind == "O":
+        return np.asarray(x, dtype)
     if dtype.kind not in "fc":
         return rules["astype"](plain(x), dtype=dtype) if batched(x) else plain(x).astype(dtype)
     return x if not copy and x.dtype == dtype else rules["astype"](x, dtype=dtype)
