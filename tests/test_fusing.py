@@ -53,6 +53,7 @@ def distances(x: Any) -> Any:
 LOSSES: dict[str, Callable[[Any], Any]] = {
     "unselected roots": lambda x: np.sum(np.where(x > 0.5, np.sqrt(x), 0 * x)),
     "logarithms and errors": lambda x: np.sum(np.log(x) / x * special.erf(x) + special.ndtr(x)),
+    "logarithms of two exponentials": lambda x: np.sum(np.logaddexp(0, -3 * x) + np.logaddexp(x * x, x) * x),
     "smallest of rows": lambda x: np.sum(np.amin(x * x, axis=-1)),
     "largest of columns": lambda x: np.sum(np.amax(x * x, axis=0) * 2.0),
     "logsumexp of rows": lambda x: np.sum(functional.logsumexp(x * 3, axis=-1)),
@@ -115,6 +116,13 @@ def test_whole_rows_of_logsumexp_are_one_kernel() -> None:
     f = cr.value_and_grad(LOSSES["logsumexp of rows"])
     jitted = on_kernels(f, np.random.default_rng(0).normal(size=(20, 30)))
     assert source(jitted).count(" kernel") == 1
+
+
+def test_weights_of_two_exponentials_are_fused() -> None:
+    f = cr.value_and_grad(LOSSES["logarithms of two exponentials"])
+    jitted = on_kernels(f, np.random.default_rng(0).normal(size=50))
+    assert source(jitted).count(" kernel") == 1
+    assert "weight(" not in source(jitted)
 
 
 def test_sums_that_come_late_are_taken_at_once() -> None:

@@ -833,6 +833,7 @@ def _share(a: Any, b: Any) -> Any:
 
 
 CONSIST_OF: dict[Any, Callable[..., Any]] = {
-    rules[name].value: rules[name].value for name in ("logsumexp", "softmax", "log_softmax", "relu")
+    rules[name].value: rules[name].value
+    for name in ("logsumexp", "softmax", "log_softmax", "relu", "weight", "weight2")
 }
 CONSIST_OF[share] = _share
