@@ -84,12 +84,13 @@ def unpacking(
         if isinstance(x, ndarray):
             dtype = given.given(x.dtype, x.dtype.name)
             lies = f" or {name}.strides != {x.strides}" if exact and x.ndim else ""
-            check(f"{name}.__class__ is not {kind} or {name}.shape != {x.shape} or {name}.dtype is not {dtype}{lies}")
+            other = f"({name}.dtype is not {dtype} and {name}.dtype != {dtype})"  # what was pickled has one of its own
+            check(f"{name}.__class__ is not {kind} or {name}.shape != {x.shape} or {other}{lies}")
         else:
             check(f"{name}.__class__ is not {kind}")
 
     def constant(x: Any, text: str) -> None:
-        if type(x) in NUMBERS or isinstance(x, str | bytes):
+        if type(x) in NUMBERS or isinstance(x, str | bytes | range | frozenset | np.dtype):
             known = given.given(x, "static")
             check(f"{text} is not {known} and not same({text}, {known})")
         else:

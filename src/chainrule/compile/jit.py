@@ -497,7 +497,7 @@ def _is_input(leaf: Any) -> bool:
 
 def _form(leaf: Any) -> Any:
     """What of a leaf decides whether tracing it was tried before."""
-    if hasattr(leaf, "shape"):
+    if _enters(leaf) and hasattr(leaf, "shape"):
         return type(leaf), leaf.shape, leaf.dtype
     try:
         hash(leaf)

@@ -28,7 +28,7 @@ from .trace import Draws, Trace, Traced, value_of
 __all__ = ["Outside", "holds_traced", "is_installed", "same"]
 
 ndarray = np.ndarray
-PLAIN = (int, float, complex, bool, str, bytes)
+PLAIN = (int, float, complex, bool, str, bytes, range, frozenset, np.dtype)  # equal ones are the same
 CAPTURES = 2000  # things that a function may read from outside
 NOTHING = object()
 NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")

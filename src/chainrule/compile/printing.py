@@ -39,7 +39,7 @@ INFIX: dict[Any, str] = {
 PREFIX: dict[Any, str] = {operator.neg: "-{}", operator.pos: "+{}", operator.invert: "~{}", operator.abs: "abs({})"}
 NUMBERED = re.compile(r"[vbc]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
-RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place"]
+RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place", "memory", "program"]
 KERNELS = 1024  # that are kept for other programs
 _numbers = count()
 
@@ -488,7 +488,7 @@ class _Printer:
             case _ if guard.outcome and guard.outcome == guard.outcome:
                 return f"if {x} != {self._text(guard.outcome)}: {miss}"
             case _:  # NaN is not NaN, and 0.0 is -0.0
-                return f"if repr({type(guard.outcome).__name__}({x})) != {repr(guard.outcome)!r}: {miss}"
+                return f"if repr({self.given.function(type(guard.outcome))}({x})) != {repr(guard.outcome)!r}: {miss}"
 
     def lines(self, within: bool = False) -> list[str]:
         """The steps; `within` says whether NumPy's warnings are off already."""

@@ -605,8 +605,10 @@ def key_of(x: Any) -> Any:
         return tuple((name, key_of(part)) for name, part in x.items())
     if kind is slice:
         return kind, key_of((x.start, x.stop, x.step))
-    if isinstance(x, float | np.floating):
-        return kind, float(x).hex()  # 0.0 is not -0.0
+    if isinstance(x, float | np.float32):
+        return kind, float(x).hex()  # 0.0 is not -0.0, and NaN is NaN
+    if isinstance(x, complex | np.inexact):
+        return kind, repr(x)
     return kind, x
 
 

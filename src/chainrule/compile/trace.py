@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from math import prod
+from math import prod, trunc
 from threading import get_ident
 from types import FrameType
 from typing import Any
@@ -523,6 +523,8 @@ class Trace:
             make = type(value)
             return (make(*parts) if hasattr(value, "_fields") else make(parts)), tuple(var for _, var in pairs)
         if isinstance(value, int | float | complex) and not isinstance(value, bool):
+            if isinstance(value, int) and not -(2**63) <= value < 2**64:
+                raise UntraceableError(f"{step.function.__name__} gave an integer of more than 64 bits")
             var = Var(value, step)
             return Number(self, value, var), var
         if isinstance(value, bool | str):  # np.allclose, np.array_equal: the program goes by it
@@ -748,6 +750,9 @@ class Traced(NDArrayOperatorsMixin):
     def __int__(self) -> int:
         return int(self.trace.guard(self, "int", int(self.value)))
 
+    def __trunc__(self) -> int:
+        return int(self.trace.guard(self, "int", trunc(self.value)))
+
     def __index__(self) -> int:
         return int(self.trace.guard(self, "index", operator.index(self.value)))
 
@@ -829,6 +834,12 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     _ufunc = {"floordiv": "floor_divide", "pow": "power"}.get(_ufunc, _ufunc)
     setattr(Traced, f"__i{_name}__", _in_place(getattr(np, _ufunc), _function))
     setattr(Number, f"__i{_name}__", _operator(_function))
+for _name in ("and", "or", "xor", "lshift", "rshift", "divmod"):  # of Python's numbers they are Python's, too
+    _function = getattr(operator, f"__{_name}__", divmod)
+    setattr(Number, f"__{_name}__", _operator(_function))
+    setattr(Number, f"__r{_name}__", _operator(_function, reflected=True))
+    if _function is not divmod:
+        setattr(Number, f"__i{_name}__", _operator(_function))
 for _name in ("neg", "pos", "abs", "invert"):
     setattr(Traced, f"__{_name}__", _unary(getattr(operator, _name)))
 for _name in ("lt", "le", "eq", "ne", "gt", "ge"):

@@ -1,0 +1,112 @@
+"""`jit`: what a function may be given, what its arguments may be called, and numbers that are taken out of arrays."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+from test_jit import check
+
+NAMES = ["np", "args", "options", "memory", "program", "same", "float64", "ndarray", "count", "EXITS", "buffers", "b0"]
+NAMES += ["v0", "part", "blocks", "empty", "locals", "len", "repr", "int", "read", "captured", "self", "match", "é"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_may_have_any_name(name: str) -> None:
+    namespace: dict[str, Any] = {"numpy": np}
+    lines = ["def f({}, other):", "    {}[0] += 1", "    if {}.sum() > 0:"]
+    lines += ["        return numpy.sin({}) * other, {}.reshape(-1, 1) @ {}[None], str({}.sum())", "    return {}"]
+    exec("\n".join(lines).replace("{}", name), namespace)
+    x = np.arange(3.0)
+    check(namespace["f"], (x, x + 1), (x, x + 2), exactly=False)
+
+
+def test_an_operation_may_be_called_program() -> None:
+    @cr.primitive
+    def program(x: Any) -> Any:
+        return np.asarray(x) * 2
+
+    cr.def_partials(program, "2")
+    check(lambda x: program(x) + 1, (np.ones(3),))
+
+
+def test_arrays_that_were_pickled_are_the_same_kind_of_arguments() -> None:
+    x = np.linspace(0, 1, 3)
+    assert pickle.loads(pickle.dumps(x)).dtype is not x.dtype
+    f = cr.jit(lambda x: np.sin(x) * 2)
+    for _ in range(12):
+        for other in (pickle.loads(pickle.dumps(x)), x, x.astype(">f8"), x.astype("f4")):
+            np.testing.assert_allclose(f(other), np.sin(x) * 2, rtol=1e-6)
+    assert len(f.variants) == 3
+
+
+def test_dtypes_are_arguments() -> None:
+    x = np.array([1.5, -2.5])
+    check(lambda x, dtype: x.astype(dtype), (x, np.float32), (x, np.dtype("i4")), (x, "f8"), variants=3)
+
+
+def test_equal_values_that_nobody_can_change_make_one_variant() -> None:
+    def f(x: Any, *several: Any) -> Any:
+        return x * sum(map(len, several))
+
+    jitted = cr.jit(f)
+    for _ in range(12):
+        for n in (3, 4):
+            assert jitted(np.ones(2), range(n), frozenset([n, "a"]), "a" * n)[0] == 2 * n + 2
+    assert len(jitted.variants) == 2
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "c16", "?"])
+def test_a_value_that_is_looked_up_is_a_decision(dtype: str) -> None:
+    zero, one = np.zeros(2, dtype), np.ones(2, dtype)
+    check(lambda x: {0: 1.0, 1: 2.0}[x[0]] * x, (zero,), (one,), variants=2)
+    check(lambda x: x if x[0] in {0, 2} else x + x, (zero,), (one,), variants=2)
+
+
+def test_constants_that_differ_in_a_bit_stay_two() -> None:
+    a, b = np.longdouble("1.1"), np.longdouble(11) / np.longdouble(10.0000000000000001)
+    below = np.nextafter(b, np.longdouble(0))
+    check(lambda x: (x * a, x * b, x * below), (np.ones(3, np.longdouble),))
+    check(lambda x: (x * 0j, x * -0j, x * complex(0, -0.0), x * complex(-0.0, -0.0)), (np.ones(3),))
+
+
+def test_numbers_taken_out_are_pythons_in_every_operator() -> None:
+    def whole(x: Any) -> Any:
+        n = x[0].item()
+        m = n
+        m <<= 2
+        return n * 2, n**3, 2**n, n // 2, n << 3, 5 >> n, n & 1, 7 | n, n ^ 5, divmod(n, 3), divmod(7, n), -n, ~n, m
+
+    check(whole, (np.array([3]),), (np.array([11]),))
+    check(lambda x: (divmod(x[0].item(), 3), round(x[0].item(), 1), x[0].item() // 0.5), (np.array([3.4]),))
+
+
+def test_numbers_may_have_more_than_64_bits() -> None:
+    def f(x: Any) -> Any:
+        return (x[0].item() + x[1].item()) * x[0].item() * 3 - 1
+
+    jitted = cr.jit(f)
+    for at in ([3, 4],) * 4 + ([10**10, 10**18],):
+        assert jitted(np.array(at)) == (at[0] + at[1]) * at[0] * 3 - 1
+    with pytest.warns(cr.errors.UntraceableWarning, match="more than 64 bits"):
+        assert cr.jit(f)(np.array([10**10, 10**18])) == (10**10 + 10**18) * 10**10 * 3 - 1
+
+
+def test_complex_nan_decides_once() -> None:
+    nan = complex(0, math.nan)
+    f = cr.jit(lambda x: x * 2 if str(complex(x[0])) == "nanj" else x)
+    for x in (np.array([nan]), np.array([1j])) * 4:
+        np.testing.assert_array_equal(f(x), x * 2 if np.isnan(x[0]) else x)
+    assert len(f.variants) == 2
+    assert not f.given_up
+
+
+def test_rounding_towards_zero() -> None:
+    at = np.array([3.7]), np.array([-2.2])
+    check(lambda x: (math.trunc(x[0]), math.floor(x[0]), math.ceil(x[0]), x), *((x,) for x in at), variants=2)
