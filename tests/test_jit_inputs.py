@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+from test_jit import check
 
 import chainrule as cr
-
-from test_jit import check
 
 NAMES = ["np", "args", "options", "memory", "program", "same", "float64", "ndarray", "count", "EXITS", "buffers", "b0"]
 NAMES += ["v0", "part", "blocks", "empty", "locals", "len", "repr", "int", "read", "captured", "self", "match", "é"]
@@ -110,3 +110,25 @@ def test_complex_nan_decides_once() -> None:
 def test_rounding_towards_zero() -> None:
     at = np.array([3.7]), np.array([-2.2])
     check(lambda x: (math.trunc(x[0]), math.floor(x[0]), math.ceil(x[0]), x), *((x,) for x in at), variants=2)
+
+
+def test_generators_spawn_as_without_jit() -> None:
+    def f(rng: Any) -> Any:
+        return rng.spawn(1)[0].normal(), rng.normal()
+
+    jitted, one, other = cr.jit(f), np.random.default_rng(0), np.random.default_rng(0)
+    with pytest.warns(cr.errors.UntraceableWarning, match="pass them as arguments"):
+        assert [jitted(one) for _ in range(3)] == [f(other) for _ in range(3)]
+
+
+def test_warnings_name_the_line_that_calls() -> None:
+    rng = np.random.default_rng(0)
+    by_shape, by_value = cr.jit(lambda x: x * 2), cr.jit(lambda x: rng.normal() * x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for n in range(10):
+            by_shape(np.ones(n))
+        for _ in range(3):
+            by_value(np.ones(3))
+    assert [warning.filename for warning in caught] == [__file__] * 2
+    assert "each shape and dtype" in str(caught[0].message)

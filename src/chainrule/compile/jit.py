@@ -235,12 +235,12 @@ class Jitted:
             what = f"variants with more than {STEPS} steps together are not worth it" if many else ""
         return what and what + _for_what(missed)
 
-    def _warn(self, what: str) -> None:
-        warnings.warn(f"jit of {name_of(self.f)}: {what}", UntraceableWarning, stacklevel=4)
+    def _warn(self, what: str, stacklevel: int = 4) -> None:
+        warnings.warn(f"jit of {name_of(self.f)}: {what}", UntraceableWarning, stacklevel=stacklevel)
 
     def _give_up(self, why: str) -> None:
         self.given_up = why
-        self._warn(why)
+        self._warn(why, stacklevel=5)
 
     def _traced(self, trace: Trace, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         traced = [_entering(trace, leaf) for leaf in leaves]
@@ -558,8 +558,9 @@ def _for_what(missed: Exit | None) -> str:
     """What the variants differ in, and what to write instead."""
     if missed is None:
         return (
-            " for the arguments it is called with. It runs without jit from now on; numbers that change from call to "
-            "call are inputs if they are NumPy's: np.float64(0.1), not 0.1"
+            " for the arguments it is called with: each shape and dtype, each form of containers and each of Python's "
+            "numbers is one. It runs without jit from now on; numbers that change from call to call are inputs if they "
+            "are NumPy's: np.float64(0.1), not 0.1"
         )
     guard = missed.guard
     instead = {

@@ -858,6 +858,8 @@ class Draws:
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("_") or name in ("trace", "value", "var", "bit_generator"):
             return object.__getattribute__(self, name)
+        if name == "spawn":  # which counts what it has spawned, where nothing can put it back
+            raise UntraceableError("it spawns random generators; pass them as arguments")
         shuffled = name == "shuffle"
         return lambda *args, **options: self.trace.apply(
             Method(name), (self, *args), options, [self, *(args[:1] if shuffled else ())]
