@@ -132,3 +132,47 @@ def test_warnings_name_the_line_that_calls() -> None:
             by_value(np.ones(3))
     assert [warning.filename for warning in caught] == [__file__] * 2
     assert "each shape and dtype" in str(caught[0].message)
+
+
+@cr.jit
+def doubled(x: Any) -> Any:
+    return x * 2
+
+
+class Scaled:
+    @cr.jit
+    def times(self, x: Any) -> Any:
+        return x * 3
+
+
+def test_decorated_functions_are_pickled_by_name() -> None:
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+    assert pickle.loads(pickle.dumps(Scaled.times)) is Scaled.times
+    assert pickle.loads(pickle.dumps(Scaled().times))(1.0) == 3
+    assert pickle.loads(pickle.dumps(cr.jit(math.sin)))(0.0) == 0
+
+
+def test_functions_that_are_refused_again_and_again_are_given_up() -> None:
+    f = cr.jit(lambda x, name: np.asarray(x) * len(name))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for k in range(30):
+            assert f(np.ones(2), "a" * k)[0] == k
+    assert len(caught) == 8
+    assert "It runs without jit from now on" in str(caught[-1].message)
+
+
+def test_without_a_compiler_that_works_programs_stay_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("Invalid ELF class")
+
+    monkeypatch.setattr("chainrule.compile.printing.compile_group", fails)
+    monkeypatch.setattr("chainrule.compile.printing._compiled", {})
+    f = cr.jit(lambda x: np.sin(x) * np.cos(x) + x)
+    x = np.ones(3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            np.testing.assert_array_equal(f(x), np.sin(x) * np.cos(x) + x)
+    assert len(f.variants) == 1
+    assert [str(each.message).endswith("Invalid ELF class") for each in caught] == [True]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -134,7 +135,10 @@ class Jitted:
         return f"<jit of {getattr(self.f, '__name__', self.f)}: {len(self.variants)} variants>"
 
     def __reduce__(self) -> Any:
-        return Jitted, (self.f, self.exact)
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for name in (path := getattr(self, "__qualname__", "")).split("."):
+            found = getattr(found, name, None)
+        return path if found is self else (Jitted, (self.f, self.exact))  # a decorated function goes by its name
 
     def _put_first(self, first: Variant) -> None:
         with self._lock:
@@ -180,7 +184,10 @@ class Jitted:
             if value is UNKNOWN:
                 value = self.f(*args, **options)  # if the function is at fault, this raises
             self._refused[key] = f"{error}"
-            self._warn(f"{error}. For arguments of this form it runs without jit")
+            if len(self._refused) < VARIANTS:
+                self._warn(f"{error}. For arguments of this form it runs without jit")
+            else:  # it is not the form
+                self._give_up(f"{error}. It runs without jit from now on")
             return value
         finally:
             tracing.release()
@@ -399,7 +406,10 @@ class Jitted:
             make, each.with_kernels = each.with_kernels, None
             printed = None
             with suppress(MissingExtraError), uncollected():
-                printed = make()
+                try:
+                    printed = make()
+                except RuntimeError as error:  # of LLVM
+                    self._warn(f"no kernels could be made, its steps are NumPy calls: {error}", stacklevel=5)
         if printed is not None:
             before = result
             if kept is not None:

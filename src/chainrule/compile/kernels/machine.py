@@ -44,9 +44,9 @@ class Machine:
         try:
             import llvmlite  # noqa: PLC0415 (see below)
             import llvmlite.binding as llvm  # noqa: PLC0415 (optional, which importing chainrule must not load)
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # there is none, or its library cannot be loaded
             raise MissingExtraError(
-                'compiled kernels need llvmlite, which is not installed: pip install "chainrule[jit]"'
+                f'compiled kernels need llvmlite, which cannot be imported ({error}): pip install "chainrule[jit]"'
             ) from error
         self.llvm = llvm
         llvm.initialize_native_target()
