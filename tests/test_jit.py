@@ -1294,6 +1294,18 @@ def test_gradients_of_weights_and_biases_share_what_they_are_sums_of() -> None:
     assert sum("np.add.reduce(" in line for line in lines) == 2  # the loss and the biases
 
 
+def test_what_is_called_once_is_not_compiled() -> None:
+    jitted = cr.jit(cr.grad(lambda x: np.sum(np.sin(x))))
+    jitted(normal(3))
+    (variant,) = jitted.variants
+    assert "function" not in vars(variant.printed)
+    assert "np.cos(" in variant.printed.source
+    jitted(normal(3))
+    assert "function" in vars(variant.printed)
+    with pytest.raises(AttributeError, match="no attribute 'functions'"):
+        _ = variant.printed.functions
+
+
 def test_filling_and_reading_piece_by_piece_costs_one_array() -> None:
     def f(x: Any) -> Any:
         total = x[0]

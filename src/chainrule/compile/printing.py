@@ -59,13 +59,22 @@ class Printed:
         By the place of its guard: where the program may be left.
     """
 
+    function: Callable[..., Any]
+
     def __init__(self, source: str, namespace: dict[str, Any], inputs: tuple[Var, ...], exits: dict[int, Exit]) -> None:
         self.source, self.inputs, self.exits = source, inputs, exits
+        self._namespace = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        """The function is compiled when it is first wanted: what is called once never needs it."""
+        if name != "function":
+            raise AttributeError(f"a printed program has no attribute {name!r}")
         file = f"<jit {next(_numbers)}>"
-        exec(compile(source, file, "exec"), namespace)
-        linecache.cache[file] = len(source), None, source.splitlines(True), file  # for tracebacks
+        exec(compile(self.source, file, "exec"), self._namespace)
+        linecache.cache[file] = len(self.source), None, self.source.splitlines(True), file  # for tracebacks
         weakref.finalize(self, linecache.cache.pop, file, None)
-        self.function: Callable[..., Any] = namespace["program"]
+        self.function = self._namespace["program"]
+        return self.function
 
 
 class Names:
