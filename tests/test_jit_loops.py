@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from test_jit import assert_same, normal
 
 import chainrule as cr
+from chainrule.compile import rolled
 from chainrule.tree import flatten
 
 
@@ -402,6 +403,24 @@ def test_loops_inside_of_loops_inside_of_vmap() -> None:
 def test_under_grad_it_runs_as_it_is() -> None:
     x = np.float64(7.0)
     assert_same(cr.grad(cr.jit(root))(x), cr.grad(root)(x))
+
+
+def test_turns_that_are_run_while_tracing_do_only_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one backwards repeats what its formulas read of the one forwards, and asks once whether there is a NaN."""
+    printed = []
+    real = rolled.print_program
+    monkeypatch.setattr(
+        rolled, "print_program", lambda *args, **named: printed.append(real(*args, **named)) or printed[-1]
+    )
+    step = cr.grad(lambda x: np.sum(cr.fori_loop(0, 50, lambda i, y: np.sin(y) * 0.9 + x, x)))
+    x = normal(4)
+    assert_same(cr.jit(step)(x), step(x), exactly=False)
+    forwards, backwards = (each.source for each in printed)
+    assert "np.sin(" in forwards
+    assert "np.sin(" not in backwards
+    assert "np.cos(" in backwards
+    assert backwards.count("has_nan(") == 1
+    assert "np.isnan(" not in backwards
 
 
 def test_source_shows_the_loop() -> None:

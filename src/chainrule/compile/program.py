@@ -17,8 +17,8 @@ from ..rules.registry import rules
 from .trace import NESTING, Guard, Line, Method, Property, Step, Trace, Var, inner, operands
 
 __all__ = [
-    "Loop", "Program", "alike", "described", "each_loop", "expanded", "is_fixed", "is_uniform", "key_of", "read",
-    "simplified",
+    "Loop", "Program", "alike", "asked_for_nan", "described", "each_loop", "expanded", "implied", "is_fixed",
+    "is_uniform", "key_of", "needed", "read", "simplified",
 ]  # fmt: skip
 
 # Python's operators on arrays are these ufuncs, which can be told where to put the result.

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from .printing import Missed, Names, print_program
-from .program import Loop, Program, alike, described, read
+from .program import Loop, Program, alike, asked_for_nan, described, implied, needed, read
 from .trace import (
     Guard,
     ImpureTurnError,
@@ -176,6 +177,7 @@ class _Turn:
         reads = [var for step in steps for var in read(step)] + [x for x in self.outputs if type(x) is Var]
         return list(dict.fromkeys(var for var in reads if var not in made and var not in self.inputs))
 
+    @cached_property
     def key(self) -> Any:
         """What the turn does."""
         numbers = {var: number for number, var in enumerate(self.inputs)}
@@ -201,7 +203,7 @@ class _Turn:
             or (a in arrays and b in arrays and np.array_equal(arrays[a], arrays[b], equal_nan=a.dtype.kind in "fc"))
             for a, b in zip(self.outer, other.outer, strict=True)
         )
-        if not same or not alike(self.key(), other.key()):
+        if not same or not alike(self.key, other.key):
             raise ImpureTurnError("two turns of a loop do different things")
 
     def split(self) -> tuple[list[Step | Guard], list[Step | Guard]]:
@@ -226,19 +228,22 @@ def _step(
     """Write the step, and do it."""
     init, turns, length, reverse = iteration.init, iteration.turns, iteration.length, iteration.reverse
     outer = first.read_outside(steps)
-    key = first.key(), reverse, length
-    loop = Loop(Program(steps, {}, first.outputs), first.place, first.carry, first.parts, outer, length, reverse, key)
+    key = first.key, reverse, length
+    body = Program(steps, {}, first.outputs)
+    for change in (asked_for_nan, implied, needed):  # all turns run now, as they are
+        body.steps = change(body)
+    loop = Loop(body, first.place, first.carry, first.parts, outer, length, reverse, key)
     step = Step(loop, (), {}, np.geterr() != trace.loud, users_line())
     step.args = trace.var(turns), [trace.var(x) for x in init], [trace.var(x) for x in iteration.items], list(outer)
     n = len(init)
     if turns is None and not length:
-        alone = loop.with_body(Program(steps, {}, first.outputs[:n]))
+        alone = loop.with_body(Program(body.steps, {}, first.outputs[:n]))
         count = _run(trace, step, alone, [np.int64(0), *(value_or(x) for x in init)])[0]
         size = sum(x.dtype.itemsize * x.size for x in first.collected) or 1
         room = next(trace.known_rooms, 0)
         loop.length = room if room > count else 1 << max(2 * int(count), min(ENOUGH, ROOM // size), 1).bit_length()
         trace.rooms.append(loop.length)
-        loop.key = first.key(), reverse
+        loop.key = first.key, reverse
     shapes = [(loop.length, *x.shape) for x in first.collected]
     like = [np.int64(0), *(value_or(x) for x in init)]
     like += [np.broadcast_to(np.zeros((), x.dtype), s) for x, s in zip(first.collected, shapes, strict=True)]
