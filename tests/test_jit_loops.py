@@ -412,7 +412,7 @@ def test_turns_that_are_run_while_tracing_do_only_what_is_read(monkeypatch: pyte
     monkeypatch.setattr(
         rolled, "print_program", lambda *args, **named: printed.append(real(*args, **named)) or printed[-1]
     )
-    step = cr.grad(lambda x: np.sum(cr.fori_loop(0, 50, lambda i, y: np.sin(y) * 0.9 + x, x)))
+    step = cr.grad(lambda x: np.sum(cr.fori_loop(0, 100, lambda i, y: np.sin(y) * 0.9 + x, x)))
     x = normal(4)
     assert_same(cr.jit(step)(x), step(x), exactly=False)
     forwards, backwards = (each.source for each in printed)
