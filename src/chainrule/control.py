@@ -22,12 +22,13 @@ from .graph import contexts
 from .looping import loop
 from .record import no_grad
 from .rules.linear import anywhere
-from .tensor import describe, tensor_like
+from .tensor import Tensor, describe, tensor_like
 from .tree import flatten
 
 __all__ = ["cond", "fori_loop", "scan", "while_loop"]
 
 Function = Callable[..., Any]
+AS_IT_IS = nullcontext()
 WRITTEN_OUT = 64  # turns of a loop that `jit` writes down one by one: what they have in common is found that way
 
 
@@ -92,13 +93,16 @@ def _shape(x: Any) -> Any:
 def _same_dtype(a: Any, b: Any) -> bool:
     """Python's numbers take the precision of what they meet, as everywhere in NumPy."""
     if hasattr(a, "dtype") and hasattr(b, "dtype"):
-        return bool(a.dtype == b.dtype)
+        return a.dtype is b.dtype or bool(a.dtype == b.dtype)
     return _kind(a) == _kind(b)
 
 
 def _alike(a: Any, b: Any) -> bool:
-    if a.__class__ is b.__class__ is float:
-        return True
+    if a.__class__ is b.__class__:
+        if a.__class__ is float:
+            return True
+        if a.__class__ is Tensor:
+            a, b = a.data, b.data
     return bool(_shape(a) == _shape(b)) and _same_dtype(a, b)
 
 
@@ -396,7 +400,7 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any) -> Any:
             return carry.value
         if not (bool(holds) if active is None else anywhere(active)):
             return carry.value
-        with np.errstate(all="ignore") if active is not None else nullcontext():  # of those for which it is over
+        with np.errstate(all="ignore") if active is not None else AS_IT_IS:  # of those for which it is over
             carry.step(body_fun(carry.value), step, active)
         step += 1
 

@@ -22,6 +22,7 @@ from .graph import NEVER, Node, constant, contexts, leaf, next_index, programs, 
 from .memory import any_large, apply
 from .rules.linear import stored
 from .rules.registry import Rule, functions, kept, lookup, parameter_names, refuse_missing_axes, rules
+from .tree import LEAVES
 
 __all__ = ["Tensor", "handle", "plain", "record", "tensor_like"]
 
@@ -413,6 +414,9 @@ class Tensor:
         def __setitem__(self, index: Any, value: Any) -> None: ...
         def backward(self, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None: ...
         def __getattr__(self, name: str) -> Any: ...
+
+
+LEAVES.add(Tensor)
 
 
 class Indirect(Tensor):

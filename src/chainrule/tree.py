@@ -18,7 +18,7 @@ from .errors import StructureError
 
 __all__ = ["fields_of", "flatten", "map_tree"]
 
-LEAVES = np.ndarray, float  # the most frequent
+LEAVES = {np.ndarray, np.float64, float}  # the most frequent classes of leaves; Tensor registers itself here
 
 
 def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
@@ -32,10 +32,10 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
     structure : hashable
         Equal for containers of the same form.
     """
+    if tree.__class__ in LEAVES:
+        return [tree], _first, "leaf"
     if tree is None:
         return [], lambda leaves: None, None
-    if isinstance(tree, LEAVES):
-        return [tree], _first, "leaf"
     make: Callable[[list[Any]], Any]
     kind: Any
     if isinstance(tree, dict):

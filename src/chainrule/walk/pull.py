@@ -126,12 +126,13 @@ def pull(
     nodes, frontier = ordered(roots, oldest)
     if targets is None:
         targets = [node for node in nodes if node.rule is None]
-        of_a_point = True
-    else:
-        of_a_point = all(target.rule is None for target in targets)
     outside = any(map(by_index, frontier))  # constants have index 0
+    rules = [target.rule for target in targets]
+    of_a_point = not any(rules)
     varying: set[Node] | None = None  # all of them
-    if differentiable is None:
+    if differentiable is None and all(rules) and rules:
+        differentiable = True  # what leads to targets that depend on something outside depends on it, too
+    elif differentiable is None:
         varying = from_outside(nodes, frontier, targets) if outside or watchers else set()
         differentiable = bool(varying) or any(isinstance(ct, Tensor) and ct.node is not None for ct in cotangents)
     if outside:

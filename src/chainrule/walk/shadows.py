@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node, contexts, watchers
-from ..tensor import Tensor, handle
+from ..tensor import Tensor
 
 __all__ = ["One", "from_outside", "leading_to", "shadows"]
+
+new = object.__new__
 
 
 class One(np.float64):
@@ -70,22 +72,24 @@ def shadows(
     """Copy the nodes, with Tensors for the values of those in `varying` (None: of all)."""
     copies: dict[Node, Node] = {}
     of = copies.__getitem__
-    ends = frontier.union(targets)
-    for node in [*ends, *nodes]:
-        if node in copies:
-            continue
-        index = node.index
-        if not index:  # of a constant nothing changes
-            copies[node] = node
-            continue
-        shadow = copies[node] = Node()
-        shadow.index, shadow.params, shadow.shape, shadow.dtype = index, node.params, node.shape, node.dtype
-        value = node.value
-        shadow.value = handle(node, value) if value is not None and (varying is None or node in varying) else value
-        if node in ends:
-            shadow.rule, shadow.operands = None, ()
-        else:
-            shadow.rule, shadow.operands = node.rule, tuple(map(of, node.operands))
+    for some, are_ends in (((*frontier, *targets), True), (nodes, False)):
+        for node in some:
+            if node in copies:
+                continue
+            index = node.index
+            if not index:  # of a constant nothing changes
+                copies[node] = node
+                continue
+            shadow = copies[node] = new(Node)
+            shadow.index, shadow.params, shadow.shape, shadow.dtype = index, node.params, node.shape, node.dtype
+            shadow.value = value = node.value
+            if value is not None and (varying is None or node in varying):
+                shadow.value = tensor = new(Tensor)
+                tensor.node, tensor.data = node, value
+            if are_ends:
+                shadow.rule, shadow.operands = None, ()
+            else:
+                shadow.rule, shadow.operands = node.rule, tuple(map(of, node.operands))
     if watchers:  # debug() says where a node was made
         for node, shadow in copies.items():
             shadow.origin = getattr(node, "origin", None)
