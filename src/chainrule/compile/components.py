@@ -97,6 +97,8 @@ def _members(program: Program, worthwhile: int) -> set[Var]:
             continue
         if _mixes(step):
             gained[y] = gained.get(y, 0) + max(x.size for x in (y, *read(step)))
+    if not gained:
+        return set()
     gains: dict[Var, int] = {}
     for y, gain in gained.items():
         gains[find(y)] = gains.get(find(y), 0) + gain

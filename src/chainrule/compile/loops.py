@@ -29,23 +29,27 @@ PIECE = 1 << 18  # multiplications that libraries do on one thread
 
 def _sums(program: Program, term: Callable[[Step], Any]) -> Iterator[tuple[Step, list[tuple[Any, Var]]]]:
     """Additions of several terms that `term` says something of, which nobody else reads: the step and its terms."""
+    made = [step for step in program.steps if isinstance(step, Step) and type(step.results) is Var]
+    terms = {
+        step.results: [(found, step.results)]
+        for step in made
+        if (found := term(step)) is not None and private(step.results)
+    }
+    if len(terms) < 2:
+        return
     uses = Counter(var for step in program.steps for var in read(step))
     uses.update(x for x in program.outputs if type(x) is Var)
-    terms: dict[Var, list[tuple[Any, Var]]] = {}
     sums: dict[Var, Step] = {}
-    for step in program.steps:
-        if isinstance(step, Guard) or type(step.results) is not Var or not private(step.results):
+    for step in made:
+        y = step.results
+        if step.function is not np.add or step.options or not private(y):
             continue
-        y: Var = step.results
-        if step.function is np.add and not step.options:
-            if all(type(x) is Var and x in terms and uses[x] == 1 and _alike(x, y) for x in step.args):
-                for x in step.args:
-                    sums.pop(x, None)
-                first, second = (terms.pop(x) for x in step.args)
-                first += second  # nobody else has it: a sum of n terms costs O(n)
-                terms[y], sums[y] = first, step
-        elif (found := term(step)) is not None:
-            terms[y] = [(found, y)]
+        if all(type(x) is Var and x in terms and uses[x] == 1 and _alike(x, y) for x in step.args):
+            for x in step.args:
+                sums.pop(x, None)
+            first, second = (terms.pop(x) for x in step.args)
+            first += second  # nobody else has it: a sum of n terms costs O(n)
+            terms[y], sums[y] = first, step
     for y, step in sums.items():
         yield step, terms[y]
 
@@ -227,6 +231,8 @@ def hoisted(program: Program) -> Steps:
 
 def _with(before: dict[Any, Steps], program: Program) -> Steps:
     """The program's steps, with new ones before some of them."""
+    if not before:
+        return program.steps
     return [new for step in program.steps for new in (*before.get(step, ()), step)]
 
 
