@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_jit import check
+from test_jit import assert_same, check
 
 import chainrule as cr
 
@@ -176,3 +176,95 @@ def test_without_a_compiler_that_works_programs_stay_numpy(monkeypatch: pytest.M
             np.testing.assert_array_equal(f(x), np.sin(x) * np.cos(x) + x)
     assert len(f.variants) == 1
     assert [str(each.message).endswith("Invalid ELF class") for each in caught] == [True]
+
+
+def pair(x: Any) -> Any:
+    return np.array([x[0] * x[1], -x[1]])
+
+
+MADE = {
+    "result": pair,
+    "with a number": lambda x: np.array([x[0], 2, 1.5]),
+    "matrix": lambda x: np.array([[x[0], -x[1]], [x[1], x[0]]]) @ x,
+    "arithmetic": lambda x: (pair(x) * 2 + np.array([1.0, x[0]])) ** 2 / pair(x) - x,
+    "functions": lambda x: np.exp(pair(x)) + np.tanh(pair(x) * 2),
+    "reductions": lambda x: (pair(x).sum(), np.mean(pair(x)), np.dot(pair(x), x), np.linalg.norm(pair(x))),
+    "written to": lambda x: (a := pair(x), a.__setitem__(1, x[0]), a * 2)[2],
+    "concatenated": lambda x: np.concatenate([pair(x), x, np.array([x[1]])]),
+    "compared": lambda x: pair(x) * 2 if pair(x)[0] > 1 else pair(x),
+    "elements compared": lambda x: (pair(x) > 1) * x,
+    "gradient": lambda x: cr.grad(lambda y: np.sum(pair(y) * pair(x)))(x),
+    "Jacobian": cr.jacobian(pair),
+    "loop": lambda x: cr.scan(lambda c, _: (pair(c) * 0.5, c[0]), pair(x), None, length=100),
+    "batch": lambda x: cr.vmap(pair)(np.stack([x, x + 1])),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_arrays_made_of_traced_numbers(name: str) -> None:
+    x = np.array([0.5, 2.0])
+    calls = [(x,), (x * 2,), (np.array([np.nan, 1.0]),), (x[::-1],)]
+    with np.errstate(all="ignore"):
+        check(MADE[name], *calls, variants=None, exactly=False)
+
+
+# A loop over objects compares NaN as Python does, and some functions go by the dtype.
+REFUSED = {
+    "max": lambda x: np.max(pair(x)),
+    "maximum": lambda x: np.maximum(pair(x), 0.0),
+    "clip": lambda x: np.clip(pair(x), 0, 1),
+    "sort": lambda x: np.sort(pair(x)),
+    "sign": lambda x: np.sign(pair(x)),
+    "nan_to_num": lambda x: np.nan_to_num(pair(x)),
+    "isnan": lambda x: np.isnan(pair(x)),
+    "dtype": lambda x: np.maximum(pair(x), 0) if pair(x).dtype == float else pair(x),
+    "tolist": lambda x: repr(pair(x).tolist()),
+    "inv": lambda x: np.linalg.inv(np.array([[x[0], 1.0], [0.0, x[1]]])),
+    "integers": lambda x: np.array([x.astype(int)[0], 2.5]) * 10**18,
+    "said dtype": lambda x: np.array([x[0], x[1]], dtype=float),
+    "single precision": lambda x: pair(x.astype("f4")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_objects_do_otherwise_runs_without_jit(name: str) -> None:
+    jitted = cr.jit(REFUSED[name])
+    x = np.array([0.5, 2.0])
+    with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
+        warnings.simplefilter("always")
+        for at in (x, x * 2, np.array([1.0, np.nan]), x * 1e3) * 3:
+            assert_same(jitted(at), REFUSED[name](at))
+    assert not jitted.variants
+    assert "np.stack([a, b])" in str(caught[0].message) or "dtype" in str(caught[0].message)
+
+
+def test_no_array_of_objects_is_left_outside() -> None:
+    class Cell:
+        def __init__(self) -> None:
+            self.state, self.seen = np.zeros(2), list[Any]()
+
+        def step(self, x: Any) -> Any:
+            self.state = pair(x) + self.state
+            self.seen.append(pair(x))
+            return self.state.sum()
+
+    one, other = Cell(), Cell()
+    step = cr.jit(one.step)
+    with pytest.warns(cr.errors.UntraceableWarning, match="it changes 'state' of a Cell"):
+        for x in np.random.default_rng(0).normal(size=(5, 2)):
+            assert step(x) == other.step(x)
+            assert_same((one.state, one.seen), (other.state, other.seen))
+
+
+def test_every_bit_is_kept_where_that_is_asked_for() -> None:
+    exact = cr.jit(lambda x: np.sum(np.array([*x])), exact=True)
+    x = np.random.default_rng(0).normal(size=40)
+    with pytest.warns(cr.errors.UntraceableWarning, match="np.stack"):
+        assert [exact(x) for _ in range(4)] == [np.sum(x)] * 4
+
+
+def test_stacks_of_numbers_are_printed_as_arrays() -> None:
+    f = cr.jit(lambda x: (np.stack([x[0], 2, x[1]]), np.array([x[1], x[0]])))
+    source = f.source(np.ones(2))
+    assert source.count("= np.array(") == 2
+    assert "np.stack(" not in source.replace("# f = cr.jit(lambda x: (np.stack(", "")

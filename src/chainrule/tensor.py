@@ -622,6 +622,8 @@ def lifted(x: Any) -> Any:
     """
     items = list(x.flat)
     if not any(isinstance(item, Tensor) for item in items):
+        if (traced := next(traced_among(items), None)) is not None:
+            return traced.trace.stacked(x)
         if not all(isinstance(item, int | float | complex | np.number) for item in items):
             raise DataError("an array of Python objects cannot be differentiated; convert it with x.astype(float)")
         return np.array(items, dtype=None if items else float).reshape(x.shape)

@@ -43,6 +43,8 @@ STEPS = 100_000  # of all variants of a function
 DEPTH = 64  # branches that lead to a branch: each is a call inside of a call
 CHANGES = 3  # calls in a row in which a function changes what comes from outside: more than filling a cache
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}  # names of what reads it
+# Names of what tells an array of objects from one of numbers.
+TELLING = {"dtype", "issubdtype", "result_type", "iscomplexobj", "isrealobj", "nan_to_num", "item", "tolist", "tobytes"}
 UNKNOWN, RAISED = object(), object()
 tracing = threading.Lock()  # what stands in for arrays from outside does so for one run at a time
 
@@ -174,7 +176,8 @@ class Jitted:
                     trace = Trace(self.exact, rolls=False)
                     run = self._run(trace, outside, leaves, rebuild)
                 value = run.value
-                if "type" in outside.names and not run.changed:  # only that tells a traced array from another one
+                # Only these tell a traced array from another one.
+                if ("type" in outside.names or trace.objects) and not run.changed:
                     trace.undo()
                     value = self.f(*args, **options)
                     self._must_agree(run.value, value)
@@ -183,11 +186,14 @@ class Jitted:
         except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
             if value is UNKNOWN:
                 value = self.f(*args, **options)  # if the function is at fault, this raises
-            self._refused[key] = f"{error}"
+            why = f"{error}"
+            if trace.objects and not isinstance(error, UntraceableError):
+                why += "; write np.stack([a, b]) instead of np.array([a, b]), which is an array of objects while traced"
+            self._refused[key] = why
             if len(self._refused) < VARIANTS:
-                self._warn(f"{error}. For arguments of this form it runs without jit")
+                self._warn(f"{why}. For arguments of this form it runs without jit")
             else:  # it is not the form
-                self._give_up(f"{error}. It runs without jit from now on")
+                self._give_up(f"{why}. It runs without jit from now on")
             return value
         finally:
             tracing.release()
@@ -201,7 +207,7 @@ class Jitted:
 
     def _must_agree(self, traced: Any, value: Any) -> None:
         if not agree(traced, value, self.exact):
-            raise UntraceableError("what it does depends on the `type()` of an array")
+            raise UntraceableError("what it does depends on the `type()` of an array, or on its dtype")
 
     def _outside(self, args: tuple[Any, ...], options: dict[str, Any]) -> Outside:
         """What the function reads from outside, and what arguments lead to that are part of the program."""
@@ -215,16 +221,18 @@ class Jitted:
 
     def _run(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         """Trace the function; if that fails, everything is as it was."""
+        trace.takes_objects &= outside.names.isdisjoint(TELLING)
         outside.stand_in(trace)
         try:
             run = self._traced(trace, leaves, rebuild)
+            outside.put_back()
+            run.changed = outside.changed()
+            trace.may_change(run.changed)
         except BaseException:
             outside.put_back()
             outside.undo()
             trace.undo()
             raise
-        outside.put_back()
-        run.changed = outside.changed()
         return run
 
     def _too_many(self, missed: Exit | None) -> str:
@@ -255,6 +263,7 @@ class Jitted:
         _, _, form = flatten(given)
         with trace.running():
             found, rebuild_output, _ = flatten(self.f(*given[0], **given[1]))
+            found = list(map(trace.stacked, found))
         trace.check()
         after, _, other = flatten(given)
         if other != form or any(new is not old for new, old in zip(after, traced, strict=True)):

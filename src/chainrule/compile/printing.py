@@ -307,6 +307,8 @@ class _Printer:
             return PREFIX[function].format(self._text(args[0]))
         if type(function) is Property:
             return f"{self._text(args[0])}.{function.name}"
+        if function is np.stack and not step.options and all(map(_is_number, args[0])):
+            return f"np.array({self._text(args[0])})"  # the same, in a tenth of the time
         written = [self._text(x) for x in args]
         written += [f"{name}={self._text(x)}" for name, x in step.options.items()]
         if type(function) is Method:
@@ -568,6 +570,10 @@ class _Printer:
                 seen[x] = before
             texts.append(text)
         return texts
+
+
+def _is_number(x: Any) -> bool:
+    return x.scalar if type(x) is Var else type(x) in (int, float)
 
 
 def _can_warn(step: Step) -> bool:

@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dis import opmap
 from functools import cache
 from math import prod, trunc
 from threading import get_ident
@@ -77,6 +78,13 @@ WRITTEN: dict[str, Any] = {"getitem": operator.getitem, "mean": np.mean, "sum": 
 NESTING = frozenset([tuple, list, dict, slice])
 SHOWN = frozenset(["T", "mT", "real", "imag"])
 METHODS = frozenset(name for name in vars(ndarray) if not name.startswith("_") and callable(getattr(ndarray, name)))
+
+
+PLAIN_ARRAY = (
+    "the function turns an array that is being traced into a plain one (np.asarray, an assignment to an element of a "
+    "plain array, a library that does not know NumPy's protocols). Write np.stack([a, b]) instead of np.array([a, b]), "
+    "and fill np.zeros_like(x, shape=shape)"
+)
 
 
 class NotRolledError(UntraceableError):
@@ -288,6 +296,17 @@ def operands(*several: Any) -> list[Var]:
     return found
 
 
+def instruction() -> tuple[int, int]:
+    """Which frame asks for what the caller gives, and which instruction in it."""
+    frame = sys._getframe(3)
+    return id(frame), frame.f_lasti
+
+
+def compares(frame: FrameType) -> bool:
+    """Whether the instruction in this frame is a comparison, and no call."""
+    return frame.f_code.co_code[frame.f_lasti] == opmap["COMPARE_OP"]
+
+
 def users_line() -> Line:
     """File and line of the traced function that called NumPy, or chainrule, now; ("", 0) for what a walk adds."""
     frame: FrameType | None = sys._getframe(1)
@@ -310,6 +329,9 @@ class Trace:
     values : what each value is in this run
     exact, rolls : whether every bit must be kept, and whether loops may be one step
     loud : NumPy's way of warning where nobody has changed it
+    takes_objects : whether np.array([x, 2.0]) may be an array of objects
+    objects : where NumPy last put a traced number into one: in which frame, by which instruction; None if it has not
+    compared : where traced values were compared last, after that
     scopes : the lists of steps that are being written: the program's, and those of the turns of loops in it
     rooms : for how many turns there is room in each loop that does not know their number; as many as in an earlier
         trace, if that is given
@@ -331,6 +353,9 @@ class Trace:
         self._failed = ""
         self._alive: list[Any] = []  # so that no identity comes twice
         self.loud = np.geterr()
+        self.takes_objects = not exact
+        self.objects: tuple[int, int] | None = None
+        self.compared: tuple[int, int] | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -399,6 +424,43 @@ class Trace:
             var.root.outside = True
         return self.traced(array, var)
 
+    def as_object(self, x: Traced) -> Any:
+        """A number as `np.array([x, 2.0])` takes it.  Whoever meets the array stacks what is in it.
+
+        Of doubles only: numbers of several dtypes would be computed with one by one, instead of in the array's dtype.
+        """
+        self.objects = instruction()
+        found = np.empty((), object)
+        found[()] = x
+        return found
+
+    def number(self) -> None:
+        """Raise if NumPy asks for a number to put it into a plain array: it has asked for an array before."""
+        if self.objects and self.objects == instruction():
+            raise UntraceableError(PLAIN_ARRAY)
+
+    def comparison(self, decides: bool = False) -> None:
+        """Note who compares; raise if that is a loop over objects, where NaN is a number like others."""
+        if self.objects:
+            place = instruction()
+            if decides and self.compared == place and not compares(sys._getframe(2)):
+                raise UntraceableError(PLAIN_ARRAY)
+            self.compared = None if decides else place
+
+    def may_change(self, what: str) -> None:
+        """Raise if arrays of objects may be left in what a run has changed."""
+        if what and self.objects:
+            raise UntraceableError(f"it changes {what}, and np.array([a, b]) of what is traced is an array of objects")
+
+    def stacked(self, x: Any) -> Any:
+        """What is traced in an array of objects, as an array; anything else as it is."""
+        if type(x) is not ndarray or not x.dtype.hasobject or not any(type(part) is Traced for part in x.flat):
+            return x
+        if not all(type(part) in (int, float) or np.result_type(part) == np.double for part in map(value_of, x.flat)):
+            raise UntraceableError(PLAIN_ARRAY)
+        found = self.apply(np.stack, ([*x.flat],), {})
+        return found if x.ndim == 1 else found.reshape(x.shape)
+
     def _captured(self, array: Any) -> Var:
         known = self.captured.get(id(array))
         if known is None:
@@ -447,6 +509,8 @@ class Trace:
         if self.elsewhere:
             self._used_elsewhere(args, options)
             return function(*inner(args, value_of), **inner(options, value_of))
+        if self.objects:
+            args, options = inner(args, self.stacked), inner(options, self.stacked)
         if any(type(x) is ndarray or is_captured(x) for x in writes):
             if all(isinstance(x, Number) for x in traced_among((args, options))):
                 return function(*inner(args, number_of), **inner(options, number_of))
@@ -623,6 +687,16 @@ def _operator(function: Any, reflected: bool = False, otherwise: Any = None) -> 
     return operate
 
 
+def _comparison(function: Any, otherwise: Any) -> Any:
+    operate = _operator(function, otherwise=otherwise)
+
+    def compare(self: Traced, other: Any) -> Any:
+        self.trace.comparison()
+        return operate(self, other)
+
+    return compare
+
+
 def _unary(function: Any) -> Any:
     return lambda self: self.trace.apply(function, (self,), {})
 
@@ -675,10 +749,9 @@ class Traced(NDArrayOperatorsMixin):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.trace.elsewhere or self.trace.is_from_outside(self.var):
             return np.array(self.trace.guard(self, "array", np.array(self.value)), dtype)
-        raise UntraceableError(
-            "the function turns an array that is being traced into a plain one (np.asarray, an assignment to an "
-            "element of a plain array, a library that does not know NumPy's protocols)"
-        )
+        if self.trace.takes_objects and not self.ndim and dtype is None and self.value.dtype == np.double:
+            return self.trace.as_object(self)
+        raise UntraceableError(PLAIN_ARRAY)
 
     @property
     def __class__(self) -> Any:
@@ -713,6 +786,8 @@ class Traced(NDArrayOperatorsMixin):
             return self.trace.apply(Property(name), (self,), {})
         if name in METHODS:
             return lambda *args, **options: self._method(name, args, options)
+        if self.trace.objects and isinstance(function := getattr(np, name, None), np.ufunc):  # of an array of objects
+            return lambda *args: self.trace.apply(function, (self, *args), {})
         raise AttributeError(f"a traced array has no attribute {name!r}")
 
     @property
@@ -745,9 +820,11 @@ class Traced(NDArrayOperatorsMixin):
 
     # -- decisions -------------------------------------------------------------------------------------------------
     def __bool__(self) -> bool:
+        self.trace.comparison(decides=True)
         return bool(self.trace.guard(self, "bool", bool(self.value)))
 
     def __int__(self) -> int:
+        self.trace.number()
         return int(self.trace.guard(self, "int", int(self.value)))
 
     def __trunc__(self) -> int:
@@ -757,9 +834,11 @@ class Traced(NDArrayOperatorsMixin):
         return int(self.trace.guard(self, "index", operator.index(self.value)))
 
     def __float__(self) -> float:
+        self.trace.number()
         return float(self.trace.guard(self, "float", float(self.value)))
 
     def __complex__(self) -> complex:
+        self.trace.number()
         return complex(self.trace.guard(self, "complex", complex(self.value)))
 
     def item(self, *args: Any) -> Any:
@@ -843,7 +922,7 @@ for _name in ("and", "or", "xor", "lshift", "rshift", "divmod"):  # of Python's 
 for _name in ("neg", "pos", "abs", "invert"):
     setattr(Traced, f"__{_name}__", _unary(getattr(operator, _name)))
 for _name in ("lt", "le", "eq", "ne", "gt", "ge"):
-    setattr(Traced, f"__{_name}__", _operator(getattr(operator, _name), otherwise=getattr(Traced, f"__{_name}__")))
+    setattr(Traced, f"__{_name}__", _comparison(getattr(operator, _name), getattr(Traced, f"__{_name}__")))
 
 
 class Draws:
