@@ -307,7 +307,7 @@ class _Printer:
             return PREFIX[function].format(self._text(args[0]))
         if type(function) is Property:
             return f"{self._text(args[0])}.{function.name}"
-        if function is np.stack and not step.options and all(map(_is_number, args[0])):
+        if function is np.stack and type(args[0]) is list and not step.options and all(map(_is_number, args[0])):
             return f"np.array({self._text(args[0])})"  # the same, in a tenth of the time
         written = [self._text(x) for x in args]
         written += [f"{name}={self._text(x)}" for name, x in step.options.items()]
