@@ -10,8 +10,8 @@ from ..rules.registry import rules
 from .blocks import blocked
 from .components import componentwise
 from .distributed import distributed
-from .program import Program, each_loop
-from .trace import Guard, Step, Var
+from .program import Program, Steps, each_loop
+from .trace import Step, Var
 
 __all__ = ["on_numpy"]
 
@@ -27,7 +27,7 @@ def on_numpy(program: Program, exact: bool) -> Program:
 
 def with_logistics(program: Program) -> Program:
     """Write the logistic function as the four calls that it is, which need no memory of their own."""
-    steps: list[Step | Guard] = []
+    steps: Steps = []
     for step in program.steps:
         if isinstance(step, Step) and step.function is SIGMOID and _is_array(step.args[0]):
             x: Any = step.args[0]

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from .expand import expanded
 from .fuse import Grouping, Open, axes_of, reduction_of
 from .loops import REORDERING
-from .program import Loop, Program, expanded, is_reduction, private, read
+from .program import Loop, Program, Steps, is_reduction, private, read
 from .trace import Guard, Method, Step, Var, inner
 
 __all__ = ["Blocked", "blocked", "blocks", "normalised"]
@@ -82,7 +83,7 @@ def _is_large(x: Any) -> bool:
     return type(x) is Var and x.size * x.dtype.itemsize >= LARGE
 
 
-def normalised(program: Program) -> list[Step | Guard]:
+def normalised(program: Program) -> Steps:
     """Divide instead of taking another exponential: exp(x - (log(s) + t)) is exp(x - t)/s, what the gradient of
     logsumexp is made of.
 
@@ -125,7 +126,7 @@ def _made_by(x: Any, function: Any) -> tuple[Any, ...] | None:
     return step.args
 
 
-def _with_blocks(program: Program, exact: bool) -> list[Step | Guard]:
+def _with_blocks(program: Program, exact: bool) -> Steps:
     steps = list(_Blocking(program, exact).run())
     for i, step in enumerate(steps):
         if isinstance(step, Step) and isinstance(step.function, Loop):
@@ -152,7 +153,7 @@ class _Blocking(Grouping):
             return False  # over axes in the middle
         return super()._reduce(group, step)
 
-    def joined(self, group: Open) -> list[Step | Guard] | None:
+    def joined(self, group: Open) -> Steps | None:
         results, found = group.left(self.readers)
         if len(group.members) < 2 or not (results or group.asked):
             return None
@@ -357,7 +358,7 @@ class _Writer:
         if y in step.asked:
             flag = printer.names[step.results[-1]]
             yield f"{flag} = {flag} or has_nan({name})"
-        for x in {self.base.get(z, z) for z in (y, *read(each))}:
+        for x in dict.fromkeys(self.base.get(z, z) for z in (y, *read(each))):
             if self.last[x] == k and (left := self.rooms.get(x, "")).startswith("c"):
                 form = self.form(x)
                 if left not in self.forms.setdefault(form, []):

@@ -22,14 +22,15 @@ from numpy.lib.stride_tricks import as_strided
 from ..rules.indexing import is_plain
 from ..rules.registry import rules
 from .fuse import axes_of, name_of
+from .guards import asked_once
 from .layouts import SHOWING, TURNING, Together
 from .loops import Assemble
-from .program import RESHAPING, Program, is_fixed, is_reduction, is_uniform, needed, private, read, reshaped
-from .trace import Guard, Method, Step, Var, inner, operands
+from .program import PLACE, Program, Steps, is_fixed, is_reduction, is_uniform, private, read, renamed
+from .simplify import RESHAPING, needed, reshaped
+from .trace import Guard, Method, Step, Var, operands
 
 __all__ = ["componentwise"]
 
-Steps = list[Step | Guard]
 Shape = tuple[int, ...]
 Parts = np.ndarray[Any, Any]
 SHORT = 16  # elements of an axis along which components lie
@@ -42,7 +43,6 @@ WORTHWHILE = 1 << 11  # elements, over which sums or products of components are 
 JOINING: set[Any] = {np.stack, np.concatenate, rules["concatenate"].value}
 STRETCHING: set[Any] = {np.broadcast_to, rules["broadcast_to"].value}
 PRODUCTS: set[Any] = {np.matmul, operator.matmul}
-PLACE = rules["place"].value
 
 
 def componentwise(program: Program, worthwhile: int | None = None) -> Program:
@@ -52,6 +52,7 @@ def componentwise(program: Program, worthwhile: int | None = None) -> Program:
         program.steps = list(_Splitting(program, members).run())
         program.steps = reshaped(program)
         program.steps = needed(program)
+        program.steps = asked_once(program)
     return program
 
 
@@ -347,27 +348,14 @@ class _Splitting:
             else:
                 for x in read(step):
                     self.put_together(x)
-                self.rename(step)
+                renamed(step, self.instead)
                 self.new.append(step)
             yield from self.new
         self.new = []
         for x in operands(*self.program.outputs):
             self.put_together(x)
-        self.program.outputs = [self.now(x) for x in self.program.outputs]
+        self.program.outputs = [self.instead.get(x, x) if type(x) is Var else x for x in self.program.outputs]
         yield from self.new
-
-    def now(self, x: Any) -> Any:
-        """What has taken the place of a value."""
-        return self.instead.get(x, x) if type(x) is Var else x
-
-    def rename(self, step: Step | Guard) -> None:
-        """Let a step read what has taken the places of values."""
-        if isinstance(step, Guard):
-            step.var, step.keeps = self.now(step.var), tuple(map(self.now, step.keeps))
-        elif self.instead:
-            step.args, step.options = inner(step.args, self.now), inner(step.options, self.now)
-            for y in operands(step.results):
-                y.root = self.instead.get(y.root, y.root)
 
     def step(self, function: Any, args: tuple[Any, ...], options: Any, y: Var) -> Var:
         """Add a step."""

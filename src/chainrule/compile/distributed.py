@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from .fuse import axes_of
+from .guards import asked_once
 from .loops import Assemble
-from .program import UFUNCS, Loop, Program, is_reduction, needed, read
+from .program import UFUNCS, Loop, Program, Steps, is_reduction, read, step_giving
+from .simplify import needed
 from .trace import Guard, Method, Step, Var, inner, operands
 
 __all__ = ["distributed"]
@@ -38,7 +40,7 @@ def distributed(program: Program) -> Program:
         return program
     other = program.with_steps([])
     other.captured = dict(program.captured)
-    steps: list[Step | Guard] = []
+    steps: Steps = []
     for step in program.steps:
         if isinstance(step, Step) and isinstance(step.function, Loop) and _is_worth_it(step):
             steps += _Distribution(step, other).run()
@@ -46,6 +48,7 @@ def distributed(program: Program) -> Program:
             steps.append(step.copy())
     other.steps = steps
     other.steps = needed(other)
+    other.steps = asked_once(other)
     return other
 
 
@@ -81,13 +84,13 @@ class _Distribution:
         numbers.flags.writeable = False
         self.all[self.loop.place] = Var(numbers, numbers)
         program.captured |= body.captured | {self.all[self.loop.place]: numbers}
-        self.emitted: list[Step | Guard] = []
+        self.emitted: Steps = []
         self.wanted: dict[Var, Var] = {}  # the arrays that others read
         for x, array in zip(self.given, self.collected, strict=True):
             if type(x) is Var:
                 self.wanted.setdefault(x, array)
 
-    def run(self) -> list[Step | Guard]:
+    def run(self) -> Steps:
         """The steps instead of the loop."""
         for each in self.steps:
             if _can_be_all(each) and all(x in self.all or x in self.fixed for x in read(each)):
@@ -186,10 +189,7 @@ class _Distribution:
         self, function: Any, args: tuple[Any, ...], options: dict[str, Any], result: Var, like: Step | None = None
     ) -> Var:
         """Add a step."""
-        like = like or self.step
-        step = Step(function, args, options, like.quiet, like.line)
-        step.results, result.source = result, step
-        self.emitted.append(step)
+        self.emitted.append(step_giving(result, function, args, like or self.step, options))
         return result
 
     def put_copy(self, x: Any, array: Var) -> None:

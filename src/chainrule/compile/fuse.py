@@ -19,7 +19,7 @@ from ..rules.registry import rules
 from .kernels import Group, Input, Op, Output, exact_ops, supported
 from .kernels.group import Kind
 from .layouts import SHOWING, Together, layout_of
-from .program import UFUNCS, Program, is_fixed, is_reduction, is_uniform, read
+from .program import UFUNCS, Program, Steps, is_fixed, is_reduction, is_uniform, read
 from .trace import Guard, Method, Step, Var, operands
 
 __all__ = ["COMPARING", "LOGICAL", "Fused", "Grouping", "Open", "axes_of", "fused", "name_of", "reduction_of"]
@@ -73,7 +73,7 @@ class Fused(Step):
             yield f"    {texts[number]} = {op.name}({args}{along})"
 
 
-def fused(program: Program, exact: bool) -> list[Step | Guard]:
+def fused(program: Program, exact: bool) -> Steps:
     """Group the steps of a program.
 
     Parameters
@@ -85,10 +85,10 @@ def fused(program: Program, exact: bool) -> list[Step | Guard]:
     return _without_views(program, list(Grouping(program, exact).run()))
 
 
-def _without_views(program: Program, steps: list[Step | Guard]) -> list[Step | Guard]:
+def _without_views(program: Program, steps: Steps) -> Steps:
     """Drop the views that kernels go through themselves."""
     alive = {x for x in program.outputs if type(x) is Var}
-    kept: list[Step | Guard] = []
+    kept: Steps = []
     for step in reversed(steps):
         if isinstance(step, Step) and step.function in SHOWING and not step.writes and step.results not in alive:
             continue
@@ -214,14 +214,14 @@ class Open:
         self.ops.append((name, args, dtype, kind, every))
         return "op", len(self.ops) - 1
 
-    def left(self, readers: dict[Var, list[Any]]) -> tuple[list[Var], list[Step | Guard]]:
+    def left(self, readers: dict[Var, list[Any]]) -> tuple[list[Var], Steps]:
         """What others read of the group, and the steps that show it in other shapes."""
         mine: set[Any] = {*self.members, *self.asked}
         results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
         for var in results:  # which grows meanwhile: what is written is the memory that others show
             if var in self.shown and self.shown[var].args[0] not in results:
                 results.append(self.shown[var].args[0])
-        shown: list[Step | Guard] = [step for var, step in self.shown.items() if var in results]
+        shown: Steps = [step for var, step in self.shown.items() if var in results]
         return [var for var in results if var not in self.shown], shown
 
     def is_quick(self) -> bool:
@@ -231,7 +231,7 @@ class Open:
             prod(self.shape) == 1 and len(steps) == len(self.members) <= QUICK and all(x.scalar for x in self.results)
         )
 
-    def closed(self, readers: dict[Var, list[Any]]) -> list[Step | Guard] | None:
+    def closed(self, readers: dict[Var, list[Any]]) -> Steps | None:
         """The group as one step, and the question whether it found a NaN; None if it is too small."""
         if len([op for op in self.ops if op[0] != "astype"]) < SMALL or self.is_quick():
             return None
@@ -292,7 +292,7 @@ class Grouping:
         """Whether an operation may be part of a group."""
         return not self.exact or name in exact_ops
 
-    def joined(self, group: Open) -> list[Step | Guard] | None:
+    def joined(self, group: Open) -> Steps | None:
         """The steps that do what a group does; None if it is not worth it."""
         return group.closed(self.readers)
 

@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..rules.indexing import is_basic
-from ..rules.registry import rules
-from .program import Program, is_fixed, is_reduction, private, read
+from .program import PLACE, Program, Steps, is_fixed, is_reduction, private, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
 __all__ = ["REORDERING"]
 
-Steps = list[Step | Guard]
-PLACE = rules["place"].value
 FEW = 3  # products that are worth being done as one
 NARROW = 4096  # elements of a product that is done in pieces, at most
 LONG = 4096  # and its terms, at least

@@ -18,13 +18,12 @@ from .kernels.entry import MOST
 from .kernels.machine import machine
 from .kernels.turns import CODES, LONGEST, TooLargeError, Turns, Value
 from .loops import Assemble
-from .program import Loop, Program
+from .program import PLACE, Loop, Program, Steps
 from .recompute import recomputed
 from .trace import Guard, Method, Property, Step, Var, inner, operands
 
 __all__ = ["with_kernels"]
 
-PLACE = rules["place"].value
 # What only moves elements.
 MOVING: set[Any] = {
     np.copy,
@@ -43,7 +42,7 @@ CONCATENATE = rules["concatenate"].value  # of several arrays, where NumPy's tak
 PRODUCTS = {np.matmul, np.dot, operator.matmul}
 
 
-def with_kernels(program: Program, exact: bool) -> tuple[list[Step | Guard], bool]:
+def with_kernels(program: Program, exact: bool) -> tuple[Steps, bool]:
     """The steps with kernels in them, and whether there are any."""
     steps = recomputed(program.outputs, fused(program, exact))
     found = any(isinstance(step, Fused) for step in steps)

@@ -253,7 +253,7 @@ class _Printer:
         return self.last[x.root] == i
 
     def _release(self, step: Step | Guard, i: int) -> None:
-        for var in {*read(step), *(operands(step.results) if isinstance(step, Step) else ())}:
+        for var in dict.fromkeys((*read(step), *(operands(step.results) if isinstance(step, Step) else ()))):
             if var.root in self.slots and self.dies(var, i):
                 slot = self.slots.pop(var.root)
                 self.until[var.root] = i

@@ -15,8 +15,8 @@ from typing import Any
 from .fuse import MANY, Fused
 from .kernels import Group, Input, Op, Output
 from .kernels.group import weight
-from .program import read
-from .trace import Guard, Step, Var
+from .program import Steps, read
+from .trace import Var
 
 __all__ = ["recomputed"]
 
@@ -110,7 +110,7 @@ class _Kernel:
         )
 
 
-def recomputed(outputs: Sequence[Any], steps: list[Step | Guard]) -> list[Step | Guard]:
+def recomputed(outputs: Sequence[Any], steps: Steps) -> Steps:
     """Let kernels compute what they would otherwise read.
 
     Parameters

@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rules.registry import rules
-from .program import Loop, Program, key_of, read
+from .program import PLACE, Loop, Program, Steps, key_of, read
 from .stretches import stretches
 from .trace import Guard, Method, Step, Var, inner
 
@@ -32,10 +31,7 @@ __all__ = ["repeated"]
 TURNS = 16  # at least
 STEPS = 1000  # in all turns, at least: fewer are quickly compiled as they are
 SMALL = 256  # elements of a value: the calls on more take longer than those around them
-PLACE = rules["place"].value
 ADDING = (operator.add, np.add)
-
-Steps = list[Step | Guard]
 
 
 def repeated(program: Program) -> Steps:

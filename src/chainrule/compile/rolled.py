@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from .guards import asked_for_nan, asked_once, implied
 from .printing import Missed, Names, print_program
-from .program import Loop, Program, alike, asked_for_nan, described, implied, needed, read
+from .program import Loop, Program, Steps, alike, described, read
+from .simplify import needed
 from .trace import (
     Guard,
     ImpureTurnError,
@@ -206,11 +208,11 @@ class _Turn:
         if not same or not alike(self.key, other.key):
             raise ImpureTurnError("two turns of a loop do different things")
 
-    def split(self) -> tuple[list[Step | Guard], list[Step | Guard]]:
+    def split(self) -> tuple[Steps, Steps]:
         """The steps that depend on nothing that changes, and the others."""
         changing = set(self.inputs) | {root for step in self.steps if isinstance(step, Step) for root in step.writes}
-        outer: list[Step | Guard] = []
-        steps: list[Step | Guard] = []
+        outer: Steps = []
+        steps: Steps = []
         for step in self.steps:
             results = set(operands((step.results,))) if isinstance(step, Step) else set()
             reads = {part for var in (*read(step), *results) for part in (var, var.root)}
@@ -222,15 +224,13 @@ class _Turn:
         return outer, steps
 
 
-def _step(
-    trace: Trace, first: _Turn, steps: list[Step | Guard], iteration: Iteration
-) -> tuple[Any, list[Any], list[Any]]:
+def _step(trace: Trace, first: _Turn, steps: Steps, iteration: Iteration) -> tuple[Any, list[Any], list[Any]]:
     """Write the step, and do it."""
     init, turns, length, reverse = iteration.init, iteration.turns, iteration.length, iteration.reverse
     outer = first.read_outside(steps)
     key = first.key, reverse, length
     body = Program(steps, {}, first.outputs)
-    for change in (asked_for_nan, implied, needed):  # all turns run now, as they are
+    for change in (asked_for_nan, implied, needed, asked_once):  # all turns run now, as they are
         body.steps = change(body)
     loop = Loop(body, first.place, first.carry, first.parts, outer, length, reverse, key)
     step = Step(loop, (), {}, np.geterr() != trace.loud, users_line())

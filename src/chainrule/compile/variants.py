@@ -17,12 +17,14 @@ import numpy as np
 from .alone import on_numpy
 from .blocks import normalised
 from .components import componentwise
+from .expand import expanded
 from .loops import REORDERING
 from .machine_loops import with_kernels as with_kernels_in
 from .printing import Names, Printed, print_program
-from .program import UFUNCS, Loop, Program, expanded, key_of, read, simplified
+from .program import UFUNCS, Loop, Program, key_of, read
 from .repeated import repeated
 from .replays import at
+from .simplify import simplified
 from .trace import ORDERING, Guard, Step, Trace, Var, inner, operands
 
 __all__ = ["Variant", "begun", "branched", "difference"]
