@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_fusing import SPECIAL, on_kernels, same, source
 
 import chainrule as cr
-from chainrule.compile import components, fuse
+from chainrule.compile import components, groups
 from chainrule.tree import flatten
 
 N = 70
@@ -174,7 +174,7 @@ def test_a_result_is_not_put_over_what_is_still_read() -> None:
         y = np.tanh(np.cumsum(x * 2, axis=0))
         return np.cumsum(np.exp(y) + y[::-1] * 0.5, axis=0)
 
-    assert fuse.SMALL == 2
+    assert groups.SMALL == 2
     on_kernels(f, np.random.default_rng(0).normal(size=100))
     on_kernels(f, np.random.default_rng(0).normal(size=(30, 40)))
 

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from .expand import expanded
-from .fuse import Grouping, Open, axes_of, reduction_of
+from .fuse import Grouping
+from .groups import Open
 from .loops import REORDERING
+from .operations import axes_of, reduction_of
 from .program import Loop, Program, Steps, is_reduction, private, read
 from .trace import Guard, Method, Step, Var, inner
 
@@ -147,11 +149,10 @@ class _Blocking(Grouping):
     def _together(self, group: Open, step: Step) -> bool:
         return False
 
-    def _reduce(self, group: Open, step: Step) -> bool:
-        axes = (reduction_of(step) or ("", ()))[1]
+    def _reduce(self, group: Open, step: Step, name: str, axes: tuple[int, ...]) -> bool:
         if axes[0] and axes[-1] < len(step.args[0].shape) - 1:
             return False  # over axes in the middle
-        return super()._reduce(group, step)
+        return super()._reduce(group, step, name, axes)
 
     def joined(self, group: Open) -> Steps | None:
         results, found = group.left(self.readers)

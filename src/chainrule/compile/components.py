@@ -21,10 +21,10 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..rules.indexing import is_plain
 from ..rules.registry import rules
-from .fuse import axes_of, name_of
 from .guards import asked_once
 from .layouts import SHOWING, TURNING, Together
 from .loops import Assemble
+from .operations import axes_of, name_of
 from .program import PLACE, Program, Steps, is_fixed, is_reduction, is_uniform, private, read, renamed
 from .simplify import RESHAPING, needed, reshaped
 from .trace import Guard, Method, Step, Var, operands

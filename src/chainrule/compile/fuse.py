@@ -7,70 +7,21 @@ out itself: so such a question forces no value into memory.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..rules.registry import rules
-from .kernels import Group, Input, Op, Output, exact_ops, supported
+from .groups import MANY, Open
+from .kernels import CODES, exact_ops, supported
 from .kernels.group import Kind
-from .layouts import SHOWING, Together, layout_of
-from .program import UFUNCS, Program, Steps, is_fixed, is_reduction, is_uniform, read
+from .layouts import SHOWING, Together
+from .operations import is_supported, name_of, operand_dtype, reduction_of
+from .program import Program, Steps, read
 from .trace import Guard, Method, Step, Var, operands
 
-__all__ = ["COMPARING", "LOGICAL", "Fused", "Grouping", "Open", "axes_of", "fused", "name_of", "reduction_of"]
-
-Shape = tuple[int, ...]
-CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.dtype("i4"): "i4", np.dtype("i8"): "i8"}
-OF_RULES = ("sigmoid", "erf", "erfc", "exp_minus_square", "exp_minus_half_square")
-ANY = {Method("any"), np.any}
-WHOLE = {"add", "subtract", "multiply", "maximum", "minimum"}  # that kernels do with integers, too
-REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
-COMPARING = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf"}
-LOGICAL = {"logical_and", "logical_or", "logical_not", "logical_xor"}
-OF_TRUTHS = {
-    "bitwise_and": "logical_and",
-    "bitwise_or": "logical_or",
-    "bitwise_xor": "logical_xor",
-    "invert": "logical_not",
-}
-MANY = 100  # values that a group takes and leaves, at most: kernels have no more pointers than 256
-FEW = 64  # columns that no loop goes over, if there are more rows
-SMALL = 2  # a group of fewer steps is not worth a kernel
-QUICK = 3  # nor are so many operators between numbers
-
-
-class Fused(Step):
-    """Several steps as one call of a kernel.
-
-    Attributes
-    ----------
-    group : what the kernel computes
-    rows, columns : the lengths of the box
-    members : the steps
-    args, results : the inputs and outputs, in the order of the group's
-    """
-
-    __slots__ = ("columns", "group", "members", "rows")
-
-    def __init__(self, members: list[Step], group: Group, box: tuple[int, int], args: Any, results: Any) -> None:
-        super().__init__(None, tuple(args), {}, True, members[-1].line)
-        self.members, self.group, self.results = members, group, tuple(results)
-        self.rows, self.columns = box
-
-    def described(self, name: Callable[[Var], str]) -> Iterator[str]:
-        """What the kernel computes, line by line."""
-        first = len(self.args)
-        texts = [name(x) for x in self.args]
-        for number, op in enumerate(self.group.ops, first):
-            texts.append(f"t{number - first}")
-            args = ", ".join(texts[arg] if isinstance(arg, int) else repr(arg) for arg in op.args)
-            along = {"row": ", axis=0", "column": ", axis=1"}.get(op.kind or "", "")
-            yield f"    {texts[number]} = {op.name}({args}{along})"
+__all__ = ["Grouping", "fused"]
 
 
 def fused(program: Program, exact: bool) -> Steps:
@@ -95,177 +46,6 @@ def _without_views(program: Program, steps: Steps) -> Steps:
         alive.update(read(step))
         kept.append(step)
     return kept[::-1]
-
-
-class Open:
-    """A group that further steps may join."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.split: int | None = None  # the first so many axes are the rows; None: not said yet
-        self.every = 0  # of how many rows sums are taken together, where it is not all
-        self.members: list[Step] = []
-        self.inputs: list[tuple[Var, Input]] = []
-        self.ops: list[tuple[Any, ...]] = []  # operands: ("input", i), ("op", i), or a number
-        self.values: dict[Var, tuple[Any, Kind]] = {}  # of inputs and results: operand and kind
-        self.results: list[Var] = []
-        self.shown: dict[Var, Step] = {}  # results that are others in another shape
-        self.asked: list[Guard] = []  # questions about values of the group
-        self.apart: dict[Var, list[tuple[Any, tuple[int, int, int]]]] = {}  # of results: their components, and where
-
-    def snapshot(self) -> tuple[Any, ...]:
-        return self.split, len(self.inputs), len(self.ops), len(self.values), len(self.results)
-
-    def restore(self, before: tuple[Any, ...]) -> None:
-        self.split, inputs, ops, values, results = before
-        while len(self.values) > values:  # the newest come out first
-            self.values.popitem()
-        del self.inputs[inputs:], self.ops[ops:], self.results[results:]
-
-    # -- kinds -----------------------------------------------------------------------------------------------------
-    def place_of(self, x: Var) -> tuple[Var, Input] | None:
-        """In which array it lies, and what it is to the box; fixes the split where it was open."""
-        dtype = CODES[x.dtype]
-        laid = layout_of(x)
-        if x.size == 1 and (laid is None or laid[0] is x):
-            return x, Input(dtype, "scalar")
-        if laid is None:
-            return None
-        base, offset, strides = laid
-        if x.size == 1:
-            return base, Input(dtype, "scalar", (1, 1, 0), 1, offset)
-        if x.shape == self.shape and strides == _strides(x.shape) and not offset:
-            return base, Input(dtype, "full")
-        rank, missing = len(self.shape), len(self.shape) - len(x.shape)
-        if missing < 0:
-            return None
-        shape, strides = (1,) * missing + x.shape, (0,) * missing + strides
-        for split in (*range(1, rank), 0) if self.split is None else (self.split,):
-            head, tail = self.shape[:split], self.shape[split:]
-            wide = shape[split:] == tail
-            if not wide and prod(shape[split:]) != 1:
-                continue
-            step = _step(tail, strides[split:]) if wide else 1
-            if step is None:
-                continue
-            if prod(shape[:split]) == 1 and wide and split:
-                self.split = split
-                return base, Input(dtype, "row", None, step, offset)
-            rows = _rows(head, shape[:split], strides[:split])
-            if rows is not None:
-                self.split = split
-                whole = shape[:split] == head and rows[2] == (prod(tail) if wide else 1) and step == 1 and not offset
-                return base, Input(dtype, "full" if wide else "column", None if whole else rows, step, offset)
-        return None
-
-    def place_in(self, strides: Shape) -> tuple[int, int] | None:
-        """The steps from row to row and from column to column of what a full value is written to."""
-        for split in (*range(1, len(self.shape)), 0) if self.split is None else (self.split,):
-            pitch, step = (_step(self.shape[part], strides[part]) for part in (slice(split), slice(split, None)))
-            if pitch is not None and step is not None:
-                self.split = split
-                return pitch, step
-        return None
-
-    def is_column(self, shape: Shape) -> bool:
-        """Whether a result of this shape has one element for each row."""
-        if self.split is None:
-            return False
-        head = self.shape[: self.split]
-        return shape in (head, head + (1,) * (len(self.shape) - self.split)) and prod(shape) != 1
-
-    def stretches(self, shape: Shape) -> bool:
-        """Whether NumPy would stretch an array of one element for each row along the columns: (m, 1), but not (m,)."""
-        rank = len(self.shape)
-        return self.split is not None and len(shape) == rank and prod(shape[self.split :]) == 1
-
-    # -- building ----------------------------------------------------------------------------------------------------
-    def operand(self, x: Any, dtype: Any, column: bool) -> Any:
-        """The number of an operand, converted; None if it cannot be one."""
-        if type(x) is Var and dtype is not None and _is_number(x.source):
-            x = x.source.item(0) if isinstance(x.source, np.ndarray) else x.source.item()
-        if type(x) is not Var:
-            return float(x) if isinstance(x, bool | int | float | np.bool | np.integer | np.floating) else None
-        if x not in self.values:
-            if x.dtype not in CODES or x.root.written:
-                return None
-            place = self.place_of(x)
-            if column and place is None and self.is_column(x.shape) and x.contiguous:
-                place = x, Input(CODES[x.dtype], "column")
-            kind = None if place is None else place[1].kind
-            if place is None or (column and kind == "full") or (kind == "scalar" and x.dtype.kind != "f"):
-                return None
-            self.values[x] = ("input", len(self.inputs)), place[1].kind
-            self.inputs.append(place)
-        number, kind = self.values[x]
-        if column and kind not in ("column", "scalar"):
-            return None
-        if not column and kind == "column" and not self.stretches(x.shape):
-            return None
-        if number[0] == "reduced":
-            return None
-        if dtype is not None and x.dtype != dtype:
-            if not supported("astype", (CODES[x.dtype], CODES[dtype])):
-                return None
-            number = self.add("astype", (number,), CODES[dtype])
-        return number
-
-    def add(self, name: str, args: tuple[Any, ...], dtype: str, kind: Kind | None = None, every: int = 0) -> Any:
-        self.ops.append((name, args, dtype, kind, every))
-        return "op", len(self.ops) - 1
-
-    def left(self, readers: dict[Var, list[Any]]) -> tuple[list[Var], Steps]:
-        """What others read of the group, and the steps that show it in other shapes."""
-        mine: set[Any] = {*self.members, *self.asked}
-        results = [var for var in self.results if any(reader not in mine for reader in readers.get(var, ()))]
-        for var in results:  # which grows meanwhile: what is written is the memory that others show
-            if var in self.shown and self.shown[var].args[0] not in results:
-                results.append(self.shown[var].args[0])
-        shown: Steps = [step for var, step in self.shown.items() if var in results]
-        return [var for var in results if var not in self.shown], shown
-
-    def is_quick(self) -> bool:
-        """Whether Python does these few operations on numbers in less time than it calls a kernel."""
-        steps = [step for step in self.members if step.function in UFUNCS]
-        return (
-            prod(self.shape) == 1 and len(steps) == len(self.members) <= QUICK and all(x.scalar for x in self.results)
-        )
-
-    def closed(self, readers: dict[Var, list[Any]]) -> Steps | None:
-        """The group as one step, and the question whether it found a NaN; None if it is too small."""
-        if len([op for op in self.ops if op[0] != "astype"]) < SMALL or self.is_quick():
-            return None
-        results, found = self.left(readers)
-        first = len(self.inputs)
-        if first + 2 * len(results) > 2 * MANY:
-            return None
-        if self.asked:
-            isnan = [self.add("isnan", (self.values[guard.var][0],), "bool") for guard in self.asked]
-            flag = Var.made((), np.dtype(bool), None, scalar=True)
-            self.values[flag] = self.add("any", tuple(isnan), "bool", "scalar"), "scalar"
-            results.append(flag)
-            found.append(Guard.of_all(self.asked, flag))
-
-        def number(arg: Any) -> Any:
-            return arg if type(arg) is float else arg[1] + (0 if arg[0] == "input" else first)
-
-        ops = tuple(Op(name, tuple(map(number, args)), *rest) for name, args, *rest in self.ops)
-        outputs: list[Output] = []
-        written: list[Var] = []
-        for var in results:
-            found_at = self.apart.get(var)
-            if found_at is None:
-                outputs.append(Output(number(self.values[var][0]), self.values[var][1]))
-            else:
-                outputs += [Output(number(part), "full", place) for part, place in found_at]
-            written += [var] * (len(outputs) - len(written))
-        if first + 2 * len(outputs) > 2 * MANY:
-            return None
-        split = self.split or 0
-        box = prod(self.shape[:split]), prod(self.shape[split:])
-        columns = box[1] if 1 < box[1] <= FEW and box[0] >= FEW else 0
-        group = Group(tuple(given for _, given in self.inputs), ops, tuple(outputs), columns)
-        return [Fused(self.members, group, box, [var for var, _ in self.inputs], written), *found]
 
 
 class Grouping:
@@ -313,21 +93,18 @@ class Grouping:
 
     def _next(self, step: Step | Guard) -> Iterator[Step | Guard]:
         """Let a step join a group, or come between groups."""
-        if isinstance(step, Step) and not step.writes:
-            group = self._home(step)
-            if group is not None:
-                for var in read(step):
-                    if var in self.of and self.of[var] is not group:
-                        yield from self._close(self.of[var])
-                self._take(group, step)
-                return
+        near = [self.of[var] for var in read(step) if var in self.of]
+        group = self._home(step, near) if isinstance(step, Step) and not step.writes else None
         if isinstance(step, Step) and step.writes:
-            while self.open:
-                yield from self._close(self.open[0])
-        for var in read(step):
-            if var in self.of:
-                yield from self._close(self.of[var])
-        yield step
+            near = list(self.open)
+        for other in dict.fromkeys(near):
+            if other is not group:
+                yield from self._close(other)
+        if group is None:
+            yield step
+        else:
+            assert isinstance(step, Step)
+            self._take(group, step)
 
     def _may_wait(self, step: Step | Guard) -> bool:
         """Whether a step needs what a group gives at its end only, and can be put off until its result is needed."""
@@ -388,25 +165,19 @@ class Grouping:
                 return False
         return not step.results.root.written and all(x in group.values for x in read(step))
 
-    def _home(self, step: Step) -> Open | None:
-        """The group that a step joins; a new one if it may begin one; None if it is no matter for a kernel."""
+    def _home(self, step: Step, near: Sequence[Open]) -> Open | None:
+        """The group that a step joins, first of all one that it reads; a new one if it may begin one; or None."""
         y = step.results
         if type(y) is not Var or y.python or y.dtype not in CODES or not y.contiguous or y.root.written or not y.size:
             return None
-        near = [self.of[var] for var in read(step) if var in self.of]
         for group in dict.fromkeys([*near[::-1], *self.open[::-1]]):
             if self._joins(group, step):
                 return group
-        shape = y.shape
-        if reduction_of(step) is not None:
-            shape = step.args[0].shape
-        if prod(shape) < self.least:
+        new = Open(y.shape if reduction_of(step) is None else step.args[0].shape)
+        if prod(new.shape) < self.least or not self._joins(new, step):
             return None
-        new = Open(shape)
-        if self._joins(new, step):
-            self.open.append(new)
-            return new
-        return None
+        self.open.append(new)
+        return new
 
     def _joins(self, group: Open, step: Step) -> bool:
         if len(group.inputs) > MANY:
@@ -418,54 +189,50 @@ class Grouping:
         return found
 
     def _try(self, group: Open, step: Step) -> bool:
-        y: Var = step.results
         if step.function == Method("reshape"):
             return self._alias(group, step)
         if type(step.function) is Together:
             return self._together(group, step)
-        if reduction_of(step) is not None:
-            return self._reduce(group, step)
-        name = name_of(step)
-        if name is None or not self.allows(name):
+        if (reduction := reduction_of(step)) is not None:
+            return self._reduce(group, step, *reduction)
+        return self._elementwise(group, step)
+
+    def _elementwise(self, group: Open, step: Step) -> bool:
+        y, args, name = step.results, step.args, name_of(step)
+        if name is None or not self.allows(name) or y.root is not y or any(isinstance(x, list | tuple) for x in args):
             return False
         column = y.shape != group.shape
-        if column and not (group.is_column(y.shape) and any(v in group.values for v in operands(step.args))):
+        if column and not (group.is_column(y.shape) and any(x in group.values for x in operands(args))):
             return False
-        args = step.args
-        if y.root is not y or any(isinstance(x, list | tuple) for x in args):
+        dtype = operand_dtype(step, name)
+        numbers = None if dtype is None else self._operands(group, name, args, dtype, column)
+        if numbers is None:
             return False
-        dtype: Any = y.dtype
-        if name in COMPARING:
-            dtype = np.result_type(*(_weak(x) if type(x) is not Var or x.python else x.dtype for x in args))
-        elif name in LOGICAL:
-            dtype = np.dtype(bool)
-        elif y.dtype.kind != "f" and name not in (WHOLE if y.dtype.kind == "i" else ("where", "astype")):
-            return False
-        if dtype not in CODES or (dtype.kind == "i" and (name in COMPARING or not all(map(_is_small, args)))):
-            return False
-        if name == "astype":
-            numbers = [group.operand(args[0], None, column)]
-            if numbers[0] is None or not supported("astype", (CODES[args[0].dtype], CODES[dtype])):
-                return False
-        else:
-            numbers = [
-                group.operand(x, np.dtype(bool) if name == "where" and i == 0 else dtype, column)
-                for i, x in enumerate(args)
-            ]
-            if any(number is None for number in numbers) or all(type(number) is float for number in numbers):
-                return False
-            if name == "where" and type(numbers[0]) is float:
-                return False
-            if not _is_supported(name, args, CODES[dtype]):
-                return False
-        kinds = [group.values[x][1] for x in args if type(x) is Var and x in group.values]
-        full = "full" in kinds or {"row", "column"} <= set(kinds)
-        kind: Kind = "full" if full else "column" if "column" in kinds else "row" if "row" in kinds else "scalar"
+        kinds = {group.values[x][1] for x in args if type(x) is Var and x in group.values}
+        kind: Kind = "scalar"
+        if "full" in kinds or {"row", "column"} <= kinds:
+            kind = "full"
+        elif kinds & {"row", "column"}:
+            kind = "column" if "column" in kinds else "row"
         if not column and kind != "full" and not (kind == "scalar" and prod(group.shape) == 1):
             return False  # a row that is a box of its own is full
         group.values[y] = group.add(name, tuple(numbers), CODES[y.dtype]), kind
         group.results.append(y)
         return True
+
+    def _operands(self, group: Open, name: str, args: Sequence[Any], dtype: Any, column: bool) -> list[Any] | None:
+        """The numbers of an operation's operands in the group; None if it cannot be done there."""
+        if name == "astype":
+            number = group.operand(args[0], None, column)
+            known = number is not None and supported("astype", (CODES[args[0].dtype], CODES[dtype]))
+            return [number] if known else None
+        dtypes = [np.dtype(bool) if name == "where" and i == 0 else dtype for i in range(len(args))]
+        numbers = [group.operand(x, each, column) for x, each in zip(args, dtypes, strict=True)]
+        if any(number is None for number in numbers) or all(type(number) is float for number in numbers):
+            return None
+        if name == "where" and type(numbers[0]) is float:
+            return None
+        return numbers if is_supported(name, tuple(args), CODES[dtype]) else None
 
     def _alias(self, group: Open, step: Step) -> bool:
         """A reshape of a column of the group between (m,) and (m, 1)."""
@@ -495,155 +262,50 @@ class Grouping:
         group.results.append(y)
         return True
 
-    def _reduce(self, group: Open, step: Step) -> bool:
-        reduction = reduction_of(step)
-        assert reduction is not None
-        name, axes = reduction
+    def _reduce(self, group: Open, step: Step, name: str, axes: tuple[int, ...]) -> bool:
         x, y = step.args[0], step.results
-        rank = len(x.shape)
+        number, kind = group.values.get(x, ((None, None), None))
         if name == "any":
-            if x not in group.values:
-                return False
-            number, kind = group.values[x]
-            if kind not in ("full", "column") or number[0] != "op":
-                return False
-            group.values[y] = ("reduced", group.add("any", (number,), "bool", "scalar")[1]), "scalar"
-            group.results.append(y)
-            return True
+            return kind in ("full", "column") and number[0] == "op" and self._reduced(group, y, name, number)
         if self.exact or prod(x.shape) < 2:
             return False
-        if x in group.values and group.values[x][1] == "column" and len(axes) == rank and x.dtype == y.dtype:
-            group.values[y] = ("reduced", group.add(name, (group.values[x][0],), CODES[y.dtype], "scalar")[1]), "scalar"
-            group.results.append(y)
-            return True
-        if x.shape != group.shape:
-            return False
-        if len(axes) == rank:
-            kind = "scalar"
-        elif axes == tuple(range(rank - len(axes), rank)):
-            kind, split = "column", rank - len(axes)
-        elif axes == tuple(range(axes[0], axes[-1] + 1)):
-            kind, split = "row", axes[-1] + 1
-        else:
-            return False
-        every = prod(x.shape[axes[0] : axes[-1] + 1]) if kind == "row" and axes[0] else 0
+        if kind == "column" and len(axes) == len(x.shape) and x.dtype == y.dtype:
+            return self._reduced(group, y, name, number)
+        return x.shape == group.shape and self._reduce_box(group, x, y, name, axes)
+
+    def _reduced(self, group: Open, y: Var, name: str, number: Any, kind: Kind = "scalar", every: int = 0) -> bool:
+        """Note what a reduction leaves; only a column of it can be read inside of the group."""
+        result = group.add(name, (number,), CODES[y.dtype], kind, every)
+        group.values[y] = result if kind == "column" else ("reduced", result[1]), kind
+        group.results.append(y)
+        return True
+
+    def _reduce_box(self, group: Open, x: Var, y: Var, name: str, axes: tuple[int, ...]) -> bool:
+        """A reduction of a full value: to a number, to a column, or to a row, perhaps one for so many rows each."""
+        rank, every = len(x.shape), 0
+        kind: Kind = "scalar"
+        if len(axes) < rank:
+            if axes != tuple(range(axes[0], axes[-1] + 1)):
+                return False
+            kind = "column" if axes[-1] == rank - 1 else "row"
+            split = axes[0] if kind == "column" else axes[-1] + 1
+            if group.split not in (None, split):
+                return False
+            if kind == "row" and axes[0]:
+                every = prod(x.shape[axes[0] : split])
         if every and group.every not in (0, every):
             return False
         counted = y.dtype != x.dtype
         if counted and kind != "column":
             return False
         if kind != "scalar":
-            if group.split not in (None, split):
-                return False
             group.split = split
         number = group.operand(x, y.dtype if counted else None, column=False)
         if number is None or group.values[x][1] != "full":
             return False
-        result = group.add(name, (number,), CODES[y.dtype], kind, every)
         group.every = every or group.every
-        if kind != "column":
-            result = "reduced", result[1]
-        group.values[y] = result, kind
-        group.results.append(y)
-        return True
-
-
-def reduction_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
-    """Which reduction a step is, and over which axes."""
-    if step.function in ANY and len(step.args) == 1 and not step.options:
-        x = step.args[0]
-        return ("any", tuple(range(len(x.shape)))) if type(x) is Var and x.dtype == np.bool else None
-    ufunc = step.function.__self__ if is_reduction(step) else None
-    if ufunc not in REDUCING or len(step.args) != 1:
-        return None
-    x = step.args[0]
-    if type(x) is not Var or x.dtype not in CODES or set(step.options) - {"axis", "keepdims"}:
-        return None
-    counts = ufunc is np.add and x.dtype == np.bool and step.results.dtype == np.int64
-    if x.dtype.kind != "f" and not counts:
-        return None
-    axes = axes_of(step)
-    return (REDUCING[ufunc], axes) if axes else None
+        return self._reduced(group, y, name, number, kind, every)
 
 
 def _is_less(x: Var, group: Open) -> bool:
     return x.size < prod(group.shape)
-
-
-def axes_of(step: Step) -> tuple[int, ...]:
-    """The axes of a reduction."""
-    rank, axis = len(step.args[0].shape), step.options.get("axis", 0)
-    if axis is None or not rank:  # of a number, NumPy takes an axis 0, too
-        return tuple(range(rank))
-    return tuple(sorted(normalize_axis_tuple(axis, rank)))
-
-
-def _strides(shape: Shape) -> Shape:
-    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
-
-
-def _step(shape: Shape, strides: Shape) -> int | None:
-    """How far apart the elements of these axes lie, if they are gone through in C order with one step; else None."""
-    own = [i for i, n in enumerate(shape) if n > 1]
-    if not own:
-        return 1
-    step, inner = strides[own[-1]], _strides(shape)
-    return step if step and all(strides[i] == step * inner[i] for i in own) else None
-
-
-def _rows(head: Shape, shape: Shape, strides: Shape) -> tuple[int, int, int] | None:
-    """How to find an array's part of a row: (divide, modulo, pitch) of `Input`; None if it is not that regular."""
-    own = [i for i, n in enumerate(shape) if n > 1]
-    if not own:
-        return 1, 1, 0
-    first, last = own[0], own[-1]
-    if shape[first : last + 1] != head[first : last + 1]:
-        return None
-    pitch = _step(shape[first : last + 1], strides[first : last + 1])
-    if pitch is None:
-        return None
-    return prod(head[last + 1 :]), prod(head[first : last + 1]), pitch
-
-
-def _weak(x: Any) -> Any:
-    """A Python number of the kind that an operand is, for asking which precision it takes."""
-    return x.dtype.type(0).item() if type(x) is Var else x
-
-
-def _is_number(source: Any) -> bool:
-    """Whether a captured value is one number, perhaps many times, that nobody can change."""
-    if isinstance(source, np.ndarray):
-        return is_fixed(source) and is_uniform(source)
-    return isinstance(source, np.generic)
-
-
-def _is_small(x: Any) -> bool:
-    """Whether a value is an array, or an integer that a float can hold."""
-    return type(x) is Var or (type(x) is int and abs(x) < 1 << 31)
-
-
-def _is_supported(name: str, args: tuple[Any, ...], dtype: str) -> bool:
-    if name == "where":
-        return supported(name, ("bool", dtype, dtype))
-    if name == "power":
-        return type(args[1]) is not Var and type(args[0]) is Var and supported(name, (dtype,), float(args[1]))
-    return supported(name, (dtype,) * sum(type(x) is Var for x in args))
-
-
-def name_of(step: Step) -> str | None:
-    """The kernel's name of an elementwise step; None if it has none."""
-    if step.function is np.where:
-        return "where" if len(step.args) == 3 and not step.options else None
-    for name in OF_RULES:  # some come with SciPy's functions only
-        if name in rules and step.function is rules[name].value and len(step.args) == 1:
-            return name
-    if step.function is operator.pow:
-        return "power"
-    if step.function == Method("astype") and len(step.args) == 2 and not step.options:
-        return "astype"
-    function = UFUNCS.get(step.function, step.function)
-    if isinstance(function, np.ufunc) and function.signature is None and not step.options:
-        name = str(function.__name__)
-        truths = step.results.dtype == np.bool and all(type(x) is Var for x in step.args)
-        return OF_TRUTHS.get(name, name) if truths else name
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,18 @@ from ..rules.indexing import is_plain
 from ..rules.registry import rules
 from .trace import Method, Property, Step, Var, operands
 
-__all__ = ["SHOWING", "TURNING", "Layout", "Together", "layout_of"]
+__all__ = ["SHOWING", "TURNING", "Layout", "Together", "c_strides", "layout_of"]
 
 Layout = tuple[Var, int, tuple[int, ...]]
 # What shows the same memory with the axes in another order.
 TURNING: set[Any] = {np.transpose, np.swapaxes, np.moveaxis, Property("T"), Method("transpose"), Method("swapaxes")}
 TURNING |= {rules[name].value for name in ("swapaxes", "moveaxis", "transpose")}
 SHOWING = TURNING | {operator.getitem, np.expand_dims, Method("reshape")}
+
+
+def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """How many elements lie from one to the next along each axis, in C order."""
+    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def layout_of(x: Var) -> Layout | None:
@@ -92,11 +98,12 @@ class Together:
 
     def places(self) -> list[int]:
         """How many elements before each component."""
-        steps = [int(np.prod(self.shape[i + 1 :])) for i in range(len(self.shape))]
+        steps = c_strides(self.shape)
         return [
             sum(step * k for step, k in zip(steps, index, strict=True) if type(k) is int) for index in self.indices()
         ]
 
     def strides(self) -> tuple[int, ...]:
         """The steps of the long axes, in elements."""
-        return tuple(int(np.prod(self.shape[i + 1 :])) for i in self.long)
+        steps = c_strides(self.shape)
+        return tuple(steps[i] for i in self.long)

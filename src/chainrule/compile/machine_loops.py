@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..rules.registry import rules
-from .fuse import COMPARING, LOGICAL, Fused, fused, name_of, reduction_of
-from .kernels.entry import CODES as READING
-from .kernels.entry import MOST
+from .fuse import fused
+from .groups import Fused
+from .kernels import CODES, COMPARING, LOGICAL
+from .kernels.entry import MOST, READING
 from .kernels.machine import machine
-from .kernels.turns import CODES, LONGEST, TooLargeError, Turns, Value
+from .kernels.turns import LONGEST, TooLargeError, Turns, Value
 from .loops import Assemble
+from .operations import name_of, reduction_of
 from .program import PLACE, Loop, Program, Steps
 from .recompute import recomputed
 from .trace import Guard, Method, Property, Step, Var, inner, operands

@@ -24,7 +24,7 @@ from ..memory import BIG, empty
 from ..walk.pull import has_nan
 from .blocks import Blocked, blocks
 from .blocks import lines as lines_of_blocks
-from .fuse import Fused
+from .groups import Fused
 from .kernels import Group, Kernel, compile_group
 from .program import Loop, Program, is_reduction, read
 from .trace import Guard, Method, Property, Step, Var, operands

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import inf, prod
 from typing import Any
 
-from .fuse import MANY, Fused
+from .groups import MANY, Fused
 from .kernels import Group, Input, Op, Output
 from .kernels.group import weight
 from .program import Steps, read

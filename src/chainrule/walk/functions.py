@@ -19,13 +19,11 @@ from ..memory import BIG, empty_like, in_blocks, owns, uniform
 from ..rules.batching import batch_function
 from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, UNKNOWN, Rule, apply, formulas, partial_trees
-from ..tensor import Tensor
-from .parts import Parts
+from .parts import PartlyRead
 
 __all__ = ["additive_push_together", "is_written_down", "linear_push", "pull_function", "push_function"]
 
 PLAIN = np.ndarray, np.generic
-WHOLE = Tensor, type(None)
 
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
@@ -327,6 +325,9 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
 
     def pull_into(node: Node, ct: Any) -> None:
         operand = node.operands[0]
+        if operand.__class__ is PartlyRead and operand.takes_part(ct) and not (watchers or programs):
+            operand.add_part(node, ct)
+            return
         total = operand.cotangent
         if total is CLOSED:
             return
@@ -339,10 +340,6 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
             add_into(total, ct, *rest, **options)
             operand.cotangent = total
             operand.owned = True
-        elif (total.__class__ is Parts or (ct.__class__ is Tensor and total.__class__ in WHOLE)) and not (
-            watchers or programs
-        ):
-            operand.cotangent = Parts.add(total, node, ct)
         elif is_written_down(total) and operand.owned and getattr(operand.rule, "pull_in_place", None) is not None:
             add_into(total, ct, *rest, **options)
         else:

@@ -18,11 +18,12 @@ from ..rules.indexing import is_plain
 from ..rules.registry import Rule, apply, custom, rules
 from ..tensor import Tensor, record
 
-__all__ = ["Parts"]
+__all__ = ["PartlyRead"]
 
 Read = tuple[Rule, tuple[Any, ...], dict[str, Any]]  # a linear rule with `add_into`, and its parameters
 GETITEM = rules["getitem"]
 WHOLE: Read = (GETITEM, (Ellipsis,), {})
+WHOLES = Tensor, type(None)  # what a cotangent is, if parts may be added to it
 
 
 def _together(*parts: Any, shape: tuple[int, ...], reads: Sequence[Read]) -> Any:
@@ -61,39 +62,43 @@ def _batch(rule: Rule, parts: Sequence[Any], batched: Sequence[bool], *, shape: 
 together = custom("transposes", _together, needs=("",), pull_all=_pull, push=_push, additive=True, batch=_batch)
 
 
-class Parts(Tensor):
-    """A cotangent of which only the parts are known; looking at it adds them up, and makes a Tensor of it."""
+class PartlyRead(Node):
+    """The shadow of a node whose value was read element by element: its cotangent may come in parts.
 
-    __slots__ = ()
+    They are listed until somebody asks for the cotangent.
 
-    @staticmethod
-    def add(total: Tensor | None, node: Node, ct: Any) -> Tensor:
-        """Add the transpose of the operation at `node` to the cotangent of its operand, which is at most a Tensor."""
+    Attributes
+    ----------
+    total : the cotangent, but for the parts
+    parts, reads : cotangents of what was read, and by which operations; None if there are none
+    """
+
+    __slots__ = ("parts", "reads", "total")
+
+    total: Any
+    parts: list[Any] | None
+    reads: list[Read]
+
+    @property
+    def cotangent(self) -> Any:
+        """The whole of it."""
+        if self.parts is not None:
+            self.total = record(together, self.parts, (), {"shape": self.shape, "reads": self.reads})
+            self.parts = None
+        return self.total
+
+    @cotangent.setter
+    def cotangent(self, ct: Any) -> None:
+        self.total, self.parts = ct, None
+
+    def takes_part(self, ct: Any) -> bool:
+        """Whether a part is to be listed, and not added at once: where there are Tensors only."""
+        return self.parts is not None or (ct.__class__ is Tensor and self.total.__class__ in WHOLES)
+
+    def add_part(self, node: Node, ct: Any) -> None:
+        """Add the transpose of the operation at `node`, which read this one's value, to the cotangent."""
         assert node.params is not None
-        if total.__class__ is Parts:
-            parts, reads, _ = total.origin
-        else:
-            parts, reads = ([], []) if total is None else ([total], [WHOLE])
-            total = object.__new__(Parts)
-            total.origin = parts, reads, node.operands[0].shape
-        parts.append(ct)
-        reads.append((node.rule, *node.params))
-        return total
-
-    def _add_up(self) -> None:
-        parts, reads, shape = self.origin
-        whole = record(together, parts, (), {"shape": shape, "reads": reads})
-        self.__class__ = Tensor  # type: ignore[assignment]
-        del self.origin
-        known: Tensor = self
-        known.node, known.data = whole.node, whole.data
-
-    @property
-    def node(self) -> Node | None:  # type: ignore[override]
-        self._add_up()
-        return self.node
-
-    @property
-    def data(self) -> Any:
-        self._add_up()
-        return self.data
+        if self.parts is None:
+            self.parts, self.reads = ([], []) if self.total is None else ([self.total], [WHOLE])
+        self.parts.append(ct)
+        self.reads.append((node.rule, *node.params))

@@ -16,11 +16,11 @@ from .group import Group, Plan, every, operands, row_reductions, scalar_reductio
 __all__ = [
     "CHUNK",
     "CHUNKS",
-    "CODES",
     "DATA_OFFSET",
     "ENTRIES",
     "MOST",
     "PYTHON",
+    "READING",
     "SLOTS",
     "TABLE",
     "codes",
@@ -61,12 +61,12 @@ TABLE = (
     "every",  # of how many rows parts consist that must not be divided
 )
 
-CODES = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 is an array
+READING = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 is an array
 
 
 def codes(group: Group) -> bytes:
     """How each argument is read."""
-    given = [CODES[i.dtype] if i.kind == "scalar" and i.rows is None else 0 for i in group.inputs]
+    given = [READING[i.dtype] if i.kind == "scalar" and i.rows is None else 0 for i in group.inputs]
     return bytes(given) + bytes(len(group.outputs))
 
 

@@ -16,6 +16,8 @@ from .coefficients import ARCTAN, COS, ERF, ERFCX, EXP, HALF_PI, LOG, LOG2, SIN
 from .vector import SCALAR, Vector, constant, where
 
 __all__ = [
+    "COMPARING",
+    "LOGICAL",
     "POWERS",
     "PREDICATES",
     "TABLE",
@@ -501,24 +503,11 @@ exact_ops = frozenset(name for name, error in ULPS.items() if error == _EXACTLY)
 }
 """The operations whose results are NumPy's bit for bit."""
 
-PREDICATES = frozenset(
-    {
-        "greater",
-        "greater_equal",
-        "less",
-        "less_equal",
-        "equal",
-        "not_equal",
-        "isnan",
-        "isfinite",
-        "isinf",
-        "signbit",
-        "logical_and",
-        "logical_or",
-        "logical_not",
-        "logical_xor",
-    }
+COMPARING = frozenset(
+    {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf", "signbit"}
 )
+LOGICAL = frozenset({"logical_and", "logical_or", "logical_not", "logical_xor"})
+PREDICATES = COMPARING | LOGICAL
 """The operations whose results are truth values."""
 
 _CONVERSIONS = frozenset(

@@ -25,9 +25,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from .functions import exact_ops
 
 __all__ = [
+    "CODES",
     "REDUCTIONS",
     "SIZES",
     "Group",
@@ -48,6 +51,7 @@ Kind = Literal["full", "row", "column", "scalar"]
 
 REDUCTIONS = ("sum", "max", "min", "any")
 _KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
+CODES = {np.dtype(code): code for code in ("f4", "f8", "i4", "i8")} | {np.dtype(bool): "bool"}
 SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
 _SIMPLE = exact_ops - {"divide", "reciprocal", "sqrt"}

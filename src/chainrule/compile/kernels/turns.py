@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from . import functions
+from .group import CODES
 from .program import ElementFunction
 from .vector import SCALAR, Vector, constant, where
 
-__all__ = ["CODES", "LONGEST", "TooLargeError", "Turns", "Value"]
+__all__ = ["LONGEST", "TooLargeError", "Turns", "Value"]
 
-CODES = {np.dtype("f4"): "f4", np.dtype("f8"): "f8", np.dtype(bool): "bool", np.dtype("i4"): "i4", np.dtype("i8"): "i8"}
 LONGEST = 16  # elements of a row
 ROWS = 64  # of an array
 LINES = 12_000  # of a program; compiling takes some 30 microseconds for each

@@ -1,0 +1,108 @@
+"""What a step is to a kernel: an operation by name, in some dtype, or a reduction; or nothing that kernels do."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from ..rules.registry import rules
+from .kernels import CODES, COMPARING, LOGICAL, supported
+from .program import UFUNCS, is_reduction
+from .trace import Method, Step, Var
+
+__all__ = ["axes_of", "is_supported", "name_of", "operand_dtype", "reduction_of"]
+
+OF_RULES = ("sigmoid", "erf", "erfc", "exp_minus_square", "exp_minus_half_square")
+ANY = {Method("any"), np.any}
+OF_INTEGERS = {"add", "subtract", "multiply", "maximum", "minimum"}  # that kernels do
+OF_TRUTH_VALUES = {"where", "astype"}
+OF_TRUTHS = {
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
+    "invert": "logical_not",
+}
+REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
+
+
+# -- elementwise ---------------------------------------------------------------------------------------------------
+def name_of(step: Step) -> str | None:
+    """The kernel's name of an elementwise step; None if it has none."""
+    if step.function is np.where:
+        return "where" if len(step.args) == 3 and not step.options else None
+    for name in OF_RULES:  # some come with SciPy's functions only
+        if name in rules and step.function is rules[name].value and len(step.args) == 1:
+            return name
+    if step.function is operator.pow:
+        return "power"
+    if step.function == Method("astype") and len(step.args) == 2 and not step.options:
+        return "astype"
+    function = UFUNCS.get(step.function, step.function)
+    if isinstance(function, np.ufunc) and function.signature is None and not step.options:
+        name = str(function.__name__)
+        truths = step.results.dtype == np.bool and all(type(x) is Var for x in step.args)
+        return OF_TRUTHS.get(name, name) if truths else name
+    return None
+
+
+def operand_dtype(step: Step, name: str) -> Any:
+    """The dtype of the operands, but for a choice's condition and what is converted; None if kernels do not have it."""
+    y, args = step.results, step.args
+    if name in COMPARING:
+        dtype = np.result_type(*(_weak(x) if type(x) is not Var or x.python else x.dtype for x in args))
+        return dtype if dtype in CODES and dtype.kind != "i" else None
+    if name in LOGICAL:
+        return np.dtype(bool)
+    if y.dtype not in CODES or (y.dtype.kind == "i" and not all(map(_is_small, args))):
+        return None
+    known = y.dtype.kind == "f" or name in (OF_INTEGERS if y.dtype.kind == "i" else OF_TRUTH_VALUES)
+    return y.dtype if known else None
+
+
+def is_supported(name: str, args: tuple[Any, ...], dtype: str) -> bool:
+    """Whether there is a kernel for an operation other than a conversion, with operands of this dtype."""
+    if name == "where":
+        return supported(name, ("bool", dtype, dtype))
+    if name == "power":
+        return type(args[1]) is not Var and type(args[0]) is Var and supported(name, (dtype,), float(args[1]))
+    return supported(name, (dtype,) * sum(type(x) is Var for x in args))
+
+
+def _weak(x: Any) -> Any:
+    """A Python number of the kind that an operand is, for asking which precision it takes."""
+    return x.dtype.type(0).item() if type(x) is Var else x
+
+
+def _is_small(x: Any) -> bool:
+    """Whether a value is an array, or an integer that a float can hold."""
+    return type(x) is Var or (type(x) is int and abs(x) < 1 << 31)
+
+
+# -- reductions ----------------------------------------------------------------------------------------------------
+def reduction_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
+    """Which reduction a step is, and over which axes."""
+    if step.function in ANY and len(step.args) == 1 and not step.options:
+        x = step.args[0]
+        return ("any", tuple(range(len(x.shape)))) if type(x) is Var and x.dtype == np.bool else None
+    ufunc = step.function.__self__ if is_reduction(step) else None
+    if ufunc not in REDUCING or len(step.args) != 1:
+        return None
+    x = step.args[0]
+    if type(x) is not Var or x.dtype not in CODES or set(step.options) - {"axis", "keepdims"}:
+        return None
+    counts = ufunc is np.add and x.dtype == np.bool and step.results.dtype == np.int64
+    if x.dtype.kind != "f" and not counts:
+        return None
+    axes = axes_of(step)
+    return (REDUCING[ufunc], axes) if axes else None
+
+
+def axes_of(step: Step) -> tuple[int, ...]:
+    """The axes of a reduction."""
+    rank, axis = len(step.args[0].shape), step.options.get("axis", 0)
+    if axis is None or not rank:  # of a number, NumPy takes an axis 0, too
+        return tuple(range(rank))
+    return tuple(sorted(normalize_axis_tuple(axis, rank)))
