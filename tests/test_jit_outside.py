@@ -10,10 +10,13 @@ import inspect
 import linecache
 import os
 import sys
+import threading
 import types
-from collections import deque
+from array import array
+from collections import ChainMap, UserDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -178,6 +181,97 @@ def of_order() -> World:
     )
 
 
+def of_proxy() -> World:
+    shown = {"rate": 1.0, "table": np.ones(3)}
+    proxy = types.MappingProxyType(shown)
+    return lambda x: x * proxy["rate"] + np.sum(proxy["table"]), lambda i: shown.update(
+        rate=2.0 + i, table=np.full(3, i)
+    )
+
+
+def of_text() -> World:
+    names = np.array(["a", "b", "c"])
+    return lambda x: x * len("".join(names)), lambda i: names.__setitem__(0, "" if i % 2 else "a")
+
+
+def of_dates() -> World:
+    days = np.array(["2020-01-01", "2020-01-02"], "M8[D]")
+    return lambda x: x * np.diff(days).astype(float), lambda i: days.__setitem__(1, days[1] + 1 + i)
+
+
+def of_records() -> World:
+    rows = np.ones(2, [("a", "f8"), ("b", "i4")])
+    return lambda x: x * rows["a"].sum(), lambda i: rows["a"].__setitem__(1, i)
+
+
+def of_objects() -> World:
+    weights = np.empty(2, object)
+    weights[:] = [np.ones(3), 2.0]
+
+    def change(i: int) -> None:
+        weights[0][1] += 1
+        weights[1] = weights[1] + i
+
+    return lambda x: x * weights[0] * weights[1] + np.sum(weights[0]), change
+
+
+def of_mask() -> World:
+    masked = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+
+    def change(i: int) -> None:
+        masked[i] = np.ma.masked if i % 2 else 5.0
+
+    return lambda x: x * masked.filled(7.0), change
+
+
+def of_memory(numbers: Any) -> World:
+    return lambda x: x * numbers[1], lambda i: numbers.__setitem__(1, 3 + i)
+
+
+def of_lock() -> World:
+    table = np.ones(3)
+    table.flags.writeable = False
+
+    def change(i: int) -> None:
+        table.flags.writeable = True
+        table[1] += i + 1
+
+    return lambda x: x * np.exp(table), change
+
+
+def of_attribute_by_name() -> World:
+    class Rates:
+        slow = fast = 1.0
+
+    named = {"which": "slow"}
+    return lambda x: x * getattr(Rates, named["which"]), lambda i: setattr(Rates, "slow", 2.0 + i)
+
+
+def of_metaclass() -> World:
+    class Meta(type):
+        @property
+        def rate(cls) -> Any:
+            return cls.hidden  # type: ignore[attr-defined]
+
+    class Rates(metaclass=Meta):
+        hidden = 1.0
+
+    return lambda x: x * Rates.rate, lambda i: setattr(Rates, "hidden", 2.0 + i)
+
+
+def of_library() -> World:
+    Model = type("Model", (), {"__module__": "scipy.test"})
+    model: Any = Model()
+    model.mean_ = np.ones(3)
+
+    def change(i: int) -> None:
+        if i % 2:
+            model.mean_ = np.full(3, i)
+        model.mean_[0] += 1
+
+    return lambda x: x - model.mean_ * np.sum(model.mean_), change
+
+
 def of_tensor() -> World:
     t = cr.Tensor(np.ones(3)).detach()
     return lambda x: (x * (t * 2)).data * 1.0, lambda i: t.data.__setitem__(1, i)
@@ -198,6 +292,21 @@ WORLDS: dict[str, Callable[[], World]] = {
     "a key that is no text": lambda: of_container({(1, 2): 1.0}, (1, 2)),
     "a deque": lambda: of_container(deque([1.0, 2.0]), 1),
     "a set": of_set,
+    "a dictionary of one's own": lambda: of_container(UserDict(rate=1.0), "rate"),
+    "several dictionaries": lambda: of_container(ChainMap({}, {"rate": 1.0}), "rate"),
+    "a dictionary that is shown": of_proxy,
+    "what a thread has": lambda: of_object(_threads_own()),
+    "text": of_text,
+    "dates": of_dates,
+    "records": of_records,
+    "an array of objects": of_objects,
+    "a mask": of_mask,
+    "an array that is not NumPy's": lambda: of_memory(array("d", [1.0, 2.0])),
+    "bytes": lambda: of_memory(bytearray(b"abc")),
+    "an array that nobody could write to": of_lock,
+    "an attribute whose name is a text": of_attribute_by_name,
+    "a property of a class": of_metaclass,
+    "what hangs on an object of a library": of_library,
     "the order of a dictionary": of_order,
     "defaults and attributes of the function": of_function,
     "a method of a class": of_method,
@@ -217,6 +326,12 @@ WORLDS: dict[str, Callable[[], World]] = {
     "an array in a tuple": lambda: of_array(lambda x, a, pair=None: x * (pair or (a,))[0], np.ones(3)),
     "a Tensor": of_tensor,
 }
+
+
+def _threads_own() -> Any:
+    x = threading.local()
+    x.rate = 1.0
+    return x
 
 
 def _slotted() -> Any:
@@ -521,6 +636,22 @@ def test_threads_see_arrays_while_another_one_traces() -> None:
         for number, found in enumerate(pool.map(work, range(60))):
             assert found == [2 + 2000.0 * number]
     assert type(a) is np.ndarray
+
+
+CALLED: ContextVar[float] = ContextVar("rate", default=1.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "said"),
+    [(lambda x: x * CALLED.get(), "context variable 'rate'"), (lambda x: x * globals()["factor"], r"globals\(\)")],
+)
+def test_what_cannot_be_watched_runs_without_jit(f: Any, said: str) -> None:
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning, match=said):
+        for i in range(4):
+            set_factor(i)
+            CALLED.set(i)
+            assert jitted(2.0) == f(2.0)
 
 
 def test_the_environment_is_read_in_each_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,6 +217,8 @@ class Jitted:
         outside = Outside([self.f, *fixed, *classes_in((args, options))], given)
         if not outside.names.isdisjoint(ENVIRONMENT):
             raise UntraceableError("it reads environment variables, which may change: pass what they say")
+        if "globals" in outside.names:
+            raise UntraceableError("it looks into globals(), where nobody sees what it reads: write the names")
         return outside
 
     def _run(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:

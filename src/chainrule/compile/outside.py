@@ -9,11 +9,14 @@ function has changed, which a program would not change again.
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 import sysconfig
+from array import array
 from collections import deque
 from contextlib import suppress
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from contextvars import ContextVar
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,8 +34,11 @@ ndarray = np.ndarray
 PLAIN = (int, float, complex, bool, str, bytes, range, frozenset, np.dtype)  # equal ones are the same
 CAPTURES = 2000  # things that a function may read from outside
 NOTHING = object()
-NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")
+NAMESPACES = {"types.SimpleNamespace", "argparse.Namespace", "_thread._local"}
+NAMESPACES |= {"collections.UserDict", "collections.UserList", "collections.ChainMap"}
 CONTAINERS = (dict, list, tuple, deque, set)
+LIKE_ARRAYS = (array, bytearray)
+BY_NAME = {"getattr", "hasattr", "attrgetter"}  # what reads an attribute whose name is a text
 
 
 class Place:
@@ -55,7 +61,7 @@ class Place:
     def read(self) -> Any:
         """What lies there now."""
         try:
-            if isinstance(self.holder, dict | list | tuple | deque):
+            if isinstance(self.holder, dict | list | tuple | deque | ndarray):
                 return self.holder[self.key]
             return vars(self.holder)[self.key] if isinstance(self.holder, type) else getattr(self.holder, self.key)
         except (AttributeError, LookupError, ValueError):
@@ -67,7 +73,7 @@ class Place:
 
     def write(self, value: Any) -> None:
         """Put something there."""
-        if isinstance(self.holder, dict | list | deque):
+        if isinstance(self.holder, dict | list | deque | ndarray):
             self.holder[self.key] = value
         elif isinstance(self.holder, functools.partial):
             state = self.holder.func, value, self.holder.keywords, self.holder.__dict__
@@ -110,10 +116,13 @@ class Outside:
             for x in self._waiting:  # grows as it goes
                 self._look(x)
             self._waiting = []
+            if not self.names.isdisjoint(BY_NAME):
+                self.names |= {x for x in self._seen.values() if type(x) is str}
             for x, known in self._by_name:
                 for name in sorted((self.names - known) & vars(x).keys()):
                     text = f"{self._text(x)}.__dict__.get({name!r})"
-                    self._place(x, name, vars(x)[name], text, f"{name!r} of {x.__name__}")
+                    owner = getattr(x, "__name__", f"a {type(x).__name__}")
+                    self._place(x, name, vars(x)[name], text, f"{name!r} of {owner}")
                 known |= self.names
         if self.lines:
             self.lines = [
@@ -168,6 +177,18 @@ class Outside:
         for key, part, written in parts:
             self._place(x, key, part, written, f"{key!r} of {owner}" if isinstance(x, dict) else owner)
 
+    def _array(self, x: Any) -> None:
+        """An array; those of numbers are followed, of others the content is compared."""
+        if type(x) is ndarray and x.dtype.hasobject and not x.dtype.names:
+            self.lines.append(f"if {self._text(x)}.shape != {x.shape}: return None")
+            for index in np.ndindex(x.shape):
+                self._place(x, index, x[index], f"{self._text(x)}[{index}]", "an array of objects")
+        elif type(x) in LIKE_ARRAYS or x.dtype.kind not in "biufc" or hasattr(x, "mask"):
+            written = f"{self.given.given(bytes_in, 'bytes_in')}({self._text(x)})"
+            self.lines.append(f"if {written} != {self._text(bytes_in(x))}: return None")
+        elif is_fixed(x):
+            self.lines.append(f"if {self._text(x)}.flags.writeable: return None")
+
     def _look(self, x: Any) -> None:
         if isinstance(x, FunctionType):
             self._function(x)
@@ -187,6 +208,13 @@ class Outside:
                 self._attributes(x, "data", "node")
         elif isinstance(x, CONTAINERS):
             self._container(x, self._text(x), f"a {type(x).__name__}")
+        elif isinstance(x, ndarray) or type(x) in LIKE_ARRAYS:
+            self._array(x)
+        elif isinstance(x, MappingProxyType):  # shows a dictionary
+            for shown in gc.get_referents(x):
+                self._visit(shown)
+        elif isinstance(x, ContextVar):
+            raise UntraceableError(f"it reads the context variable {x.name!r}, which may change: pass what it says")
         elif isinstance(x, ModuleType):
             self._by_name.append((x, set()))
         elif isinstance(x, type):
@@ -200,6 +228,8 @@ class Outside:
             self._visit(x.__wrapped__)
         elif not is_installed(type(x).__module__) or f"{type(x).__module__}.{type(x).__name__}" in NAMESPACES:
             self._object(x)
+        elif getattr(x, "__dict__", None):  # a library's
+            self._by_name.append((x, set()))
 
     def _function(self, f: FunctionType) -> None:
         if _is_foreign(f.__module__):
@@ -222,7 +252,8 @@ class Outside:
             self._container(f.__dict__, f"{self._text(f)}.__dict__", "a function")
 
     def _class(self, kind: type) -> None:
-        for part in kind.__mro__:
+        metaclass: type = type(kind)
+        for part in kind.__mro__ + metaclass.__mro__:
             if not _is_foreign(part.__module__) and part not in self._classes:
                 self._classes.add(part)
                 self._by_name.append((part, set()))
@@ -366,9 +397,17 @@ def _libraries() -> tuple[str, ...]:
     return tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
+def bytes_in(x: Any) -> tuple[bytes, ...]:
+    """What is in the memory of an array, and in its mask if it has one."""
+    return np.asarray(x).tobytes(), np.asarray(getattr(x, "mask", 0)).tobytes()
+
+
 def _names_in(code: CodeType) -> set[str]:
     """The names a function looks up, also in the functions written inside of it."""
-    return set(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, CodeType)))
+    names = set(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, CodeType)))
+    if not names.isdisjoint(BY_NAME):
+        names |= {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
+    return names
 
 
 def _is_called_by_python(name: str, f: Any) -> bool:
