@@ -107,11 +107,11 @@ class _Translation:
         bound = w.fresh(f"load i64, ptr {w.value('getelementptr ptr, ptr %frame, i64 0')}")
         for number, var in enumerate(inputs, 1):
             if var not in arrays:
-                base = w.value(f"getelementptr ptr, ptr %frame, i64 {number}") if var.scalar else w._slot(number)
+                base = w.value(f"getelementptr ptr, ptr %frame, i64 {number}") if var.scalar else w.pointer(number)
                 self.values[var] = w.read(base, var.shape, CODES[var.dtype])
         self._carried = carried = [w.slots(self.values[var]) for var in loop.carry]
-        bases = {var: w._slot(number) for number, var in enumerate(inputs, 1) if var in arrays}
-        outputs = [w._slot(first_output + k) for k in range(len(results) + 1)]
+        bases = {var: w.pointer(number) for number, var in enumerate(inputs, 1) if var in arrays}
+        outputs = [w.pointer(first_output + k) for k in range(len(results) + 1)]
         counter = w.variable("i64")
         w.line(f"store i64 0, ptr {counter}")
         w.line("br label %test")

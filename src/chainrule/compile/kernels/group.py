@@ -153,6 +153,10 @@ class Group:
         found = [given.offset * SIZES[given.dtype] for given in self.inputs]
         return found + [out.place[0] * SIZES[self.dtype(out.value)] if out.place else 0 for out in self.outputs]
 
+    def op(self, value: int) -> Op:
+        """The operation that gives a value."""
+        return self.ops[value - len(self.inputs)]
+
     def dtype(self, value: int) -> str:
         """The dtype of a value."""
         inside = value - len(self.inputs)
@@ -227,71 +231,87 @@ def plan(group: Group) -> Plan:
         If the description breaks the rules above; the message says which operation or output, and how.
     """
     first = len(group.inputs)
-    for number, x in enumerate(group.inputs):
-        if x.kind not in _KINDS or x.dtype not in SIZES:
-            raise ValueError(f"input {number}: unknown kind or dtype {x}")
-        if x.rows is not None and (x.kind == "row" or min(x.rows[:2]) < 1):
-            raise ValueError(f"input {number}: rows are not for rows, and are divided by at least 1: {x}")
-        if (x.step != 1 or x.offset) and x.rows is None and x.kind != "row":
-            raise ValueError(f"input {number}: what is not contiguous has rows: {x}")
+    for number, given in enumerate(group.inputs):
+        _check_input(number, given)
     kinds: list[Kind] = [given.kind for given in group.inputs]
     levels = [0] * first
     costs = [1] * first
     reduced: set[int] = set()
     for number, op in enumerate(group.ops, first):
-        given = operands(op)
-        if any(not 0 <= arg < number for arg in given):
-            raise ValueError(f"value {number}, {op.name}: operands must be earlier values, not {op.args}")
-        if reduced & set(given):
-            raise ValueError(f"value {number}, {op.name}: reductions over axis 0 or everything are results only")
-        if op.dtype not in SIZES:
-            raise ValueError(f"value {number}, {op.name}: unknown dtype {op.dtype!r}")
-        among = {kinds[arg] for arg in given}
-        level = max([levels[arg] for arg in given], default=0)
-        if (op.name in REDUCTIONS) != (op.kind is not None) or op.kind == "full":
-            raise ValueError(f"value {number}: reductions, and only they, have a kind, not full: {op}")
-        if op.kind is not None:
-            if op.every and (op.kind != "row" or op.every not in (1, every(group))):
-                raise ValueError(f"value {number}, {op.name}: rows are reduced by parts of one length: {op}")
-            if not given or len(given) < len(op.args) or any(group.dtype(arg) != op.dtype for arg in given):
-                raise ValueError(f"value {number}, {op.name}: operands must be of the dtype of the result")
-            if op.name == "any":
-                good = op.dtype == "bool" and op.kind == "scalar"
-            else:
-                good = len(given) == 1 and (
-                    op.dtype[0] == "f" or (op.name, op.dtype, op.kind) == ("sum", "i8", "column")
-                )
-            if not good:
-                raise ValueError(
-                    f"value {number}, {op.name}: one operand, f4 or f8 (i8 in a sum to a column); truth values in any, "
-                    "which is a scalar"
-                )
-            for arg in given:
-                if kinds[arg] != "full" and (kinds[arg], op.kind) != ("column", "scalar"):
-                    raise ValueError(f"value {number}, {op.name}: cannot reduce a {kinds[arg]} to a {op.kind}")
-            kinds.append(op.kind)
-            levels.append(level + (op.kind == "column"))
-            costs.append(0)
-            if op.kind != "column":
-                reduced.add(number)
+        args = operands(op)
+        _check_op(number, op, reduced)
+        level = max([levels[arg] for arg in args], default=0)
+        if op.kind is None:
+            kinds.append(_kind_of({kinds[arg] for arg in args}))
+            levels.append(level)
+            costs.append(sum(costs[arg] for arg in args) + weight(op))
             continue
-        wide, tall = bool(among & {"full", "row"}), bool(among & {"full", "column"})
-        kinds.append(("full" if tall else "row") if wide else "column" if tall else "scalar")
-        levels.append(level)
-        costs.append(sum(costs[arg] for arg in given) + weight(op))
+        _check_reduction(group, number, op, kinds)
+        kinds.append(op.kind)
+        levels.append(level + (op.kind == "column"))
+        costs.append(0)
+        if op.kind != "column":
+            reduced.add(number)
     for number, out in enumerate(group.outputs):
-        kind = kinds[out.value] if 0 <= out.value < len(kinds) else None
-        if (
-            kind is None
-            or out.kind not in _KINDS
-            or (out.kind != kind and (out.kind != "full" or out.value in reduced))
-            or (out.place is not None and out.kind != "full")
-        ):
-            raise ValueError(f"output {number}: {out} of a value of kind {kind}")
+        _check_output(number, out, kinds, reduced)
     written = sorted(out.value for out in group.outputs if out.value in reduced)
     if written != sorted(reduced):
         raise ValueError(f"values {sorted(reduced)}, of reductions over axis 0 or everything, are outputs once each")
     return _passes(group, tuple(kinds), tuple(levels), costs, frozenset(reduced))
+
+
+def _kind_of(among: set[Kind]) -> Kind:
+    """What an elementwise operation gives of operands of these kinds."""
+    wide, tall = bool(among & {"full", "row"}), bool(among & {"full", "column"})
+    return ("full" if tall else "row") if wide else "column" if tall else "scalar"
+
+
+def _check_input(number: int, given: Input) -> None:
+    if given.kind not in _KINDS or given.dtype not in SIZES:
+        raise ValueError(f"input {number}: unknown kind or dtype {given}")
+    if given.rows is not None and (given.kind == "row" or min(given.rows[:2]) < 1):
+        raise ValueError(f"input {number}: rows are not for rows, and are divided by at least 1: {given}")
+    if (given.step != 1 or given.offset) and given.rows is None and given.kind != "row":
+        raise ValueError(f"input {number}: what is not contiguous has rows: {given}")
+
+
+def _check_op(number: int, op: Op, reduced: set[int]) -> None:
+    args = operands(op)
+    if any(not 0 <= arg < number for arg in args):
+        raise ValueError(f"value {number}, {op.name}: operands must be earlier values, not {op.args}")
+    if reduced & set(args):
+        raise ValueError(f"value {number}, {op.name}: reductions over axis 0 or everything are results only")
+    if op.dtype not in SIZES:
+        raise ValueError(f"value {number}, {op.name}: unknown dtype {op.dtype!r}")
+    if (op.name in REDUCTIONS) != (op.kind is not None) or op.kind == "full":
+        raise ValueError(f"value {number}: reductions, and only they, have a kind, not full: {op}")
+
+
+def _check_reduction(group: Group, number: int, op: Op, kinds: list[Kind]) -> None:
+    args = operands(op)
+    if op.every and (op.kind != "row" or op.every not in (1, every(group))):
+        raise ValueError(f"value {number}, {op.name}: rows are reduced by parts of one length: {op}")
+    if not args or len(args) < len(op.args) or any(group.dtype(arg) != op.dtype for arg in args):
+        raise ValueError(f"value {number}, {op.name}: operands must be of the dtype of the result")
+    if op.name == "any":
+        good = op.dtype == "bool" and op.kind == "scalar"
+    else:
+        good = len(args) == 1 and (op.dtype[0] == "f" or (op.name, op.dtype, op.kind) == ("sum", "i8", "column"))
+    if not good:
+        raise ValueError(
+            f"value {number}, {op.name}: one operand, f4 or f8 (i8 in a sum to a column); truth values in any, "
+            "which is a scalar"
+        )
+    for arg in args:
+        if kinds[arg] != "full" and (kinds[arg], op.kind) != ("column", "scalar"):
+            raise ValueError(f"value {number}, {op.name}: cannot reduce a {kinds[arg]} to a {op.kind}")
+
+
+def _check_output(number: int, out: Output, kinds: list[Kind], reduced: set[int]) -> None:
+    kind = kinds[out.value] if 0 <= out.value < len(kinds) else None
+    same = out.kind == kind or (out.kind == "full" and out.value not in reduced)
+    if kind is None or out.kind not in _KINDS or not same or (out.place is not None and out.kind != "full"):
+        raise ValueError(f"output {number}: {out} of a value of kind {kind}")
 
 
 def _passes(
@@ -327,7 +347,7 @@ def _passes(
                         kept.append(value)
                     continue
                 wanted.add(value)
-                stack += operands(group.ops[value - first])
+                stack += operands(group.op(value))
         done |= wanted
         computed.append(tuple(sorted(wanted)))
     pairs = frozenset(

@@ -13,7 +13,7 @@ from . import functions, workers
 from .entry import CHUNK, MOST, work_bytes
 from .group import Group, Op, Plan, plan
 from .machine import machine
-from .program import module
+from .module import module
 
 __all__ = ["Kernel", "compile_group"]
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from . import functions
+from .elements import ElementFunction
 from .group import CODES
-from .program import ElementFunction
+from .sums import COMBINED, IDENTITY, across
 from .vector import SCALAR, Vector, constant, where
 
 __all__ = ["LONGEST", "TooLargeError", "Turns", "Value"]
@@ -24,7 +25,6 @@ __all__ = ["LONGEST", "TooLargeError", "Turns", "Value"]
 LONGEST = 16  # elements of a row
 ROWS = 64  # of an array
 LINES = 12_000  # of a program; compiling takes some 30 microseconds for each
-_OF_ALL = {"sum": (Vector.__add__, 0.0), "max": (functions.maximum, -math.inf), "min": (functions.minimum, math.inf)}
 
 
 class TooLargeError(Exception):
@@ -75,13 +75,13 @@ class Turns(ElementFunction):
         self.check(shape)
         width, rows = (shape[-1] if shape else 1), []
         for k in range(math.prod(shape[:-1])):
-            place = self._address(base, dtype, self.value(f"add i64 {offset}, {k * width}"))
+            place = self.address(base, dtype, self.value(f"add i64 {offset}, {k * width}"))
             with_mask = None if width == self.lanes else self._first_lanes(width)
             if width == 1:
-                rows.append(self._load_one(place, dtype))
+                rows.append(self.load_one(place, dtype))
                 continue
             self.mask = with_mask
-            rows.append(self._load(place, dtype))
+            rows.append(self.load(place, dtype))
             self.mask = None
         return Value(shape, dtype, rows)
 
@@ -89,12 +89,12 @@ class Turns(ElementFunction):
         """Put an array into memory."""
         width = value.width
         for k, row in enumerate(value.rows):
-            place = self._address(base, value.dtype, self.value(f"add i64 {offset}, {k * width}"))
+            place = self.address(base, value.dtype, self.value(f"add i64 {offset}, {k * width}"))
             if width == 1:
-                self._store_one(row, place)
+                self.store_one(row, place)
                 continue
             self.mask = None if width == self.lanes else self._first_lanes(width)
-            self._store(row, place)
+            self.store(row, place)
             self.mask = None
 
     def _first_lanes(self, n: int) -> str:
@@ -165,16 +165,11 @@ class Turns(ElementFunction):
 
     def across(self, name: str, row: Vector, width: int) -> Vector:
         """The sum, largest or smallest of a row, in all lanes."""
-        combine, nothing = _OF_ALL[name]
         if width == 1:
             return row
         if width < self.lanes:
-            row = where(self._these_lanes(range(width)), row, row.like(nothing))
-        distance = self.lanes // 2
-        while distance:
-            row = combine(row, self.exchange(row, distance))
-            distance //= 2
-        return row
+            row = where(self._these_lanes(range(width)), row, IDENTITY[name])
+        return across(name, row)
 
     def reduced(self, name: str, x: Value, axes: tuple[int, ...], shape: tuple[int, ...]) -> Value:
         """A reduction."""
@@ -183,7 +178,7 @@ class Turns(ElementFunction):
         leading = tuple(axis for axis in axes if axis < rank - 1)
         kept = [axis for axis in range(rank - 1) if axis not in leading]
         grouped = np.transpose(numbers, (*kept, *leading)).reshape(math.prod(x.shape[a] for a in kept), -1)
-        combine = _OF_ALL[name][0]
+        combine = COMBINED[name]
         rows = []
         for several in grouped.tolist():
             total = x.rows[several[0]]
