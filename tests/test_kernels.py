@@ -31,8 +31,9 @@ from chainrule.compile.kernels import (
     disk,
     exact_ops,
     machine,
+    module,
+    pieces,
     plan,
-    program,
     supported,
     workers,
 )
@@ -174,7 +175,7 @@ def test_drawn_groups(drawn: Any) -> None:
         wanted = expected(group, m, n, arrays)
     for most in (1, 800):  # operations that are one function of machine code
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(program, "_PART", most)
+            patch.setattr(pieces, "LARGEST", most)
             for got, want in zip(run(group, m, n, *arrays), wanted, strict=True):
                 assert same(got, want), (group, most, got, want)
 
@@ -387,7 +388,7 @@ def test_drawn_groups_with_reductions(drawn: Any, most: int) -> None:
     group, m, n, arrays = drawn
     wanted = expected(group, m, n, arrays)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program, "_PART", most)
+        patch.setattr(pieces, "LARGEST", most)
         got = run(group, m, n, *arrays)
     for one, want in zip(got, wanted, strict=True):
         if any(op.name == "tanh" for op in group.ops):
@@ -582,8 +583,8 @@ def test_thousands_of_operations(kind: Any) -> None:
     group = Group((Input("f8", kind),), tuple(ops), (Output(len(ops), kind),))
     (got,) = run(group, 1, x.size, x)
     assert np.array_equal(got.ravel(), values[-1])
-    functions = program.module(group, plan(group), "any", avx512=False).split("define ")
-    assert len(functions) > 4 and max(text.count("\n") for text in functions) < 6 * program._PART
+    functions = module.module(group, plan(group), "any", avx512=False).split("define ")
+    assert len(functions) > 4 and max(text.count("\n") for text in functions) < 6 * pieces.LARGEST
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -611,7 +612,7 @@ def test_operations_that_come_again(kind: Any, dtype: str) -> None:
     group = Group((Input(dtype, kind),), tuple(ops), tuple(Output(number, kind) for number in chosen))
     for got, number in zip(run(group, 1, x.size, x), chosen, strict=True):
         assert np.array_equal(got.ravel(), values[number].ravel())
-    text = program.module(group, plan(group), "any", avx512=False)
+    text = module.module(group, plan(group), "any", avx512=False)
     assert text.count("call void @") > 2 * text.count("define internal void @") > 6
 
 

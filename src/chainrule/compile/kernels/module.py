@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from . import functions
+from . import functions, pieces
 from .elements import GroupFunction
 from .entry import CHUNKS, SLOTS
 from .group import Group, Input, Op, Plan, operands, row_reductions, scalar_reductions, weight
-from .parts import PART, compute_in_parts
 from .sums import COMBINED, IDENTITY, Sum, Variable, across, rounded, two_sum
 from .vector import Vector, where
 
@@ -33,7 +32,7 @@ class Box(GroupFunction):
         """The whole function."""
         group, plan = self.group, self.plan
         strips = -(-group.columns // self.lanes)
-        self.few = 0 < strips <= _STRIPS and strips * sum(map(weight, group.ops)) <= PART
+        self.few = 0 < strips <= _STRIPS and strips * sum(map(weight, group.ops)) <= pieces.LARGEST
         self.starts: dict[int, str] = {}  # of inputs with rows of their own: where the present one begins
         self.sums: dict[int, Sum] = {}
         self.extremes: dict[int, Variable] = {}
@@ -78,8 +77,8 @@ class Box(GroupFunction):
     def _compute(self, numbers: Iterable[int]) -> None:
         """Write operations whose operands are there."""
         wanted = _together(self.group, [n for n in numbers if self.group.op(n).kind is None])
-        if sum(weight(self.group.op(n)) for n in wanted) > PART:
-            compute_in_parts(self, wanted)
+        if sum(weight(self.group.op(n)) for n in wanted) > pieces.LARGEST:
+            pieces.compute_in_pieces(self, wanted)
             return
         for number in wanted:
             self.apply(number)

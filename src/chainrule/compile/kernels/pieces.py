@@ -1,7 +1,7 @@
 """Very many operations as several functions, which pass values on in memory.
 
 What compilers do with one function takes more than proportionally long; and so many values do not fit into registers
-anyway.  Parts that do the same with other values are one function: where it finds them is an argument, too.
+anyway.  Pieces that do the same with other values are one function: where it finds them is an argument, too.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ..stretches import stretches
 from .elements import GroupFunction
 from .group import Group, operands, weight
 
-__all__ = ["PART", "compute_in_parts"]
+__all__ = ["LARGEST", "compute_in_pieces"]
 
-PART = 800  # simple operations that are one function
+LARGEST = 800  # simple operations that are one function
 _EQUAL = 300  # where these are equal to others
 _TURNS = 4  # that are looked for there, at least
 
 
-class _Part(GroupFunction):
+class _Piece(GroupFunction):
     """A function that computes some of another one's values, from a memory that they share and back into it.
 
-    Where in the memory is an argument, too: a table.  So parts that do the same with other values are one function.
+    Where in the memory is an argument, too: a table.  So pieces that do the same with other values are one function.
     """
 
     def __init__(self, whole: GroupFunction) -> None:
@@ -51,11 +51,11 @@ class _Part(GroupFunction):
         return self.fresh(f"load i64, ptr {self.value(f'getelementptr i64, ptr %places, i64 {k}')}")
 
 
-def compute_in_parts(whole: GroupFunction, numbers: list[int]) -> None:
+def compute_in_pieces(whole: GroupFunction, numbers: list[int]) -> None:
     """Write operations of a function, in order, as calls of functions that do some of them each."""
     group, memory = whole.group, "%" + whole.name("shared")
-    parts = _cut(group, numbers)
-    last = _last_reads(whole, parts)
+    pieces = _cut(group, numbers)
+    last = _last_reads(whole, pieces)
     ends: dict[int, list[int]] = {}
     for number, k in last.items():
         ends.setdefault(k, []).append(number)
@@ -65,17 +65,17 @@ def compute_in_parts(whole: GroupFunction, numbers: list[int]) -> None:
         if number not in mine and number in whole.values:
             whole.put(memory, slots.take(number), whole.values[number])
     known: dict[Any, str] = {}
-    for k, part in enumerate(parts):
-        for number in part:
+    for k, piece in enumerate(pieces):
+        for number in piece:
             if last.get(number, k) > k:
                 slots.take(number)
-        inside = set(part)
-        read = list(dict.fromkeys(arg for n in part for arg in operands(group.op(n)) if arg not in inside))
-        left = [number for number in part if number in slots.of]
-        does = _described(group, part, read, left)
+        inside = set(piece)
+        read = list(dict.fromkeys(arg for n in piece for arg in operands(group.op(n)) if arg not in inside))
+        left = [number for number in piece if number in slots.of]
+        does = _described(group, piece, read, left)
         if does not in known:
             known[does] = name = f"{memory[1:]}.{k}"
-            whole.helpers[name] = _Part(whole).text(name, part, read, left)
+            whole.helpers[name] = _Piece(whole).text(name, piece, read, left)
         places = [slots.of[number] for number in (*read, *left)]
         table = f"@{memory[1:]}.places.{k}"
         numbered = ", ".join(f"i64 {place}" for place in places)
@@ -89,7 +89,7 @@ def compute_in_parts(whole: GroupFunction, numbers: list[int]) -> None:
 
 
 class _Slots:
-    """Which values are where in the memory that parts share."""
+    """Which values are where in the memory that pieces share."""
 
     def __init__(self) -> None:
         self.of: dict[int, int] = {}
@@ -109,24 +109,24 @@ class _Slots:
         self._free += [self.of.pop(number) for number in numbers if number in self.of]
 
 
-def _last_reads(whole: GroupFunction, parts: list[list[int]]) -> dict[int, int]:
-    """In which part each value is read last; one more than there are, if it is read after them."""
+def _last_reads(whole: GroupFunction, pieces: list[list[int]]) -> dict[int, int]:
+    """In which piece each value is read last; one more than there are, if it is read after them."""
     group = whole.group
-    mine = {number for part in parts for number in part}
+    mine = {number for piece in pieces for number in piece}
     later = {out.value for out in group.outputs} | set(whole.plan.kept)
     for number, op in enumerate(group.ops, whole.first):
         if number not in mine or op.kind is not None:
             later |= set(operands(op))
-    last = dict.fromkeys(later & mine, len(parts))
-    for k, part in enumerate(parts):
-        for number in part:
+    last = dict.fromkeys(later & mine, len(pieces))
+    for k, piece in enumerate(pieces):
+        for number in piece:
             for arg in operands(group.op(number)):
                 last[arg] = max(last.get(arg, 0), k)
     return last
 
 
 def _described(group: Group, numbers: list[int], read: list[int], left: list[int]) -> Any:
-    """What a part does, whatever the values are called."""
+    """What a piece does, whatever the values are called."""
     place = {number: k for k, number in enumerate(dict.fromkeys([*read, *numbers]))}
     does = tuple(
         (op.name, op.dtype, *(place[arg] if isinstance(arg, int) else repr(arg) for arg in op.args))
@@ -137,27 +137,27 @@ def _described(group: Group, numbers: list[int], read: list[int], left: list[int
 
 # -- where to cut --------------------------------------------------------------------------------------------------
 def _cut(group: Group, numbers: list[int]) -> list[list[int]]:
-    """Cut operations into parts; where they repeat themselves, into equal ones, which are compiled once."""
+    """Cut operations into pieces; where they repeat themselves, into equal ones, which are compiled once."""
     kinds: dict[Any, int] = {}
     does = [kinds.setdefault(_described(group, [n], operands(group.op(n)), [n]), len(kinds)) for n in numbers]
-    parts: list[list[int]] = []
+    pieces: list[list[int]] = []
     at = 0
     for begin, period, turns in stretches(np.array(does), _TURNS, _TURNS):
-        parts += _by_weight(group, numbers[at:begin])
+        pieces += _by_weight(group, numbers[at:begin])
         at = begin + period * turns
         step = period * max(1, _EQUAL // sum(weight(group.op(n)) for n in numbers[begin : begin + period]))
         for first in range(begin, at, step):
-            parts += _by_weight(group, numbers[first : min(first + step, at)])
-    return parts + _by_weight(group, numbers[at:])
+            pieces += _by_weight(group, numbers[first : min(first + step, at)])
+    return pieces + _by_weight(group, numbers[at:])
 
 
 def _by_weight(group: Group, numbers: list[int]) -> list[list[int]]:
-    parts: list[list[int]] = []
-    heavy = PART + 1
+    pieces: list[list[int]] = []
+    heavy = LARGEST + 1
     for number in numbers:
-        if heavy > PART:
-            parts.append([])
+        if heavy > LARGEST:
+            pieces.append([])
             heavy = 0
-        parts[-1].append(number)
+        pieces[-1].append(number)
         heavy += weight(group.op(number))
-    return parts
+    return pieces
