@@ -125,6 +125,20 @@ def test_weights_of_two_exponentials_are_fused() -> None:
     assert "weight(" not in source(jitted)
 
 
+def test_numbers_go_through_a_kernel_where_there_is_more_to_do_than_to_read() -> None:
+    def f(x: Any, more: int) -> Any:
+        y, t = x * 2, x * 3
+        while x < 9:  # each decision parts what is before it from what comes after
+            x, y, t = x + 0.1 * y, y + 0.1, t + 0.2
+            for _ in range(more):
+                x = x * 1.01
+        return x * y * t
+
+    for more, some in ((0, False), (3, True)):
+        jitted = on_kernels(lambda x, more=more: f(x, more), np.float64(1.0))
+        assert ("  kernel(1, 1, " in source(jitted)) == some
+
+
 def test_sums_that_come_late_are_taken_at_once() -> None:
     def f(x: Any, w: Any) -> Any:
         y = np.tanh(x) * 2

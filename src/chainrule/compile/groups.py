@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 MANY = 100  # values that a group takes and leaves, at most: kernels have no more pointers than 256
 FEW = 64  # columns that no loop goes over, if there are more rows
 SMALL = 2  # a group of fewer steps is not worth a kernel
-QUICK = 3  # nor are so many operators between numbers
+QUICK = 3  # nor are so many operators between numbers, nor one more than it leaves: to read a result takes as long
 
 
 class Fused(Step):
@@ -183,18 +183,23 @@ class Open:
         shown: Steps = [step for var, step in self.shown.items() if var in results]
         return [var for var in results if var not in self.shown], shown
 
-    def is_quick(self) -> bool:
-        """Whether Python does these few operations on numbers in less time than it calls a kernel."""
-        steps = [step for step in self.members if step.function in UFUNCS]
+    def is_quick(self, results: int) -> bool:
+        """Whether to do these few operations on numbers in Python, which takes less time than to call a kernel."""
+        few = len(self.members) <= max(QUICK, results + 1)
         return (
-            prod(self.shape) == 1 and len(steps) == len(self.members) <= QUICK and all(x.scalar for x in self.results)
+            few
+            and prod(self.shape) == 1
+            and all(step.function in UFUNCS for step in self.members)
+            and all(x.scalar for x in self.results)
         )
 
     def closed(self, readers: dict[Var, list[Any]]) -> Steps | None:
         """The group as one step, and the question whether it found a NaN; None if it is too small."""
-        if len([op for op in self.ops if op[0] != "astype"]) < SMALL or self.is_quick():
+        if len([op for op in self.ops if op[0] != "astype"]) < SMALL:
             return None
         results, found = self.left(readers)
+        if self.is_quick(len(results) + bool(self.asked)):
+            return None
         first = len(self.inputs)
         if first + 2 * len(results) > 2 * MANY:
             return None
