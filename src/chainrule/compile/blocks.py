@@ -249,7 +249,7 @@ class _Writer:
         given = "".join(f", b{slot}" for slot in self.slots)
         loop = f"for {', '.join(['place', 'part', *names])} in blocks({step.size}, {step.length}{given}):"
         for slot in (*self.slots, *self.taken):
-            printer.give_back(slot)
+            printer.buffers.give_back(slot)
         printer.names = outside | kept
         return [*self.before, loop, *("    " + text for text in self.body), *self.after]
 
@@ -289,8 +289,8 @@ class _Writer:
         if y in printer.escaping:
             self.before.append(f"{name} = empty({y.shape}, {printer.given.given(y.dtype, y.dtype.name)})")
         else:
-            slot = printer.slot_for(y, [x for x in step.args if self.is_left_to(x, y)])
-            printer.slots[y] = slot
+            slot = printer.buffers.slot_for(y, [x for x in step.args if self.is_left_to(x, y)])
+            printer.buffers.slots[y] = slot
             self.before.append(f"{name} = b{slot}")
         text = self.shown(name, y)
         self.rooms[y] = printer.fresh()
@@ -300,7 +300,7 @@ class _Writer:
     def is_left_to(self, x: Var, y: Var) -> bool:
         """Whether a result may be written over an input: nobody reads that later, not even in this block."""
         step, printer = self.step, self.printer
-        if x not in printer.slots or x not in step.sliced or not printer.dies(x, self.i):
+        if x not in printer.buffers.slots or x not in step.sliced or not printer.buffers.dies(x, self.i):
             return False
         alone = not any(z is not x and z.root is x.root for z in step.args)
         made = next(k for k, each in enumerate(step.members) if each.results is y)
@@ -316,7 +316,7 @@ class _Writer:
         assert found is not None
         kind, axes = found
         shape: tuple[int, ...] = () if kind == "any" else tuple(n for k, n in enumerate(x.shape) if k not in axes)
-        slot = printer.room((number, *shape), y.dtype)
+        slot = printer.buffers.room((number, *shape), y.dtype)
         self.taken.append(slot)
         self.rooms[y] = f"b{slot}[place]"
         ufunc = "np.logical_or" if kind == "any" else printer.given.function(made.function).removesuffix(".reduce")
@@ -379,5 +379,5 @@ class _Writer:
         waiting = self.forms.get(form)
         if waiting:
             return waiting.pop()
-        self.slots.append(self.printer.room(*form))
+        self.slots.append(self.printer.buffers.room(*form))
         return f"c{len(self.slots) - 1}"

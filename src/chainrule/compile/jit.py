@@ -29,7 +29,8 @@ from ..tensor import Tensor, handle
 from ..tree import flatten
 from .checks import classes_in, is_array, memory_checked, strides_checked, unpacking
 from .outside import Outside, holds_traced
-from .printing import Exit, Missed, Names
+from .printed import Exit, Missed
+from .printing import Names
 from .program import is_fixed
 from .replays import Kept, agree, at, reading_watched
 from .trace import Draws, ImpureTurnError, Trace, Traced, Var, value_of

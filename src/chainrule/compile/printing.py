@@ -11,7 +11,6 @@ import keyword
 import linecache
 import operator
 import re
-import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -24,12 +23,14 @@ from ..memory import BIG, empty
 from ..walk.pull import has_nan
 from .blocks import Blocked, blocks
 from .blocks import lines as lines_of_blocks
+from .buffers import Buffers
 from .groups import Fused
 from .kernels import Group, Kernel, compile_group
-from .program import Loop, Program, is_reduction, read
+from .printed import Exit, Printed
+from .program import Loop, Program, escaping, is_reduction, read
 from .trace import Guard, Method, Property, Step, Var, operands
 
-__all__ = ["Missed", "Names", "Printed", "print_program"]
+__all__ = ["Names", "print_program"]
 
 INFIX: dict[Any, str] = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//",
@@ -41,40 +42,6 @@ NUMBERED = re.compile(r"[vbc]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
 RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place", "memory", "program"]
 KERNELS = 1024  # that are kept for other programs
-_numbers = count()
-
-
-class Printed:
-    """A compiled program.
-
-    Attributes
-    ----------
-    source : str
-    function : callable
-        Called with the arguments of the user's function, or with `inputs`; returns the result in a tuple, or `Missed`
-        where a guard does not hold, or None if the arguments are of another form.
-    inputs : tuple of Var
-        What a branch reads of the program that it begins in.
-    exits : dict
-        By the place of its guard: where the program may be left.
-    """
-
-    function: Callable[..., Any]
-
-    def __init__(self, source: str, namespace: dict[str, Any], inputs: tuple[Var, ...], exits: dict[int, Exit]) -> None:
-        self.source, self.inputs, self.exits = source, inputs, exits
-        self._namespace = namespace
-
-    def __getattr__(self, name: str) -> Any:
-        """The function is compiled when it is first wanted: what is called once never needs it."""
-        if name != "function":
-            raise AttributeError(f"a printed program has no attribute {name!r}")
-        file = f"<jit {next(_numbers)}>"
-        exec(compile(self.source, file, "exec"), self._namespace)
-        linecache.cache[file] = len(self.source), None, self.source.splitlines(True), file  # for tracebacks
-        weakref.finalize(self, linecache.cache.pop, file, None)
-        self.function = self._namespace["program"]
-        return self.function
 
 
 class Names:
@@ -187,24 +154,13 @@ class _Printer:
         for var in self.inputs:
             self.names[var] = variant.parent.names.get(var) or f"v{next(self.count)}"
         self.made_at: dict[Var, int] = {}
-        self.until: dict[Var, int] = {}  # the last step at which a value on a buffer is there
-        self.buffers: list[tuple[tuple[int, ...], Any]] = []
-        self.free: dict[Any, list[int]] = {}
         self.exits: list[Exit] = []
         self.at = 0
-        self._begin(program)
+        self._begin(program, Buffers(program))
 
-    def _begin(self, program: Program) -> None:
-        self.program = program
-        self.slots: dict[Var, int] = {}
-        self.escaping = {x.root for x in program.outputs if type(x) is Var}
-        self.last: dict[Var, int] = {}
-        for i, step in enumerate(program.steps):
-            for var in read(step):
-                self.last[var.root] = i
-            if isinstance(step, Step):
-                for var in operands(step.results):
-                    self.last[var.root] = i
+    def _begin(self, program: Program, buffers: Buffers) -> None:
+        self.program, self.buffers = program, buffers
+        self.escaping = escaping(program)
 
     # -- memory ----------------------------------------------------------------------------------------------------
     def _may_be_put(self, step: Step) -> bool:
@@ -225,39 +181,8 @@ class _Printer:
     def _slot(self, step: Step, i: int) -> int:
         """Which buffer the result of a step goes to: one that dies here, if the step works element by element."""
         elementwise = getattr(step.function, "signature", "") is None
-        dying = [x for x in step.args if type(x) is Var and self.dies(x, i)] if elementwise else []
-        return self.slot_for(step.results, dying)
-
-    def slot_for(self, y: Var, dying: list[Var]) -> int:
-        """A buffer for a result: that of one of the dying, if it fits."""
-        for x in dying:
-            if x in self.slots and (x.shape, x.dtype) == (y.shape, y.dtype):
-                self.until[x] = self.last[x]
-                return self.slots.pop(x)
-        return self.room(y.shape, y.dtype)
-
-    def room(self, shape: tuple[int, ...], dtype: Any) -> int:
-        """A buffer that nobody uses now."""
-        waiting = self.free.get((shape, dtype))
-        if waiting:
-            return waiting.pop()
-        self.buffers.append((shape, dtype))
-        return len(self.buffers) - 1
-
-    def give_back(self, slot: int) -> None:
-        """A buffer is free again."""
-        self.free.setdefault(self.buffers[slot], []).append(slot)
-
-    def dies(self, x: Var, i: int) -> bool:
-        """Whether nobody reads a value after this step."""
-        return self.last[x.root] == i
-
-    def _release(self, step: Step | Guard, i: int) -> None:
-        for var in dict.fromkeys((*read(step), *(operands(step.results) if isinstance(step, Step) else ()))):
-            if var.root in self.slots and self.dies(var, i):
-                slot = self.slots.pop(var.root)
-                self.until[var.root] = i
-                self.give_back(slot)
+        dying = [x for x in step.args if type(x) is Var and self.buffers.dies(x, i)] if elementwise else []
+        return self.buffers.slot_for(step.results, dying)
 
     # -- text ------------------------------------------------------------------------------------------------------
     def _text(self, x: Any) -> str:
@@ -325,7 +250,7 @@ class _Printer:
             text = self.names[x]
             if x.scalar:
                 text = f"float({text})" if x.dtype != np.double else text
-            elif x not in self.slots and x not in self.made and x.contiguous:
+            elif x not in self.buffers.slots and x not in self.made and x.contiguous:
                 if x not in self.ordered:
                     self.ordered[x] = f"v{next(self.count)}"
                     lines.append(f"{self.ordered[x]} = {text} if {text}.flags.carray else {text}.copy()")
@@ -345,16 +270,16 @@ class _Printer:
                 continue
             # Where another input shows the same memory, it may be read after it was overwritten.
             alone = [x for x in given if showing[x.root] == 1]
-            slot = self.slot_for(y, [x for x in alone if self.dies(x, i)])
+            slot = self.buffers.slot_for(y, [x for x in alone if self.buffers.dies(x, i)])
             operands.append(f"b{slot}")
             if y.scalar:
                 taken.append(slot)
                 after.append(f"{self.new(y)} = b{slot}[()]")
             else:
-                self.slots[y] = slot
+                self.buffers.slots[y] = slot
                 after.append(f"{self.new(y)} = b{slot}")
         for slot in taken:
-            self.give_back(slot)
+            self.buffers.give_back(slot)
         return [*lines, f"{name}({step.rows}, {step.columns}, {', '.join(operands)})", *after]
 
     def _told(self, x: Any) -> str:
@@ -370,7 +295,7 @@ class _Printer:
         inside = copy(self)  # with the same buffers
         inside.names, inside.made, inside.ordered = dict(self.names), set(self.made), dict(self.ordered)
         inside.names |= {var: self.given.given(array, "captured") for var, array in loop.body.captured.items()}
-        inside._begin(loop.body)
+        inside._begin(loop.body, Buffers(loop.body, self.buffers))
         inside.names |= {var: self._text(x) for var, x in zip(loop.outer, outer, strict=True)}
         place, *carried = (inside.new(var) for var in (loop.place, *loop.carry))
         lines = [
@@ -436,7 +361,7 @@ class _Printer:
         if self._may_be_put(step):
             y = step.results
             if y not in self.escaping:
-                self.slots[y] = slot = self._slot(step, i)
+                self.buffers.slots[y] = slot = self._slot(step, i)
                 out = f", out=b{slot}"
             elif y.size * y.dtype.itemsize >= BIG:
                 out = f", out=empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})"
@@ -530,14 +455,14 @@ class _Printer:
                 body += [indent + line for line in self._loop(step)]
             else:
                 body.append(indent + self._lines_of(step, i))
-            self._release(step, i)
+            self.buffers.release(step, i)
         return body
 
     def run(self, unpack: Sequence[str], result: Callable[[list[str]], str]) -> Printed:
         """The whole program."""
         body = self.lines()
         returned = f"({result(self._returned())},)"
-        taken = [f"b{i}" for i in range(len(self.buffers))]
+        taken = [f"b{i}" for i in range(len(self.buffers.forms))]
         lines = [*unpack]
         if taken:
             lines += ["try:", "    buffers = FRAMES.pop()", "except IndexError:", "    buffers = new_buffers()"]
@@ -551,8 +476,8 @@ class _Printer:
         namespace = dict(self.given.namespace)
         namespace["FRAMES"] = []
         namespace["EXITS"] = self.exits
-        buffers = self.buffers
-        namespace["new_buffers"] = lambda: [np.empty(shape, dtype) for shape, dtype in buffers]
+        forms = self.buffers.forms
+        namespace["new_buffers"] = lambda: [np.empty(shape, dtype) for shape, dtype in forms]
         self.variant.names, self.variant.values = self.names, next(self.count)
         return Printed(source, namespace, self.inputs, {exit.guard.place: exit for exit in self.exits})
 
@@ -578,65 +503,3 @@ def _is_number(x: Any) -> bool:
 
 def _can_warn(step: Step) -> bool:
     return not isinstance(step, Fused) and type(step.function) is not Property and step.function is not operator.getitem
-
-
-class Exit:
-    """Where a program is left, because a guard does not hold: the branches that begin here are tried.
-
-    Attributes
-    ----------
-    guard : Guard
-    owner : the variant whose program it is
-    """
-
-    def __init__(self, guard: Guard, printer: _Printer) -> None:
-        self.guard, self.owner = guard, printer.variant
-        self._printer, self._at = printer, printer.at
-        self._names: dict[Printed, list[str] | None] = {}
-        self._constants: dict[str, Any] = {}  # that a branch reads by name
-        self._missed = Missed(self)
-
-    def __call__(self, values: dict[str, Any]) -> Any:
-        """Go on with these values: what a branch returns, and the branch; or that there is none."""
-        for branch in self.guard.branches:
-            printed = branch.chosen()
-            names = self.names(printed)
-            if names is None:
-                continue
-            values |= self._constants
-            result = printed.function(*[values[name] for name in names])
-            if result is not None:
-                return (result[0], branch) if result.__class__ is tuple and len(result) == 1 else result
-        return self._missed
-
-    def pending(self) -> list[Guard]:
-        """The decisions before this one that this program asks for only later."""
-        later = self._printer.program.steps[self._at + 1 :]
-        asked = [part for step in later if isinstance(step, Guard) for part in step.parts or (step,)]
-        return [guard for guard in asked if guard.place < self.guard.place]
-
-    def constant(self, var: Var) -> Any:
-        """What this value always is, if the program that is left computed it beforehand; otherwise None."""
-        return self._printer.program.captured.get(self._printer.program.now(var))
-
-    def names(self, printed: Printed) -> list[str] | None:
-        """How the program that is left calls what this one reads; None if it has something of that no more."""
-        if printed not in self._names:
-            names = [self._name(var) for var in printed.inputs]
-            self._names[printed] = None if None in names else names  # type: ignore[assignment]
-        return self._names[printed]
-
-    def _name(self, var: Var) -> str | None:
-        printer = self._printer
-        var = printer.program.now(var)
-        if var in printer.program.captured and var in printer.names:
-            self._constants[printer.names[var]] = printer.program.captured[var]
-        there = printer.made_at.get(var, -1) < self._at <= printer.until.get(var.root, self._at)
-        return printer.names.get(var) if there else None
-
-
-class Missed:
-    """Returned by a program where a guard does not hold, and no branch goes on from there."""
-
-    def __init__(self, exit: Exit) -> None:
-        self.exit = exit

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from .guards import asked_for_nan, asked_once, implied
-from .printing import Missed, Names, print_program
+from .printed import Missed
+from .printing import Names, print_program
 from .program import Loop, Program, Steps, alike, described, read
 from .simplify import needed
 from .trace import (

@@ -20,7 +20,8 @@ from .components import componentwise
 from .expand import expanded
 from .loops import REORDERING
 from .machine_loops import with_kernels as with_kernels_in
-from .printing import Names, Printed, print_program
+from .printed import Printed
+from .printing import Names, print_program
 from .program import UFUNCS, Loop, Program, key_of, read
 from .repeated import repeated
 from .replays import at
