@@ -8,6 +8,7 @@ the first write copies it once.  From then on the memory is the business of its 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -100,6 +101,11 @@ class Written(Indirect):
                     _set_node(self, shown(whole, place.steps).node)
         return _get_node(self)  # type: ignore[no-any-return]
 
+    def __getitem__(self, index: Any) -> Tensor:
+        if index.__class__ is int or index.__class__ is slice:  # of which nothing is kept that may change
+            return Tensor.__getitem__(self, index)
+        return super().__getitem__(index)
+
     def _shows(self, view: Tensor, rule: Rule, params: Any) -> None:
         place = self.origin
         become_written(view, Place(place.memory, (*place.steps, (rule, *params))))
@@ -159,8 +165,9 @@ def written(tensor: Tensor) -> Place:
 
 def replaced_leaf(node: Node | None, value: Any, holder: Tensor | None) -> Node | None:
     """Under `no_grad`, writing to a leaf sets its value: the new leaf, which takes the place of this one."""
-    if node is None or not hasattr(node, "grad") or not is_hidden(node):
+    if not is_hidden(node) or not hasattr(node, "grad"):
         return None
+    assert node is not None
     fresh = leaf(value, node.name)
     fresh.index, fresh.grad = node.index, node.grad  # as old as it was: a constant for this `no_grad` too
     node.rule = REPLACED
@@ -171,26 +178,26 @@ def replaced_leaf(node: Node | None, value: Any, holder: Tensor | None) -> Node 
 
 def is_hidden(node: Node | None) -> bool:
     """Whether a node counts as a constant here, under `no_grad`."""
-    return node is not None and bool(watchers) and any(node.index < context.oldest for context in contexts.stack)
+    return bool(watchers) and node is not None and any(node.index < context.oldest for context in contexts.stack)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
-def advance(tensor: Tensor, rule: Rule, value: Any, index: Any, change: Callable[[Any], Any]) -> None:
+def advance(tensor: Tensor, rule: Rule, value: Any, index: Any, change: Callable[[Any, Any, Any], Any]) -> None:
     """Write: change the memory, then record on the whole of it what was done to the part that `tensor` shows."""
     place = written(tensor)
-    memory, node = place.memory, getattr(value, "node", None)
+    memory, node, given = place.memory, getattr(value, "node", None), plain(value)
     before = memory.data
     if watchers and (contexts.debug is not None or any(context.traces for context in contexts.stack)):
         before = np.copy(before, order="K")
     try:
-        change(tensor.data)
+        change(tensor.data, index, given)
     except (ValueError, TypeError, IndexError) as error:
         raise named(error, "in-place write", (tensor, value)) from None
     fresh = replaced_leaf(memory.node, memory.data, memory.root())
     if fresh is not None:
         memory.node = fresh
     elif memory.node is not None or node is not None:
-        nodes, values = [memory.node, node], [before, plain(value)]
+        nodes, values = [memory.node, node], [before, given]
         params = ((), {"index": index, "steps": place.steps} if place.steps else {"index": index})
         if not watchers:
             active = (memory.node is not None) + 2 * (node is not None)
@@ -214,7 +221,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     elif not self.ndim:
         settle(self, record(rules["put"], (self, value), (), {"index": where}))
     elif not (value.__class__ is Written and _is_part(value, self, index)):
-        advance(self, rules["write_put"], value, where, lambda data: data.__setitem__(where, plain(value)))
+        advance(self, rules["write_put"], value, where, operator.setitem)
 
 
 def _is_part(value: Tensor, whole: Tensor, index: Any) -> bool:
@@ -233,7 +240,7 @@ def add_at(target: Tensor, index: Any, value: Any) -> None:
     if (contexts.levels or contexts.examples) and (batch := batched_among((target, index, value))) is not None:
         batch.write(add_at, target, index, value)
     elif target.ndim:
-        advance(target, rules["write_add_at"], value, index, lambda data: np.add.at(data, index, plain(value)))
+        advance(target, rules["write_add_at"], value, index, np.add.at)
     else:
         settle(target, rules["add_at"](target, value, index=index))
 

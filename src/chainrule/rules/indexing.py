@@ -99,6 +99,8 @@ def _target(a: Any, index: Any, steps: Steps) -> tuple[Any, Any]:
 
 def _stays(part: Any, index: Any) -> Any:
     """Which of the values written by `index` are still there afterwards: of repeated places, the last."""
+    if index.__class__ is int:
+        return None
     parts = index if type(index) is tuple else (index,)
     if is_basic(index) or all(getattr(part, "dtype", None) == np.bool for part in parts):
         return None  # nothing is repeated
@@ -140,7 +142,7 @@ def _put_pull_value(ct: Any, node: Any) -> Any:
 def _put_pull_in_place(ct: Any, node: Any, wanted: bool) -> Any:
     part, spots = _target(ct, *_written(node))
     value = _read_back(part, spots) if wanted else None
-    if value is not None and is_basic(spots):
+    if value is not None and not isinstance(value, np.generic) and is_basic(spots):
         value = value.copy()
     part[spots] = 0
     return value

@@ -23,7 +23,8 @@ from .parts import PartlyRead
 
 __all__ = ["additive_push_together", "is_written_down", "linear_push", "pull_function", "push_function"]
 
-PLAIN = np.ndarray, np.generic
+ndarray = np.ndarray
+PLAIN = np.generic, ndarray
 
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
@@ -305,7 +306,6 @@ def _written_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
     if rule.pull_in_place is not None:
         return _writing(rule.pull_in_place, rule.pulls, accumulate)
     pulls = (rule.careful_pulls if careful else ()) or rule.pulls
-    ndarray = np.ndarray
 
     def pull_each(node: Node, ct: Any) -> None:
         for operand, function in zip(node.operands, pulls):  # noqa: B905 (the lengths agree; this is the hot path)
@@ -332,11 +332,10 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
         if total is CLOSED:
             return
         rest, options = node.params or ((), {})
-        if isinstance(ct, PLAIN) and (total is None or total.__class__ is np.ndarray):
-            if total is None:
-                total = np.zeros(operand.shape, operand.dtype)
-            elif not operand.owned:
-                total = total.copy()
+        if total.__class__ is ndarray and operand.owned and isinstance(ct, PLAIN):
+            add_into(total, ct, *rest, **options)
+        elif (total is None or total.__class__ is ndarray) and isinstance(ct, PLAIN):
+            total = np.zeros(operand.shape, operand.dtype) if total is None else total.copy()
             add_into(total, ct, *rest, **options)
             operand.cotangent = total
             operand.owned = True
@@ -358,7 +357,7 @@ def _writing(pull_in_place: Callable[..., Any], pulls: Any, accumulate: Accumula
 
     def pull_through(node: Node, ct: Any) -> None:
         base, value = node.operands
-        if not (ct.__class__ is np.ndarray or is_written_down(ct)) or base.cotangent is CLOSED:
+        if not (ct.__class__ is ndarray or is_written_down(ct)) or base.cotangent is CLOSED:
             for operand, function in zip(node.operands, pulls, strict=True):
                 if operand.cotangent is not CLOSED:
                     accumulate(operand, function(ct, node))
@@ -367,7 +366,7 @@ def _writing(pull_in_place: Callable[..., Any], pulls: Any, accumulate: Accumula
             ct = np.copy(ct, order="C")
         x = pull_in_place(ct, node, value.cotangent is not CLOSED)
         if x is not None:
-            accumulate(value, x, x.__class__ is np.ndarray)
+            accumulate(value, x, x.__class__ is ndarray)
         accumulate(base, ct, True)
 
     return pull_through
