@@ -98,7 +98,7 @@ def _same_dtype(a: Any, b: Any) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    if a.__class__ is b.__class__:
+    if a.__class__ is b.__class__:  # the usual case, asked in each turn: a quarter of the time of a `while_loop`
         if a.__class__ is float:
             return True
         if a.__class__ is Tensor:

@@ -583,6 +583,7 @@ def as_value(value: Any, dtype: Any = None, copy: bool = True) -> Any:
         If it is not numeric.
     """
     kind = value.__class__
+    # the usual cases: half of the time of Tensor(0.5), and 6% of the gradient of a few operations
     if dtype is None and (kind is float or kind is float64):
         return float64(value)
     if kind is ndarray and dtype is None and not copy and value.ndim and value.dtype.char in "df":

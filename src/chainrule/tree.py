@@ -54,7 +54,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any], Any]:
         return [tree], _first, "leaf"
     flat = [flatten(part) for part in parts]
     structures = tuple([structure for _, _, structure in flat])
-    if structures.count("leaf") == len(parts):  # the usual case
+    if structures.count("leaf") == len(parts):  # the usual case: a quarter of the time of a `while_loop` of numbers
         return parts, make, (kind, structures)
     sizes = [len(leaves) for leaves, _, _ in flat]
 

@@ -30,7 +30,6 @@ from .singular import found_at, report
 __all__ = ["accumulate", "backward", "compiled", "pull", "started", "sweep"]
 
 add, float64, ndarray, double, single = np.add, np.float64, np.ndarray, np.dtype("f8"), np.dtype("f4")
-ONE = np.float64(1)
 _slots = threading.Lock()  # held by the one walk that may use the graph's own slots
 
 
@@ -299,8 +298,6 @@ def started(tensor: Tensor, gradient: Any) -> Any:
     """The cotangent that a walk starts from: `gradient`, checked and in the dtype of `tensor`; ones by default."""
     if gradient is None:
         value = bottom(tensor).data
-        if value.__class__ is float64:
-            return ONE
         return value.dtype.type(1) if isinstance(value, np.generic) else np.ones_like(value)[()]
     gradient = tensor_like(gradient)
     ct = gradient if isinstance(gradient, Tensor) else as_value(gradient, copy=False)
