@@ -35,6 +35,7 @@ LAYERS = (
     {"arguments"},
     {"transforms"},
     {"batching", "compile", "jacobians", "own", "series", "testing", "sparse"},
+    {"custom"},
     {"checkpointing"},
     {"looping"},
     {"control"},

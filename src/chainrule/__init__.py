@@ -10,8 +10,9 @@ from .batching import vmap
 from .checkpointing import checkpoint, checkpoint_chain
 from .compile.jit import jit
 from .control import cond, fori_loop, scan, while_loop
+from .custom import custom_jvp, custom_vjp
 from .jacobians import elementwise_grad, ggn_vp, hessian, hvp, jacobian
-from .own import custom_jvp, custom_vjp, def_linear, def_partials, def_rules, primitive, register_derivative
+from .own import def_linear, def_partials, def_rules, primitive, register_derivative
 from .record import no_grad, stop_gradient
 from .series import derivative, jet
 from .sparse import SparsityPlan, sparse_hessian, sparse_jacobian, sparsity

@@ -20,9 +20,9 @@ import numpy as np
 
 from .arguments import Transformed, name_of, shown
 from .batch import Around, bottom, levels_of, lifted_to, wrapped
+from .custom import Call, is_floating
 from .errors import InPlaceError, RecomputationError, StructureError
 from .graph import NEVER, Node, contexts, leaf, next_index, ordered
-from .own import Call, is_floating
 from .randomness import Draws, States
 from .record import Context, entered
 from .rules.bundle import Bundle, take

@@ -19,8 +19,8 @@ import numpy as np
 from .batch import Around, Batched, Level, bottom, levels_of, lifted_to, lowered, wrapped
 from .checkpointing import pulled, unwatched
 from .compile.rolled import ImpureTurnError, Iteration, NotRolledError, is_traced, roll
+from .custom import is_floating
 from .graph import CLOSED, Node, contexts, leaf, next_index
-from .own import is_floating
 from .record import Context, entered
 from .rules.bundle import Bundle, take
 from .rules.registry import EVERYTHING, Rule, rules
