@@ -225,7 +225,7 @@ def of_formulas(name: str, rule: Rule) -> Iterator[Mutant]:
             yield Mutant(name, "elementwise", f"{which}: {letter} not kept", FIELDS, set_fields(rule, needs=less))
     if any(may_be_infinite(rule, i) for i in range(len(rule.partials)) if needs[i]):
         plainly = {
-            "careful_pull": lambda: printing.pull_function(rule, False, accumulate),
+            "careful_pull": lambda: printing.pull_function(rule, "pull", accumulate),
             "careful_forward": lambda: printing.push_function(rule, False),
         }
         for field, make in plainly.items():

@@ -115,7 +115,7 @@ class Gone:
     def pull(self, node: Node, ct: Any) -> None:
         raise FreedGraphError(self.reason)
 
-    careful_pull = forward = pull
+    careful_pull = recorded_pull = forward = pull
 
 
 CLOSED: Final = _Closed()

@@ -186,7 +186,8 @@ def _fresh(op: Any, what: str, count: int | None) -> Primitive:
         operands = f"{len(op.operands)} operand{'s' * (len(op.operands) != 1)} ({', '.join(op.operands)})"
         given = f"{count} derivative{'s were' if count != 1 else ' was'} given"
         raise ValueError(f"{what}: {op.name} has {operands}, but {given}")
-    for made in ("pull", "careful_pull", "forward", "careful_forward"):  # by calls before there was a derivative
+    # by calls before there was a derivative
+    for made in ("pull", "careful_pull", "recorded_pull", "forward", "careful_forward"):
         setattr(op, made, None)
     op.keeps.clear()
     return op

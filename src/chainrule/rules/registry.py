@@ -63,7 +63,8 @@ class Rule:
     kind : which of the fields below say the derivative
     partials : elementwise: the partial derivative in each operand, a formula in `a b c` and the output `y`; None where
         nobody knows one: asking for it raises
-    needs : per operand, which of `a b c y` its derivative reads (`EVERYTHING`: all operands)
+    needs : per operand, which of `a b c y` its derivative reads (`EVERYTHING`: all operands); empty if none, and where
+        the partials say it
     pulls : otherwise: per operand, a function `(cotangent, node)` giving that operand's cotangent; None: zero
     pull_all : for any number of operands: a function `(cotangent, node)` giving all of them
     add_into : of a linear rule: a function `(total, cotangent, *params)` that adds the transpose into an array in place
@@ -97,7 +98,7 @@ class Rule:
         where the caller says
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
-    pull, careful_pull, forward, careful_forward : what the walkers made of the above, on first use
+    pull, careful_pull, recorded_pull, forward, careful_forward : what the walkers made of the above, on first use
     """
 
     name: str
@@ -135,10 +136,13 @@ class Rule:
     operator: Function | None = field(default=None, init=False)
     pull: Function | None = field(default=None, init=False)
     careful_pull: Function | None = field(default=None, init=False)
+    recorded_pull: Function | None = field(default=None, init=False)
     forward: Function | None = field(default=None, init=False)
     careful_forward: Function | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        if not any(self.needs):
+            self.needs = ()
         ufunc = self.value
         if self.partials and isinstance(ufunc, np.ufunc) and ufunc.nin <= 2:
             self.recycles = f"{'f' * ufunc.nin}->f" in ufunc.types
@@ -265,7 +269,7 @@ def linear(
         rest, options = node.params or ((), {})
         return transpose(ct, node.operands[0], *rest, **options)
 
-    rule = Rule(name or function.__name__, function, "linear", needs=(frozenset(),), pulls=(pull,), add_into=add_into)
+    rule = Rule(name or function.__name__, function, "linear", pulls=(pull,), add_into=add_into)
     rule.bends = False
     rule.batch = batch
     return _register(rule, [function, *also])

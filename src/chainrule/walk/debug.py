@@ -147,14 +147,14 @@ class Debugger:
             self._raise(Finding.make("forward-mode", node.rule, tangent, bad, values, node.operands, str(origin)))
 
     def walk(
-        self, nodes: list[Node], frontier: Any, roots: Sequence[Any], cotangents: Sequence[Any], targets: Sequence[Any]
+        self, nodes: list[Node], frontier: Any, roots: Any, cotangents: Any, targets: Any, form: str, parts: bool
     ) -> list[Any]:
         """Walk back; check that what is read is what was kept, and that what arrives is finite."""
         for node in nodes:
             self._unchanged(node)
         stop = self.stop
         with self.quiet():
-            results = sweep(nodes, frontier, roots, cotangents, targets)
+            results: list[Any] = sweep(nodes, frontier, roots, cotangents, targets, form, parts)
             finding = None
             if stop and not all(all_finite(plain(x)) for x in results if x is not None):
                 for node in (*nodes, *frontier, *roots, *targets):  # shadows may hold Tensors

@@ -7,6 +7,7 @@ zero wins over infinity and NaN.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,12 +20,14 @@ from ..memory import BIG, empty_like, in_blocks, owns, uniform
 from ..rules.batching import batch_function
 from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, UNKNOWN, Rule, apply, formulas, partial_trees
-from .parts import PartlyRead
+from ..tensor import Tensor, handle
+from .parts import Parts
 
 __all__ = ["additive_push_together", "is_written_down", "linear_push", "pull_function", "push_function"]
 
 ndarray = np.ndarray
 PLAIN = np.generic, ndarray
+WHOLES = Tensor, type(None)  # what a cotangent is, if parts may be added to it
 
 Accumulate = Callable[..., None]
 Pull = Callable[[Node, Any], None]
@@ -81,13 +84,19 @@ def _unknown(rule: Rule) -> Callable[[str], NoDerivativeError]:
     return error
 
 
-def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
+def tensor_on(node: Node) -> Any:
+    """The value of a node as a Tensor on it; that of a constant as it is."""
+    return handle(node, node.value) if node.index else node.value
+
+
+def _printed_pull(rule: Rule, form: str, accumulate: Accumulate) -> Pull:
     """The reverse rule: adds the cotangent times each partial to that operand's cotangent.
 
     Large arrays of one shape and dtype go through the caches in blocks, and what is computed from a cotangent that
     belongs to the walk takes its place, once no other operand is waiting for it.  Of `x*x`, both shares are one.
     """
     operands = [letter.upper() for letter in LETTERS[: len(rule.partials)]]
+    careful = form == "careful_pull"
     blocks: list[str] = []  # functions of blocks
     passed: list[str] = []  # operands that are given the cotangent itself
     plain: list[Node] = []  # partials by which the cotangent is multiplied plainly
@@ -125,6 +134,8 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
         ]
     if blocks:
         lines.insert(0, "large = ct.__class__ is ndarray and ct.nbytes >= BIG")
+    if form == "recorded_pull":
+        lines = [re.sub(r"= (\w+)\.value$", r"= tensor_on(\1)", line) for line in lines]
     lines.insert(0, f"{', '.join(operands)}, = node.operands")
     return _compiled(
         f"pull_{rule.name}",
@@ -138,6 +149,7 @@ def _printed_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
         float64=np.float64,
         in_blocks=in_blocks,
         ndarray=np.ndarray,
+        tensor_on=tensor_on,
         uniform=uniform,
         unknown=_unknown(rule),
     )
@@ -325,9 +337,6 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
 
     def pull_into(node: Node, ct: Any) -> None:
         operand = node.operands[0]
-        if operand.__class__ is PartlyRead and operand.takes_part(ct) and not (watchers or programs):
-            operand.add_part(node, ct)
-            return
         total = operand.cotangent
         if total is CLOSED:
             return
@@ -339,6 +348,11 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
             add_into(total, ct, *rest, **options)
             operand.cotangent = total
             operand.owned = True
+        elif total.__class__ is Parts:
+            total.add(node, ct)
+        elif ct.__class__ is Tensor and total.__class__ in WHOLES and not (watchers or programs):
+            operand.cotangent = Parts(operand.shape, total)
+            operand.cotangent.add(node, ct)
         elif is_written_down(total) and operand.owned and getattr(operand.rule, "pull_in_place", None) is not None:
             add_into(total, ct, *rest, **options)
         else:
@@ -413,12 +427,16 @@ def _missing(rule: Rule, mode: str, other: str | None) -> str:
     return f"{rule.name} has no {mode}-mode rule; {instead}give it one (def_partials, def_rules, custom_jvp)"
 
 
-def pull_function(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
-    """The reverse rule, called as `(node, cotangent)`; it hands what it computes to `accumulate(operand, x, fresh)`."""
+def pull_function(rule: Rule, form: str, accumulate: Accumulate) -> Pull:
+    """The reverse rule, called as `(node, cotangent)`; it hands what it computes to `accumulate(operand, x, fresh)`.
+
+    Its forms are those of `Rule`: "pull", "careful_pull", and "recorded_pull", which reads Tensors on the nodes where
+    the others read their values, and which only rules have that are printed or read none.
+    """
     if rule.partials:
-        return _printed_pull(rule, careful, accumulate)
+        return _printed_pull(rule, form, accumulate)
     if rule.pull_all or rule.pulls:
-        return _written_pull(rule, careful, accumulate)
+        return _written_pull(rule, form == "careful_pull", accumulate)
     if rule.kind == "nondifferentiable":
         return _nothing
     raise NoDerivativeError(_missing(rule, "reverse", "forward" if rule.push else None))

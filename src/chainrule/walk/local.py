@@ -16,7 +16,7 @@ from ..rules.registry import LETTERS, Rule, formulas, partial_trees
 from . import functions
 from .derivation import Written, named
 from .naming import Names
-from .pull import compiled
+from .pull import CAREFUL, PLAIN, compiled
 
 __all__ = ["Local", "Locals", "pulled"]
 
@@ -191,9 +191,9 @@ def pulled(node: Node, slots: tuple[int, ...], ct: Any, careful: bool) -> Any:
     view.operands = tuple(target if i in slots else _copy(other) for i, other in enumerate(node.operands))
     rule = node.rule
     if careful:
-        (rule.careful_pull or compiled(rule, True))(view, ct)
+        (rule.careful_pull or compiled(rule, CAREFUL))(view, ct)
     else:
-        (rule.pull or compiled(rule, False))(view, ct)
+        (rule.pull or compiled(rule, PLAIN))(view, ct)
     return np.zeros(target.shape, target.dtype)[()] if target.cotangent is None else target.cotangent
 
 

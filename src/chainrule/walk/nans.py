@@ -21,7 +21,7 @@ from ..graph import CLOSED, Gone, Node, contexts, made_at, ordered
 from ..rules.registry import Rule
 from ..rules.rewrites import rewrite
 from ..tensor import Tensor, describe, plain
-from .pull import _slots, _sweep, accumulate, compiled, has_nan, started
+from .pull import CAREFUL, PLAIN, _slots, _sweep, accumulate, compiled, has_nan, started
 from .shadows import shadows
 from .singular import zero_acts
 
@@ -426,7 +426,7 @@ def in_backward(
     """
     walk = nodes, frontier, roots, cotangents, targets
     with np.errstate(all="ignore"):
-        results = _sweep(*walk, careful=False)
+        results = _sweep(*walk, PLAIN)
         if all(x is None or all_finite(x) for x in results):
             return None, []
         noted = _Backward(*walk, careful=contexts.singular != "nan" and any(map(has_nan, results)))
@@ -482,7 +482,7 @@ class _Backward:
         operands: Sequence[Node] = node.operands
         if len(operands) > 1 or operands[0].cotangent is CLOSED:
             operands = [operand for operand in dict.fromkeys(operands) if operand.cotangent is not CLOSED]
-        pull = rule.pull or compiled(rule, False)
+        pull = rule.pull or compiled(rule, PLAIN)
         if rule.add_into is not None or rule.pull_in_place is not None:  # only moves; looking costs the whole array
             node.owned = False
             pull(node, ct)
@@ -495,7 +495,7 @@ class _Backward:
         plainly = [] if self.careful and tainted else self._shares(node, ct, operands, pull)
         shares = plainly
         if self.careful and (tainted or any(map(has_nan, plainly))):
-            shares = self._shares(node, ct, operands, rule.careful_pull or compiled(rule, True))
+            shares = self._shares(node, ct, operands, rule.careful_pull or compiled(rule, CAREFUL))
             if not all(map(_is_nan, shares)):  # as most are, once there is a NaN
                 plainly = plainly or self._shares(node, ct, operands, pull)
                 if any(map(zero_acts, plainly, shares)):
@@ -573,7 +573,7 @@ class _Backward:
             part.operands = ()
             operands.append(part)
         view.operands = tuple(operands)
-        pull = (rule.careful_pull or compiled(rule, True)) if self.careful else rule.pull
+        pull = (rule.careful_pull or compiled(rule, CAREFUL)) if self.careful else rule.pull
         pull(view, ct)
         shares = [(i, part.cotangent) for i, part in enumerate(operands)]
         return [(i, share) for i, share in shares if share is not None and share is not CLOSED]

@@ -16,14 +16,13 @@ from ..graph import Node
 from ..rules.batching import one_by_one
 from ..rules.indexing import is_plain
 from ..rules.registry import Rule, apply, custom, rules
-from ..tensor import Tensor, record
+from ..tensor import record
 
-__all__ = ["PartlyRead"]
+__all__ = ["Parts"]
 
 Read = tuple[Rule, tuple[Any, ...], dict[str, Any]]  # a linear rule with `add_into`, and its parameters
 GETITEM = rules["getitem"]
 WHOLE: Read = (GETITEM, (Ellipsis,), {})
-WHOLES = Tensor, type(None)  # what a cotangent is, if parts may be added to it
 
 
 def _together(*parts: Any, shape: tuple[int, ...], reads: Sequence[Read]) -> Any:
@@ -62,43 +61,28 @@ def _batch(rule: Rule, parts: Sequence[Any], batched: Sequence[bool], *, shape: 
 together = custom("transposes", _together, needs=("",), pull_all=_pull, push=_push, additive=True, batch=_batch)
 
 
-class PartlyRead(Node):
-    """The shadow of a node whose value was read element by element: its cotangent may come in parts.
+class Parts:
+    """What a `cotangent` slot holds in a walk that is recorded, until the walk comes to that node."""
 
-    They are listed until somebody asks for the cotangent.
+    __slots__ = ("parts", "reads", "shape")
 
-    Attributes
-    ----------
-    total : the cotangent, but for the parts
-    parts, reads : cotangents of what was read, and by which operations; None if there are none
-    """
+    def __init__(self, shape: tuple[int, ...], total: Any) -> None:
+        self.shape = shape
+        self.parts: list[Any] = [] if total is None else [total]
+        self.reads: list[Read] = [] if total is None else [WHOLE]
 
-    __slots__ = ("parts", "reads", "total")
-
-    total: Any
-    parts: list[Any] | None
-    reads: list[Read]
-
-    @property
-    def cotangent(self) -> Any:
-        """The whole of it."""
-        if self.parts is not None:
-            self.total = record(together, self.parts, (), {"shape": self.shape, "reads": self.reads})
-            self.parts = None
-        return self.total
-
-    @cotangent.setter
-    def cotangent(self, ct: Any) -> None:
-        self.total, self.parts = ct, None
-
-    def takes_part(self, ct: Any) -> bool:
-        """Whether a part is to be listed, and not added at once: where there are Tensors only."""
-        return self.parts is not None or (ct.__class__ is Tensor and self.total.__class__ in WHOLES)
-
-    def add_part(self, node: Node, ct: Any) -> None:
-        """Add the transpose of the operation at `node`, which read this one's value, to the cotangent."""
+    def add(self, node: Node, ct: Any) -> None:
+        """Add the transpose of the operation at `node`, which read a part."""
         assert node.params is not None
-        if self.parts is None:
-            self.parts, self.reads = ([], []) if self.total is None else ([self.total], [WHOLE])
         self.parts.append(ct)
         self.reads.append((node.rule, *node.params))
+
+    def whole(self) -> Any:
+        """What they add up to."""
+        return record(together, self.parts, (), {"shape": self.shape, "reads": self.reads})
+
+    def __add__(self, ct: Any) -> Any:
+        return self.whole() + ct
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        return getattr(ufunc, method)(*[x.whole() if x is self else x for x in inputs], **options)

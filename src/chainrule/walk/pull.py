@@ -5,7 +5,8 @@ complex conjugation are undone here, once.  The walk is optimistic: it multiplie
 a target does it walk again with products in which an exact zero wins (rule R4 of docs/numbers.md).
 
 Over plain arrays the slots are those of the graph itself.  Where the cotangents must be differentiable in turn, or
-another walk is using the slots, the walk runs on shadows: a copy of the nodes whose values are Tensors.
+another walk is using the slots, the walk runs on shadows: a copy of the nodes whose values are Tensors.  Where all
+rules are printed ones, or read no values, there is a form of them that makes these Tensors as it reads: no copies then.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from ..rules.linear import added_up, anywhere
 from ..rules.registry import Rule
 from ..tensor import Tensor, as_value, describe, tensor_like
 from . import functions
+from .parts import Parts
 from .shadows import One, from_outside, leading_to, shadows
 from .singular import found_at, report
 
 __all__ = ["accumulate", "backward", "compiled", "pull", "started", "sweep"]
 
 add, float64, ndarray, double, single = np.add, np.float64, np.ndarray, np.dtype("f8"), np.dtype("f4")
+PLAIN, CAREFUL, RECORDED = "pull", "careful_pull", "recorded_pull"  # the forms of a rule's function, by its fields
 _slots = threading.Lock()  # held by the one walk that may use the graph's own slots
 
 
@@ -82,13 +85,10 @@ def in_dtype(x: Any, dtype: Any) -> Any:
     return (x.real if x.dtype.kind == "c" and dtype.kind != "c" else x).astype(dtype)
 
 
-def compiled(rule: Rule, careful: bool) -> Callable[[Node, Any], None]:
-    """Make, once per rule, the function that adds a node's share to its operands' cotangents."""
-    function = functions.pull_function(rule, careful, accumulate)
-    if careful:
-        rule.careful_pull = function
-    else:
-        rule.pull = function
+def compiled(rule: Rule, form: str) -> Callable[[Node, Any], None]:
+    """Make, once per rule and form, the function that adds a node's share to its operands' cotangents."""
+    function = functions.pull_function(rule, form, accumulate)
+    setattr(rule, form, function)
     return function
 
 
@@ -127,7 +127,6 @@ def pull(
         targets = [node for node in nodes if node.rule is None]
     outside = any(map(by_index, frontier))  # constants have index 0
     rules = [target.rule for target in targets]
-    of_a_point = not any(rules)
     varying: set[Node] | None = None  # all of them
     if differentiable is None and all(rules) and rules:
         differentiable = True  # what leads to targets that depend on something outside depends on it, too
@@ -137,20 +136,25 @@ def pull(
     if outside:
         nodes = leading_to(nodes, targets, frontier)
     walk = contexts.debug.walk if watchers and contexts.debug is not None else sweep
-    if not differentiable and of_a_point and _slots.acquire(blocking=False):
+    alone, results = not any(rules), None  # at leaves, nothing below is reached
+    if differentiable:
+        cotangents = [One.for_one(ct) for ct in cotangents]
+        alone = varying is None and not watchers and not [n for n in nodes if n.rule is not None and n.rule.needs]
+    if alone and _slots.acquire(blocking=False):
         try:
-            results = walk(nodes, frontier, roots, cotangents, targets)
+            if differentiable:
+                known = set(targets)
+                above = [node for node in nodes if node not in known]
+                results = sweep(above, frontier, roots, cotangents, targets, RECORDED, True)
+            else:
+                results = walk(nodes, frontier, roots, cotangents, targets, PLAIN, False)
         finally:
             _slots.release()
-    else:
+    if results is None:
         of = shadows(nodes, frontier, targets, varying if differentiable else set()).__getitem__
-        results = walk(
-            list(map(of, nodes)),
-            list(map(of, frontier)),
-            list(map(of, roots)),
-            [One.for_one(ct) for ct in cotangents] if differentiable else cotangents,
-            list(map(of, targets)),
-        )
+        copies, ends, starts, wanted = [list(map(of, each)) for each in (nodes, frontier, roots, targets)]
+        results = walk(copies, ends, starts, cotangents, wanted, PLAIN, differentiable)
+    if differentiable:
         results = [One.plain(ct) for ct in results]
     if free:
         release(nodes)
@@ -158,23 +162,16 @@ def pull(
 
 
 @np.errstate(all="ignore")  # the forward pass warned already
-def sweep(
-    nodes: list[Node], frontier: Any, roots: Sequence[Any], cotangents: Sequence[Any], targets: Sequence[Any]
-) -> list[Any]:
-    """Walk once, and if a NaN arrives at a target, once more with careful products."""
-    results = _sweep(nodes, frontier, roots, cotangents, targets, careful=False)
+def sweep(nodes: list[Node], frontier: Any, roots: Any, cotangents: Any, targets: Any, form: str, parts: bool) -> Any:
+    """Walk once, and if a NaN arrives at a target, once more with careful products: None if that takes shadows."""
+    results = _sweep(nodes, frontier, roots, cotangents, targets, form, parts)
     if contexts.singular != "nan" and any(map(has_nan, results)):
-        return _sweep(nodes, frontier, roots, cotangents, targets, careful=True)
+        return None if form is RECORDED else _sweep(nodes, frontier, roots, cotangents, targets, CAREFUL, parts)
     return results
 
 
 def _sweep(
-    nodes: list[Node],
-    frontier: Any,
-    roots: Sequence[Any],
-    cotangents: Sequence[Any],
-    targets: Sequence[Any],
-    careful: bool,
+    nodes: list[Node], frontier: Any, roots: Any, cotangents: Any, targets: Any, form: str, parts: bool = False
 ) -> list[Any]:
     for node in frontier:
         node.cotangent = CLOSED
@@ -185,18 +182,19 @@ def _sweep(
     for root, ct in zip(roots, cotangents, strict=True):
         if root.cotangent is not CLOSED:
             accumulate(root, ct)
-    noted: list[Node] | None = [] if careful and contexts.singular in ("warn", "raise") else None
+    noted: list[Node] | None = [] if form is CAREFUL and contexts.singular in ("warn", "raise") else None
     try:
         for node in reversed(nodes):
             ct, rule = node.cotangent, node.rule
             if ct is not None and rule is not None:
-                if careful:
-                    careful_pull = rule.careful_pull or compiled(rule, True)
-                    if noted is not None and found_at(node, ct, (rule.pull or compiled(rule, False), careful_pull)):
-                        noted.append(node)
-                    careful_pull(node, ct)
+                if form is PLAIN and not parts:
+                    (rule.pull or compiled(rule, PLAIN))(node, ct)
                 else:
-                    (rule.pull or compiled(rule, False))(node, ct)
+                    pull_one = getattr(rule, form) or compiled(rule, form)
+                    ct = ct.whole() if ct.__class__ is Parts else ct
+                    if noted is not None and found_at(node, ct, (rule.pull or compiled(rule, PLAIN), pull_one)):
+                        noted.append(node)
+                    pull_one(node, ct)
                 node.cotangent = None
     except Exception as error:
         if made_at(node):
@@ -209,7 +207,7 @@ def _sweep(
         ct = target.cotangent
         if ct.__class__ is ndarray:
             ct = ct[()] if not ct.ndim else ct if target.owned else ct.copy()
-        results.append(ct)
+        results.append(ct.whole() if ct.__class__ is Parts else ct)
     for target in targets:
         target.cotangent = None
     return results

@@ -13,7 +13,6 @@ import numpy as np
 
 from ..graph import Node, contexts, watchers
 from ..tensor import Tensor
-from .parts import PartlyRead
 
 __all__ = ["One", "from_outside", "leading_to", "shadows"]
 
@@ -73,7 +72,6 @@ def shadows(
     """Copy the nodes, with Tensors for the values of those in `varying` (None: of all)."""
     copies: dict[Node, Node] = {}
     of = copies.__getitem__
-    partly_read = {node.operands[0] for node in nodes if getattr(node.rule, "add_into", None) is not None}
     for some, are_ends in (((*frontier, *targets), True), (nodes, False)):
         for node in some:
             if node in copies:
@@ -82,7 +80,7 @@ def shadows(
             if not index:  # of a constant nothing changes
                 copies[node] = node
                 continue
-            shadow = copies[node] = new(PartlyRead if node in partly_read else Node)
+            shadow = copies[node] = new(Node)
             shadow.index, shadow.params, shadow.shape, shadow.dtype = index, node.params, node.shape, node.dtype
             shadow.value = value = node.value
             if value is not None and (varying is None or node in varying):

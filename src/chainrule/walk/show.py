@@ -22,7 +22,7 @@ from .draw import graph_of
 from .local import Local, Locals, pulled
 from .naming import Names, variables_of
 from .picture import SCRIPT, Picture, Shown, briefly, shape_of, value_line
-from .pull import accumulate, compiled, has_nan, started
+from .pull import CAREFUL, PLAIN, accumulate, compiled, has_nan, started
 from .shadows import shadows
 
 __all__ = ["page_of", "show"]
@@ -291,9 +291,9 @@ class _Story:
             if ct is not None:
                 rule = node.rule
                 if careful:
-                    (rule.careful_pull or compiled(rule, True))(self.copies[node], ct)
+                    (rule.careful_pull or compiled(rule, CAREFUL))(self.copies[node], ct)
                 else:
-                    (rule.pull or compiled(rule, False))(self.copies[node], ct)
+                    (rule.pull or compiled(rule, PLAIN))(self.copies[node], ct)
             for operand in node.operands:
                 if operand.index:
                     self.waiting[operand] -= 1
