@@ -1279,6 +1279,20 @@ def test_long_products_are_done_in_pieces(shape: tuple[int, ...], dtype: str) ->
     check(cr.value_and_grad(f), (normal(*shape, dtype=dtype) * np.nan,), exactly=False)
 
 
+def test_a_bias_counts_once_where_a_weight_is_used_twice() -> None:
+    """One product has the same factor twice, of which the sum of rows has it once."""
+    rng = np.random.default_rng(0)
+    x, y, z, w = (rng.normal(size=(4, 4)) for _ in range(4))
+
+    def f(w: Any, b: Any) -> Any:
+        return np.sum(np.tanh(x @ w + y @ w + b) ** 2) + np.sum(np.tanh(z @ w + b))
+
+    gradient = cr.grad(f, (0, 1))
+    compiled = cr.jit(gradient)
+    for _ in range(3):
+        assert_same(compiled(w, w[0]), gradient(w, w[0]), exactly=False)
+
+
 def test_gradients_of_weights_and_biases_share_what_they_are_sums_of() -> None:
     def loss(w: Any, u: Any, b: Any, h: Any, xs: Any) -> Any:
         for t in range(len(xs)):

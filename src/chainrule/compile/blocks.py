@@ -139,6 +139,8 @@ def _with_blocks(program: Program, exact: bool) -> Steps:
 
 
 class _Blocking(Grouping):
+    """Groups of steps that are worth being done in blocks."""
+
     def __init__(self, program: Program, exact: bool) -> None:
         super().__init__(program, exact)
         self.least = LARGE // 8
@@ -210,6 +212,18 @@ def lines(printer: Any, step: Blocked, i: int) -> list[str]:
 
 
 class _Writer:
+    """The loop over blocks, as it is printed.
+
+    Attributes
+    ----------
+    before, body, after : the lines before the loop, in it and after it
+    taken, slots : the buffers that only this step uses: for the parts of results, and for room
+    rooms : where a value of a block is put
+    forms : room that nobody uses now, by shape and dtype
+    base : what shows another value, and that one
+    last : the last member that reads a value
+    """
+
     def __init__(self, printer: Any, step: Blocked, i: int) -> None:
         self.printer, self.step, self.i = printer, step, i
         self.before: list[str] = []

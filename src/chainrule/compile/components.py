@@ -74,63 +74,86 @@ def _count(x: Var) -> int:
 
 def _members(program: Program, worthwhile: int) -> set[Var]:
     """The values to take apart, of those parts of the program where it is worth it."""
-    members: set[Var] = set()
-    leader: dict[Var, Var] = {}
+    choice = _Choice(program)
+    return {x for x in choice.members if choice.is_worth(x, worthwhile)} if choice.gains else set()
 
-    def find(x: Var) -> Var:
-        while (above := leader.setdefault(x, x)) is not x:
-            leader[x] = x = leader[above]  # paths are halved, so that they stay short
+
+class _Choice:
+    """The values that could be taken apart, in parts of the program: values that are computed of each other.
+
+    Attributes
+    ----------
+    members : the values
+    gains : of a part, by its leader: the elements over which loops would be short
+    costs, components : of a part: the elements that are read from arrays and written to them, in so many components
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.members: set[Var] = set()
+        self.gains: dict[Var, int] = {}
+        self.costs: dict[Var, int] = {}
+        self.components: dict[Var, int] = {}
+        self._above: dict[Var, Var] = {}
+        self._seen: set[tuple[Var, Var]] = set()
+        gained = self._find_members(program)
+        for y, gain in gained.items():
+            part = self.leader(y)
+            self.gains[part] = self.gains.get(part, 0) + gain
+        if gained:
+            self._find_crossings(program)
+
+    def is_worth(self, x: Var, worthwhile: int) -> bool:
+        """Whether so much is gained that the part of a value is worth it."""
+        part = self.leader(x)
+        gain = self.gains.get(part, 0)
+        return gain >= max(worthwhile, self.costs.get(part, 0) / 2) and self.components.get(part, 0) <= BOUNDARY
+
+    def leader(self, x: Var) -> Var:
+        """The value that stands for the part that this one is in."""
+        above = self._above
+        while (y := above.setdefault(x, x)) is not x:
+            above[x] = x = above[y]  # paths are halved, so that they stay short
         return x
 
-    gained: dict[Var, int] = {}
-    for step in program.steps:
-        if not isinstance(step, Step) or type(step.results) is not Var:
-            continue
-        y = step.results
-        if _is_computed(step):
-            members.add(y)
+    def _find_members(self, program: Program) -> dict[Var, int]:
+        """Find the members, and join them; over how many elements loops would be short, step by step."""
+        gained: dict[Var, int] = {}
+        for step in program.steps:
+            if not isinstance(step, Step) or type(step.results) is not Var:
+                continue
+            y = step.results
+            if _is_computed(step):
+                self.members.add(y)
+                for x in read(step):
+                    if x in self.members:
+                        self._above[self.leader(x)] = self.leader(y)
+            elif _sums_up(step, self.members):
+                y = step.args[0]
+            else:
+                continue
+            if _mixes(step):
+                gained[y] = gained.get(y, 0) + max(x.size for x in (y, *read(step)))
+        return gained
+
+    def _find_crossings(self, program: Program) -> None:
+        """Find the arrays that members are made of, and those that they have to be put together to."""
+        for step in program.steps:
+            made = step.results if isinstance(step, Step) else None
             for x in read(step):
-                if x in members:
-                    leader[find(x)] = find(y)
-        elif _sums_up(step, members):
-            y = step.args[0]
-        else:
-            continue
-        if _mixes(step):
-            gained[y] = gained.get(y, 0) + max(x.size for x in (y, *read(step)))
-    if not gained:
-        return set()
-    gains: dict[Var, int] = {}
-    for y, gain in gained.items():
-        gains[find(y)] = gains.get(find(y), 0) + gain
-    costs: dict[Var, int] = {}  # of reading and writing arrays
-    components: dict[Var, int] = {}
-    seen: set[Any] = set()
+                if type(made) is Var and made in self.members:
+                    if x not in self.members:
+                        self._crosses(x, self.leader(made))
+                elif x in self.members and not (_is_split_question(step) or _sums_up(step, self.members)):
+                    self._crosses(x, self.leader(x))
+        for x in program.outputs:
+            if type(x) is Var and x in self.members:
+                self._crosses(x, self.leader(x))
 
-    def crosses(x: Var, group: Var) -> None:
-        if (x, group) not in seen and _count(x) > 1:
-            seen.add((x, group))
-            costs[group] = costs.get(group, 0) + x.size
-            components[group] = components.get(group, 0) + _count(x)
-
-    for step in program.steps:
-        made = step.results if isinstance(step, Step) else None
-        for x in read(step):
-            if type(made) is Var and made in members:
-                if x not in members:
-                    crosses(x, find(made))
-            elif x in members and not (_is_split_question(step) or _sums_up(step, members)):
-                crosses(x, find(x))
-    for x in program.outputs:
-        if type(x) is Var and x in members:
-            crosses(x, find(x))
-
-    def is_worth(x: Var) -> bool:
-        group = find(x)
-        gain = gains.get(group, 0)
-        return gain >= worthwhile and 2 * gain >= costs.get(group, 0) and components.get(group, 0) <= BOUNDARY
-
-    return {x for x in members if is_worth(x)}
+    def _crosses(self, x: Var, part: Var) -> None:
+        if (x, part) not in self._seen and _count(x) > 1:
+            self._seen.add((x, part))
+            self.costs[part] = self.costs.get(part, 0) + x.size
+            self.components[part] = self.components.get(part, 0) + _count(x)
 
 
 def _is_split_question(step: Step | Guard) -> bool:
@@ -322,14 +345,27 @@ def _is_placed(step: Step) -> bool:
 
 # -- taking apart --------------------------------------------------------------------------------------------------
 class _Splitting:
+    """A program whose members are taken apart, step by step.
+
+    Attributes
+    ----------
+    members, parts : the values, and the components of each
+    made : the step that made a member before
+    instead : of members that are put together: the array
+    escape : what is returned, and its memory
+    known : components that were given the axes of others
+    whole : members that are put together, too
+    new, like : the steps that take the place of the present one, and that one
+    """
+
     def __init__(self, program: Program, members: set[Var]) -> None:
         self.program, self.members = program, set(members)
         self.parts: dict[Var, Parts] = {}
         self.made: dict[Var, Step] = {}
-        self.instead: dict[Var, Var] = {}  # of members that are put together: the array
+        self.instead: dict[Var, Var] = {}
         self.escape = {part for x in operands(*program.outputs) for part in (x, x.root)}
-        self.known: dict[Any, Var] = {}  # components beside others
-        self.whole: set[Var] = set()  # members that are put together, too
+        self.known: dict[Any, Var] = {}
+        self.whole: set[Var] = set()
         self.new: Steps = []
         self.like: Any = None
 

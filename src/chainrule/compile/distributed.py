@@ -68,6 +68,18 @@ def _is_worth_it(step: Step) -> bool:
 
 
 class _Distribution:
+    """A loop that is divided into what comes before it, what is left of it, and what comes after it.
+
+    Attributes
+    ----------
+    step, loop, turns, init : what is divided
+    steps, guards, next, given : what a turn does and asks, its next carry, and what it gives to be collected
+    count, carried, collected : the results
+    all, fixed : the arrays that hold a value of all turns; what stands for a value that is the same in all of them
+    emitted : the steps instead of the loop
+    wanted : the arrays that others read, by what is collected in them
+    """
+
     def __init__(self, step: Step, program: Program) -> None:
         self.step, self.program, self.loop = step, program, step.function
         self.turns, self.init, items, outer = step.args

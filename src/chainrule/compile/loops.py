@@ -112,58 +112,89 @@ def gathered(program: Program) -> Steps:
 
     The sums of the rows of G1, G2, ..., which gradients of biases are, are then one sum, too.
     """
+    return _Gathering(program).steps()
 
-    def factors(step: Step) -> tuple[Var, Var] | None:
-        if step.function is not np.matmul or step.options or len(step.args) != 2:
-            return None
-        turned, g = step.args
-        source = getattr(turned, "source", None)
-        if not isinstance(source, Step) or source.function != Property("T") or type(g) is not Var:
-            return None
-        a = source.args[0]
-        return (a, g) if len(a.shape) == len(g.shape) == 2 and private(a) and private(g) else None
 
-    products: dict[Step, tuple[list[tuple[Var, Var]], Step | None]] = {}
-    orders: dict[frozenset[Var], list[Var]] = {}  # one for all sums over the same
-    for step, terms in _sums(program, factors):
-        pairs = [found for found, _ in terms]
-        forms = {(a.shape[1], a.dtype, g.shape[1], g.dtype) for a, g in pairs}
-        if len(pairs) >= FEW and len(forms) == 1:
-            products[step] = pairs, first = _in_order(pairs)
-            if first is not None:
-                orders.setdefault(frozenset(g for _, g in pairs), [g for _, g in pairs])
-    for pairs, _ in products.values():
-        orders.setdefault(frozenset(g for _, g in pairs), [g for _, g in pairs])
-    sums: dict[Step, list[Var]] = {
-        step: orders[frozenset(g for g, _ in terms)]
-        for step, terms in _sums(program, _sum_of_rows)
-        if frozenset(g for g, _ in terms) in orders and len({g for g, _ in terms}) == len(terms)
-    }
+class _Gathering:
+    """Sums of products, and what takes their places.
 
-    before: dict[Any, Steps] = {}
-    joined: dict[tuple[Var, ...], Var] = {}
+    Attributes
+    ----------
+    orders : in which order the second factors of a sum are joined: one for all sums over the same
+    products : by their last addition: the pairs of factors, and the step that has all first factors already, if any
+    sums : by their last addition: of what the rows are summed up
+    before : new steps, by the old one before which they come
+    joined : the arrays of second factors, by what is in them
+    """
 
-    def all_of(gs: list[Var], step: Step) -> Var:
-        if tuple(gs) not in joined:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.orders: dict[frozenset[Var], list[Var]] = {}
+        self.products = self._products()
+        self.sums = self._sums_of_rows()
+        self.before: dict[Any, Steps] = {}
+        self.joined: dict[tuple[Var, ...], Var] = {}
+
+    def _products(self) -> dict[Step, tuple[list[tuple[Var, Var]], Step | None]]:
+        products = {}
+        for step, terms in _sums(self.program, _factors):
+            pairs = [found for found, _ in terms]
+            forms = {(a.shape[1], a.dtype, g.shape[1], g.dtype) for a, g in pairs}
+            if len(pairs) >= FEW and len(forms) == 1:
+                products[step] = _in_order(pairs)
+        in_order_first = sorted(products.values(), key=lambda found: found[1] is None)
+        for pairs, _ in in_order_first:
+            self.orders.setdefault(frozenset(g for _, g in pairs), [g for _, g in pairs])
+        return products
+
+    def _sums_of_rows(self) -> dict[Step, list[Var]]:
+        found = {}
+        for step, terms in _sums(self.program, _sum_of_rows):
+            once = frozenset(g for g, _ in terms)
+            order = self.orders.get(once, [])
+            if len(once) == len(terms) == len(order):  # each of them once, here and there
+                found[step] = order
+        return found
+
+    def steps(self) -> Steps:
+        """The steps with one product for each sum."""
+        for step in [each for each in self.program.steps if isinstance(each, Step)]:
+            if step in self.products:
+                self.multiply_once(step, *self.products[step])
+            elif step in self.sums:
+                step.function, step.args = np.add.reduce, (self.all_of(self.sums[step], step),)
+                step.options = {"axis": 0}
+        return _with(self.before, self.program)
+
+    def multiply_once(self, step: Step, pairs: list[tuple[Var, Var]], first: Step | None) -> None:
+        """Let a step multiply all first factors by all second ones."""
+        place = {g: i for i, g in enumerate(self.orders[frozenset(g for _, g in pairs)])}
+        if first is None and len(place) == len(pairs):
+            pairs.sort(key=lambda pair: place[pair[1]])
+        parts = first or _step(np.concatenate, ([a for a, _ in pairs],), {}, step)
+        turned = _step(Property("T"), (parts.results,), {}, step)
+        self.before[step] = [parts, turned]
+        step.function, step.args = np.matmul, (turned.results, self.all_of([g for _, g in pairs], step))
+
+    def all_of(self, gs: list[Var], step: Step) -> Var:
+        """The array of these, one after the other, made before a step if it is not there yet."""
+        if tuple(gs) not in self.joined:
             new = _step(np.concatenate, (gs,), {}, step)
-            before.setdefault(step, []).append(new)
-            joined[tuple(gs)] = new.results
-        return joined[tuple(gs)]
+            self.before.setdefault(step, []).append(new)
+            self.joined[tuple(gs)] = new.results
+        return self.joined[tuple(gs)]
 
-    for step in [each for each in program.steps if isinstance(each, Step)]:
-        if step in products:
-            pairs, first = products[step]
-            place = {g: i for i, g in enumerate(orders[frozenset(g for _, g in pairs)])}
-            if first is None and len(place) == len(pairs):
-                pairs.sort(key=lambda pair: place[pair[1]])
-            parts = first or _step(np.concatenate, ([a for a, _ in pairs],), {}, step)
-            turned = _step(Property("T"), (parts.results,), {}, step)
-            before[step] = [parts, turned]
-            step.function, step.args = np.matmul, (turned.results, all_of([g for _, g in pairs], step))
-        elif step in sums:
-            step.function, step.args = np.add.reduce, (all_of(sums[step], step),)
-            step.options = {"axis": 0}
-    return _with(before, program)
+
+def _factors(step: Step) -> tuple[Var, Var] | None:
+    """The matrices A and G of a product A.T @ G."""
+    if step.function is not np.matmul or step.options or len(step.args) != 2:
+        return None
+    turned, g = step.args
+    source = getattr(turned, "source", None)
+    if not isinstance(source, Step) or source.function != Property("T") or type(g) is not Var:
+        return None
+    a = source.args[0]
+    return (a, g) if len(a.shape) == len(g.shape) == 2 and private(a) and private(g) else None
 
 
 def _sum_of_rows(step: Step) -> Var | None:

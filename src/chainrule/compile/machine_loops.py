@@ -75,7 +75,14 @@ def _kernel(step: Step) -> Any:
 
 
 class _Translation:
-    """A loop's turns in vectors."""
+    """A loop's turns in vectors.
+
+    Attributes
+    ----------
+    step, loop : what is translated
+    writer : the function that is written
+    values : what values of the program are in it
+    """
 
     def __init__(self, step: Step, avx512: bool) -> None:
         self.step, self.loop = step, step.function
@@ -94,14 +101,12 @@ class _Translation:
     def text(self, triple: str) -> tuple[str, bytes]:
         """The module, and how each argument is read."""
         w, loop = self.writer, self.loop
-        turns, init, _, _ = self.step.args
         inputs = [*loop.carry, *loop.items, *loop.outer]
-        results = list(self.step.results[1:])
         arrays = set(loop.items)
         reading = bytes([READING["i8"]])
         reading += bytes(READING[CODES[x.dtype]] if x.scalar and x not in arrays else 0 for x in inputs)
         first_output = len(reading)
-        reading += bytes(len(results) + 1)
+        reading += bytes(len(self.step.results))
         if len(reading) >= MOST:
             raise TooLargeError
         bound = w.fresh(f"load i64, ptr {w.value('getelementptr ptr, ptr %frame, i64 0')}")
@@ -109,11 +114,19 @@ class _Translation:
             if var not in arrays:
                 base = w.value(f"getelementptr ptr, ptr %frame, i64 {number}") if var.scalar else w.pointer(number)
                 self.values[var] = w.read(base, var.shape, CODES[var.dtype])
-        self._carried = carried = [w.slots(self.values[var]) for var in loop.carry]
+        self._carried = [w.slots(self.values[var]) for var in loop.carry]
         bases = {var: w.pointer(number) for number, var in enumerate(inputs, 1) if var in arrays}
-        outputs = [w.pointer(first_output + k) for k in range(len(results) + 1)]
+        outputs = [w.pointer(first_output + k) for k in range(len(self.step.results))]
         counter = w.variable("i64")
         w.line(f"store i64 0, ptr {counter}")
+        self._turns(counter, bound, bases, outputs)
+        self._ends(counter, outputs)
+        return w.text(triple), reading
+
+    def _turns(self, counter: str, bound: str, bases: dict[Var, str], outputs: list[str]) -> None:
+        """The loop itself, which a turn may leave for one of the ends."""
+        w, loop = self.writer, self.loop
+        n = len(loop.carry)
         w.line("br label %test")
         w.label("test")
         with w.scope():
@@ -123,18 +136,22 @@ class _Translation:
             place = w.value(f"sub i64 {w.value(f'sub i64 {bound}, 1')}, {i}") if loop.reverse else i
             self._turn(place, bases)
             after = [self.value(x, var.dtype) for x, var in zip(loop.body.outputs, loop.carry, strict=False)]
-            for x, base in zip(loop.body.outputs[len(init) :], outputs[len(init) :], strict=False):
+            for x, base in zip(loop.body.outputs[n:], outputs[n:], strict=False):
                 value = self.value(x)
                 w.write(value, base, w.value(f"mul i64 {place}, {prod(value.shape)}"))
-            for names, value in zip(carried, after, strict=True):
+            for names, value in zip(self._carried, after, strict=True):
                 w.assign(names, value)
             w.line(f"store i64 {w.fresh(f'add i64 {i}, 1')}, ptr {counter}")
             w.line("br label %test")
         w.label("over")
-        w.line(f"br label %{'missed' if turns is None else 'done'}")
+        w.line(f"br label %{'missed' if self.step.args[0] is None else 'done'}")
+
+    def _ends(self, counter: str, outputs: list[str]) -> None:
+        """What is left behind: the last carry and the number of turns, or that something was not as it was traced."""
+        w = self.writer
         w.label("done")
         with w.scope():
-            for names, var, base in zip(carried, loop.carry, outputs, strict=False):
+            for names, var, base in zip(self._carried, self.loop.carry, outputs, strict=False):
                 w.write(w.fetched(names, var.shape, CODES[var.dtype]), base)
             w.line(f"store i64 {w.fresh(f'load i64, ptr {counter}')}, ptr {outputs[-1]}")
         w.line("br label %end")
@@ -142,7 +159,6 @@ class _Translation:
         w.line(f"store i64 -1, ptr {outputs[-1]}")
         w.line("br label %end")
         w.label("end")
-        return w.text(triple), reading
 
     def _turn(self, place: str, bases: dict[Var, str]) -> None:
         w, loop = self.writer, self.loop

@@ -137,10 +137,23 @@ def print_program(
 
 
 class _Printer:
+    """Prints one program; a copy of it prints the turns of a loop inside.
+
+    Attributes
+    ----------
+    variant, program, given, exact : as in `print_program`
+    names : how values are called
+    inputs : what a branch reads of the program that it begins in
+    buffers, escaping : the memory of results, and the results that are on memory of their own since they are returned
+    made, ordered : the results of kernels; those of others, as they are called once they lie in order
+    made_at, at : the steps that made values, and the one that is printed now
+    exits : where the program may be left
+    """
+
     def __init__(self, variant: Any, program: Program, names: dict[Var, str], given: Names, exact: bool) -> None:
         self.variant, self.program, self.given, self.exact = variant, program, given, exact
-        self.made: set[Var] = set()  # by kernels
-        self.ordered: dict[Var, str] = {}  # what others made, in the order that kernels read
+        self.made: set[Var] = set()
+        self.ordered: dict[Var, str] = {}
         self.names = dict(names)
         used = {var for step in program.steps for var in read(step)} | {x for x in program.outputs if type(x) is Var}
         for var, array in program.captured.items():

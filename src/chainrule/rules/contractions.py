@@ -45,7 +45,7 @@ def _matmul_pull_b(ct: Any, node: Any) -> Any:
     return product(adjoint(a), ct)
 
 
-matmul_rule = multilinear(np.matmul, _matmul_pull_a, _matmul_pull_b)
+multilinear(np.matmul, _matmul_pull_a, _matmul_pull_b)
 
 
 def _contraction_pulls(axes_of: Any) -> tuple[Any, Any]:

@@ -245,8 +245,8 @@ def extreme(rule: Rule, *functions: Any) -> None:
 
 extreme(reduction("max", np.max, _shares, needs="ay"), np.max, np.amax)
 extreme(reduction("min", np.min, _shares, needs="ay"), np.min, np.amin)
-fmax_rule = reduction("fmax_reduce", np.fmax.reduce, _shares, needs="ay")
-fmin_rule = reduction("fmin_reduce", np.fmin.reduce, _shares, needs="ay")
+reduction("fmax_reduce", np.fmax.reduce, _shares, needs="ay")
+reduction("fmin_reduce", np.fmin.reduce, _shares, needs="ay")
 
 
 @implements(np.ptp)

@@ -22,7 +22,6 @@ MOSTLY_ZERO = 0.9  # share of zeros among a layer's results
 VANISHES = 1e-3  # gradient of the first layer, relative to that of the last
 EXPLODES = 1e3
 
-FIELDS = ("mean", "std", "zeros", "gradient", "weights", "update")
 TITLES = {
     "std": "results: standard deviation",
     "zeros": "results: share of zeros",

@@ -25,8 +25,6 @@ __all__ = [
     "Shown",
     "briefly",
     "described",
-    "dtype_of",
-    "kind_of",
     "shape_of",
     "value_line",
 ]

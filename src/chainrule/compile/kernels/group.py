@@ -317,6 +317,7 @@ def _check_output(number: int, out: Output, kinds: list[Kind], reduced: set[int]
 def _passes(
     group: Group, kinds: tuple[Kind, ...], levels: tuple[int, ...], costs: list[int], reduced: frozenset[int]
 ) -> Plan:
+    """Say what each pass over the columns reduces, writes and computes."""
     first = len(group.inputs)
     count = max(levels, default=0) + 1
     reductions: list[list[tuple[int, int]]] = [[] for _ in range(count)]
@@ -331,7 +332,7 @@ def _passes(
     while reductions and not reductions[-1] and not stores[-1]:
         del reductions[-1], stores[-1]
     done: set[int] = set()
-    kept: list[int] = []
+    kept: set[int] = set()
     last_read: dict[int, int] = {}
     computed = []
     for number, (made, written) in enumerate(zip(reductions, stores, strict=True)):
@@ -341,24 +342,13 @@ def _passes(
             value = stack.pop()
             if value < first:
                 last_read[value] = number
+            elif value in done and costs[value] > _COSTLY and kinds[value] in ("full", "row"):
+                kept.add(value)
             elif kinds[value] in ("full", "row") and value not in wanted:
-                if value in done and costs[value] > _COSTLY:
-                    if value not in kept:
-                        kept.append(value)
-                    continue
                 wanted.add(value)
                 stack += operands(group.op(value))
         done |= wanted
         computed.append(tuple(sorted(wanted)))
-    pairs = frozenset(
-        (o, i)
-        for o, out in enumerate(group.outputs)
-        for i, given in enumerate(group.inputs)
-        if given.kind == out.kind == "full"
-        and given.rows is out.place is None
-        and given.dtype == group.dtype(out.value)
-        and last_read.get(i, 0) <= levels[out.value]
-    )
     return Plan(
         kinds,
         levels,
@@ -367,5 +357,18 @@ def _passes(
         tuple(map(tuple, stores)),
         tuple(computed),
         tuple(sorted(kept)),
-        pairs,
+        _in_place(group, levels, last_read),
+    )
+
+
+def _in_place(group: Group, levels: tuple[int, ...], last_read: dict[int, int]) -> frozenset[tuple[int, int]]:
+    """The outputs and inputs that may be one memory, from the pass in which each input is read last."""
+    return frozenset(
+        (o, i)
+        for o, out in enumerate(group.outputs)
+        for i, given in enumerate(group.inputs)
+        if given.kind == out.kind == "full"
+        and given.rows is out.place is None
+        and given.dtype == group.dtype(out.value)
+        and last_read.get(i, 0) <= levels[out.value]
     )

@@ -18,7 +18,6 @@ BYTES = 64  # of a vector: the widest registers there are; LLVM splits them wher
 
 SCALAR = {"f4": "float", "f8": "double", "i4": "i32", "i8": "i64", "bool": "i1"}
 _BITS = {"f4": "i4", "f8": "i8"}
-_RELATIONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 class Writer:

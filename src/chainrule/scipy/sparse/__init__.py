@@ -22,7 +22,6 @@ from ...tensor import Tensor, plain, tensor_like
 __all__ = ["SparseTensor", "coo_array", "csc_array", "csr_array"]
 
 Function = Callable[..., Any]
-TRANSPOSED = {"coo": "coo", "csr": "csc", "csc": "csr"}
 
 
 class SparseTensor:
