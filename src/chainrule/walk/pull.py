@@ -124,9 +124,10 @@ def pull(
         roots, cotangents = [root for root, _ in inside], [ct for _, ct in inside]
     nodes, frontier = ordered(roots, oldest)
     if targets is None:
-        targets = [node for node in nodes if node.rule is None]
+        targets, rules = [node for node in nodes if node.rule is None], []
+    else:
+        rules = [target.rule for target in targets]
     outside = any(map(by_index, frontier))  # constants have index 0
-    rules = [target.rule for target in targets]
     varying: set[Node] | None = None  # all of them
     if differentiable is None and all(rules) and rules:
         differentiable = True  # what leads to targets that depend on something outside depends on it, too
@@ -182,12 +183,13 @@ def _sweep(
     for root, ct in zip(roots, cotangents, strict=True):
         if root.cotangent is not CLOSED:
             accumulate(root, ct)
+    plainly = form is PLAIN and not parts
     noted: list[Node] | None = [] if form is CAREFUL and contexts.singular in ("warn", "raise") else None
     try:
         for node in reversed(nodes):
             ct, rule = node.cotangent, node.rule
             if ct is not None and rule is not None:
-                if form is PLAIN and not parts:
+                if plainly:
                     (rule.pull or compiled(rule, PLAIN))(node, ct)
                 else:
                     pull_one = getattr(rule, form) or compiled(rule, form)
