@@ -183,9 +183,8 @@ class _Distribution:
         after = [self.next[j] for j in kept]
         for k, x in enumerate(after):
             if type(x) is Var and not x.scalar and x.root not in made:  # what is carried is on memory of its own
-                step = Step(Method("copy"), (x,), {}, self.step.quiet, self.step.line)
-                step.results = after[k] = Var.made(x.shape, x.dtype, step)
-                body.steps.append(step)
+                after[k] = Var.made(x.shape, x.dtype, None)
+                body.steps.append(step_giving(after[k], Method("copy"), (x,), self.step))
         body.outputs = [*after, *collected]
         loop = self.loop.with_body(body)
         loop.carry = [self.loop.carry[j] for j in kept]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..rules.indexing import is_basic
-from .program import PLACE, Program, Steps, is_fixed, is_reduction, private, read
+from .program import PLACE, Program, Steps, is_fixed, is_reduction, private, read, step_giving
 from .trace import Method, Property, Step, Var, operands
 
 __all__ = ["REORDERING"]
@@ -266,7 +266,6 @@ def _with(before: dict[Any, Steps], program: Program) -> Steps:
 
 def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], near: Step) -> Step:
     """A new step beside another one: a concatenation, a product, a transpose or a reshape."""
-    step = Step(function, args, options, near.quiet, near.line)
     shape: tuple[int, ...]
     if function is np.concatenate:
         parts = args[0]
@@ -279,9 +278,9 @@ def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], near: S
         shape = np.reshape(np.broadcast_to(0, args[0].shape), args[1]).shape  # which may say -1
     source = operands(*args)[0]
     views = function == Property("T") or function == Method("reshape")
-    step.results = Var.made(shape, source.dtype, step, source.root if views else None)
-    step.results.contiguous = function != Property("T")
-    return step
+    result = Var.made(shape, source.dtype, None, source.root if views else None)
+    result.contiguous = function != Property("T")
+    return step_giving(result, function, args, near, options)
 
 
 # -- products of constants -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .program import PLACE, Loop, Program, Steps, key_of, read
+from .program import PLACE, Loop, Program, Steps, key_of, read, step_giving
 from .stretches import stretches
 from .trace import Guard, Method, Step, Var, inner
 
@@ -375,11 +375,10 @@ class _Turns:
         places, apart = self._places(start, apart)
         if places == slice(0, x.shape[0], 1):
             return x
-        step = Step(operator.getitem, (x, places), {}, near.quiet, near.line)
-        step.results = y = Var.made((self.turns, *x.shape[1:]), x.dtype, step, x.root)
+        y = Var.made((self.turns, *x.shape[1:]), x.dtype, None, x.root)
         y.contiguous = x.contiguous and apart == 1
         y.strides_of((x.strides[0] * apart, *x.strides[1:]))
-        self.ahead.append(step)
+        self.ahead.append(step_giving(y, operator.getitem, (x, places), near))
         return y
 
     def _places(self, start: int, apart: int) -> tuple[slice, int]:
@@ -434,34 +433,37 @@ class _Turns:
         for k, (init, terms) in self.sums.items():
             total = init
             for number, (index, row) in terms.items():
-                near, part = self.done[number][0], row.collected()
-                if index is None:  # all at one place
-                    total_of = Step(np.add.reduce, (part,), {"axis": 0}, near.quiet, near.line)
-                    part = total_of.results = _like(row.value, total_of)
-                    self.shown.setdefault(total_of)
-                options = near.options if index is None else near.options | {"index": self._places(*index)[0]}
-                put = _step(PLACE, (part,), options, near)
-                new = _step(operator.add, (total, put.results), {}, self.done[k][0])
-                self.shown |= {put: None, new: None}
-                total = new.results
-            new.results = self.done[k][-1].results
-            new.results.root = new.results
+                total = self._add_up(total, self.done[k], self.done[number][0], index, row)
+            total.source.results = result = self.done[k][-1].results  # under the name that others know
+            result.root = result
         for x in wanted:
             turn, k = self.made[x]
-            original = self.done[k][turn]
             if k in self.sums:
                 continue
             if k not in self.rows or self.rows[k].array_is_read:
-                self._again(original)
+                self._again(self.done[k][turn])
             elif turn == self.turns - 1 and k in self.carried:
                 self.last[next(key for key in self.carry if key[0] == k)] = x
                 x.root = x
             else:
                 array = self.rows[k].collected()
-                step = Step(operator.getitem, (array, self.place_of(turn)), {}, original.quiet, original.line)
-                step.results = x
                 x.root = x if x.scalar else array
-                self.shown.setdefault(step)
+                item = step_giving(x, operator.getitem, (array, self.place_of(turn)), self.done[k][turn])
+                self.shown.setdefault(item)
+
+    def _add_up(self, total: Var, added: list[Step], near: Step, index: tuple[int, int] | None, row: _Row) -> Var:
+        """Add what the turns put somewhere: at one place, where there is no index, or at another one in each turn."""
+        part, options = row.collected(), near.options
+        if index is None:
+            total_of = step_giving(_like(row.value), np.add.reduce, (part,), near, {"axis": 0})
+            part = total_of.results
+            self.shown.setdefault(total_of)
+        else:
+            options = options | {"index": self._places(*index)[0]}
+        put = step_giving(_like(near.results), PLACE, (part,), near, options)
+        new = step_giving(_like(added[0].results), operator.add, (total, put.results), added[0])
+        self.shown |= {put: None, new: None}
+        return new.results  # type: ignore[no-any-return]
 
     def _again(self, step: Step) -> None:
         """Do what is done ahead once more, under the name that it has in one turn."""
@@ -479,9 +481,9 @@ class _Turns:
         for k, _ in self.carry:
             x = self.values[k]
             if not x.scalar and (x.root is not x or not x.contiguous or x not in made):
-                step = Step(Method("copy"), (x,), {}, like.quiet, like.line)  # carries are nobody else's memory
-                step.results = x = Var.made(x.shape, x.dtype, step)
-                self.body.append(step)
+                copy = step_giving(Var.made(x.shape, x.dtype, None), Method("copy"), (x,), like)
+                self.body.append(copy)
+                x = copy.results  # carries are nobody else's memory
             after.append(x)
         body = Program(self.body, {}, [*after, *self.collected])
         items = list(dict.fromkeys(self.items.values()))
@@ -497,13 +499,6 @@ class _Turns:
         ]
         step.results = (Var.made((), np.dtype(np.int64), step, scalar=True), *carried, *self.collected.values())
         return [*self.ahead, step, *self.shown]
-
-
-def _step(function: Any, args: tuple[Any, ...], options: dict[str, Any], like: Step) -> Step:
-    """A step that gives a result of the same form as another one."""
-    step = Step(function, args, options, like.quiet, like.line)
-    step.results = _like(like.results, step)
-    return step
 
 
 def _like(x: Var, source: Any = None, root: Var | None = None) -> Var:
