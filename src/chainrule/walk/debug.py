@@ -18,7 +18,8 @@ from ..errors import ChangedArrayError, NonFiniteError, user_frame
 from ..graph import Node, contexts, made_at, watchers
 from ..rules.registry import Rule, kept
 from ..tensor import plain
-from .nans import Finding, all_finite, fresh, in_backward
+from .findings import Finding
+from .nans import all_finite, fresh, in_backward
 from .pull import sweep
 from .push import pushed
 
