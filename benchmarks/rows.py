@@ -115,7 +115,8 @@ class Row:
         """`jit` as it is where there is no llvmlite."""
         function, arguments = self.program(chainrule_library())
         jitted = cr.jit(function)
-        jitted(*arguments)
+        for _ in range(2):  # the second call makes the program
+            jitted(*arguments)
         for variant in jitted.variants:
             variant.with_kernels = lambda: None
         return lambda: jitted(*arguments)

@@ -21,6 +21,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
+from chainrule.compile.variants import Variant
 from chainrule.errors import StructureError, UntraceableWarning
 from chainrule.nn import functional
 from chainrule.scipy import special
@@ -1308,16 +1309,31 @@ def test_gradients_of_weights_and_biases_share_what_they_are_sums_of() -> None:
     assert sum("np.add.reduce(" in line for line in lines) == 2  # the loss and the biases
 
 
-def test_what_is_called_once_is_not_compiled() -> None:
-    jitted = cr.jit(cr.grad(lambda x: np.sum(np.sin(x))))
+def test_what_is_called_once_needs_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = Variant.compile
+    monkeypatch.setattr(Variant, "compile", lambda variant: (made.append(variant), real(variant)))
+    f = cr.grad(lambda x: np.sum(np.sin(x)))
+    jitted = cr.jit(f)
+    assert_same(jitted(normal(3)), f(normal(3)))
+    assert not made
+    assert_same(jitted(normal(3)), f(normal(3)))
+    assert made == jitted.variants
+    assert "np.cos(" in cr.jit(f).source(normal(4))
+
+
+def test_a_program_that_cannot_be_made_is_said_at_the_second_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(variant: Variant) -> None:
+        raise RuntimeError("a pass failed")
+
+    monkeypatch.setattr(Variant, "compile", fail)
+    jitted = cr.jit(np.sin)
     jitted(normal(3))
-    (variant,) = jitted.variants
-    assert "function" not in vars(variant.printed)
-    assert "np.cos(" in variant.printed.source
-    jitted(normal(3))
-    assert "function" in vars(variant.printed)
-    with pytest.raises(AttributeError, match="no attribute 'functions'"):
-        _ = variant.printed.functions
+    with pytest.warns(UntraceableWarning, match="a pass failed") as said:
+        assert_same(jitted(normal(3)), np.sin(normal(3)))
+    assert said[0].filename == __file__
+    assert_same(jitted(normal(3)), np.sin(normal(3)))
+    assert not jitted.variants
 
 
 def test_filling_and_reading_piece_by_piece_costs_one_array() -> None:

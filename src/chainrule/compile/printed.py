@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import weakref
 from collections.abc import Callable
-from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -33,17 +32,11 @@ class Printed:
 
     def __init__(self, source: str, namespace: dict[str, Any], inputs: tuple[Var, ...], exits: dict[int, Exit]) -> None:
         self.source, self.inputs, self.exits = source, inputs, exits
-        self._namespace = namespace
-
-    @cached_property
-    def function(self) -> Callable[..., Any]:
-        """Compiled when it is first wanted: what is called once never needs it."""
         file = f"<jit {next(_numbers)}>"
-        exec(compile(self.source, file, "exec"), self._namespace)
-        linecache.cache[file] = len(self.source), None, self.source.splitlines(True), file  # for tracebacks
+        exec(compile(source, file, "exec"), namespace)
+        linecache.cache[file] = len(source), None, source.splitlines(True), file  # for tracebacks
         weakref.finalize(self, linecache.cache.pop, file, None)
-        function: Callable[..., Any] = self._namespace["program"]
-        return function
+        self.function: Callable[..., Any] = namespace["program"]
 
 
 class Exit:

@@ -28,9 +28,19 @@ from .replays import at
 from .simplify import simplified
 from .trace import ORDERING, Guard, Step, Trace, Var, inner, operands
 
-__all__ = ["Variant", "begun", "branched", "difference"]
+__all__ = ["Unprinted", "Variant", "begun", "branched", "difference"]
 
 Steps = Sequence[Step | Guard]
+
+
+class Unprinted:
+    """Stands for a program until something of it is asked for: what is called once needs none."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)
 
 
 class Variant:
@@ -70,7 +80,7 @@ class Variant:
         self.names_given: dict[Var, str] = {}
         self.write: Callable[[list[str]], str]
         self.given: Names
-        self.printed: Printed
+        self.printed: Printed | Any
         self.rolls = True
         self.rooms: list[int] = []
         self.first, self.settled, self.disagreed = True, False, False
