@@ -384,7 +384,8 @@ class _Splitting:
             else:
                 for x in read(step):
                     self.put_together(x)
-                renamed(step, self.instead)
+                if self.instead:
+                    renamed(step, self.instead)
                 self.new.append(step)
             yield from self.new
         self.new = []

@@ -28,7 +28,7 @@ def expanded(program: Program, further: Sequence[Callable[[Program], Steps]] = (
             elif (consists_of := _parts(step)) is not None:
                 new, result = consists_of
                 instead[step.results] = instead.get(result, result)
-        for part in new:
+        for part in new if instead else ():
             renamed(part, instead)
         steps += new
     other = program.with_steps(steps)

@@ -293,7 +293,7 @@ def renamed(step: Step | Guard, instead: dict[Var, Var]) -> None:
 
     if isinstance(step, Guard):
         step.var, step.keeps = new(step.var), tuple(map(new, step.keeps))
-    elif instead:
+    else:
         step.args, step.options = inner(step.args, new), inner(step.options, new)
         for var in operands(step.results):
             if var.root in instead:

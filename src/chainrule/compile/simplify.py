@@ -66,7 +66,8 @@ def replaced(program: Program, visit: Callable[[Step], Var | None]) -> Steps:
     instead: dict[Var, Var] = {}
     kept: Steps = []
     for step in program.steps:
-        renamed(step, instead)
+        if instead:
+            renamed(step, instead)
         if isinstance(step, Step) and (other := visit(step)) is not None:
             instead[step.results] = other
         else:
