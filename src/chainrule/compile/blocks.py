@@ -16,9 +16,9 @@ import numpy as np
 from .expand import expanded
 from .fuse import Grouping
 from .groups import Open
-from .loops import REORDERING
 from .operations import axes_of, reduction_of
 from .program import Loop, Program, Steps, is_reduction, private, read
+from .reordering import REORDERING
 from .trace import Guard, Method, Step, Var, inner
 
 __all__ = ["Blocked", "blocked", "blocks", "normalised"]

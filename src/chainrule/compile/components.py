@@ -23,9 +23,9 @@ from ..rules.indexing import is_plain
 from ..rules.registry import rules
 from .guards import asked_once
 from .layouts import SHOWING, TURNING, Together
-from .loops import Assemble
 from .operations import axes_of, name_of
 from .program import PLACE, Program, Steps, is_fixed, is_reduction, is_uniform, private, read, renamed
+from .reordering import Assemble
 from .simplify import RESHAPING, needed, reshaped
 from .trace import Guard, Method, Step, Var, operands
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from .guards import asked_once
-from .loops import Assemble
 from .operations import axes_of
 from .program import UFUNCS, Loop, Program, Steps, is_reduction, read, step_giving
+from .reordering import Assemble
 from .simplify import needed
 from .trace import Guard, Method, Step, Var, inner, operands
 

@@ -18,10 +18,10 @@ from .kernels import CODES, COMPARING, LOGICAL
 from .kernels.entry import MOST, READING
 from .kernels.machine import machine
 from .kernels.turns import LONGEST, TooLargeError, Turns, Value
-from .loops import Assemble
 from .operations import name_of, reduction_of
 from .program import PLACE, Loop, Program, Steps
 from .recompute import recomputed
+from .reordering import Assemble
 from .trace import Guard, Method, Property, Step, Var, inner, operands
 
 __all__ = ["with_kernels"]

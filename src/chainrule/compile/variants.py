@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from .alone import on_numpy
 from .blocks import normalised
 from .components import componentwise
 from .expand import expanded
-from .loops import REORDERING
 from .machine_loops import with_kernels as with_kernels_in
+from .on_numpy import on_numpy
 from .printed import Printed
 from .printing import Names, print_program
 from .program import UFUNCS, Loop, Program, key_of, read
+from .reordering import REORDERING
 from .repeated import repeated
 from .replays import at
 from .simplify import simplified
