@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from .errors import InPlaceError
-from .graph import Gone, Node, contexts, leaf, watchers
+from .graph import Gone, Node, constant, contexts, leaf, next_index, watchers
 from .memory import owns
 from .rules.indexing import Steps, is_basic, shown
 from .rules.linear import as_array
@@ -29,7 +29,6 @@ from .tensor import (
     batched_among,
     describe,
     handle,
-    made,
     named,
     plain,
     plain_index,
@@ -197,16 +196,21 @@ def advance(tensor: Tensor, rule: Rule, value: Any, index: Any, change: Callable
     if fresh is not None:
         memory.node = fresh
     elif memory.node is not None or node is not None:
-        nodes, values = [memory.node, node], [before, given]
         params = ((), {"index": index, "steps": place.steps} if place.steps else {"index": index})
         if not watchers:
-            active = (memory.node is not None) + 2 * (node is not None)
-            memory.node = made(rule, nodes, active, values, memory.data, params)
+            after = Node()  # what `made` does, in half the time: a write keeps no value
+            after.rule = rule
+            after.operands = memory.node or constant(before, False), node or constant(given, False)
+            after.params = params
+            after.value = None
+            after.shape, after.dtype = before.shape, before.dtype
+            after.index = next_index()
+            memory.node = after
         else:
             # Under no_grad what is written counts as a constant; what it is written to keeps its history.
-            nodes[1] = None if is_hidden(node) else node
+            nodes = [memory.node, None if is_hidden(node) else node]
             with everything_visible():
-                memory.node = watched(rule, nodes, values, memory.data, params, written=1).node
+                memory.node = watched(rule, nodes, [before, given], memory.data, params, written=1).node
     memory.version += 1
 
 
