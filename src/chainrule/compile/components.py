@@ -170,16 +170,18 @@ def _is_computed(step: Step) -> bool:
         return False
     if prod(_long(y.shape)) < LONG or _count(y) > COMPONENTS:
         return False
+    return COMPUTABLE[_way(step)](step)
+
+
+def _way(step: Step) -> str:
+    """In which way a step makes components of components."""
     if type(step.function) is Assemble or step.function is PLACE:
-        return _is_placed(step)
+        return "placed"
     if step.function in PRODUCTS:
-        return _is_small_product(step)
+        return "product"
     if is_reduction(step):
-        return _is_small_sum(step)
-    if name_of(step) is not None:
-        small = all(n <= MOST for n in _short(y.shape))
-        return small and y.root is y and all(type(x) is not list and type(x) is not tuple for x in step.args)
-    return _is_moved(step)
+        return "reduced"
+    return "moved" if name_of(step) is None else "elementwise"
 
 
 def _mixes(step: Step) -> bool:
@@ -192,6 +194,13 @@ def _mixes(step: Step) -> bool:
     if name_of(step) is None and not is_reduction(step):
         return step.function in PRODUCTS
     return any(_count(a) != _count(y) for a in read(step) if a.shape)
+
+
+def _is_small_elementwise(step: Step) -> bool:
+    """Whether a step computes few components, each of those at its place."""
+    y = step.results
+    small = all(n <= MOST for n in _short(y.shape))
+    return small and y.root is y and all(type(x) is not list and type(x) is not tuple for x in step.args)
 
 
 def _is_moved(step: Step) -> bool:
@@ -343,6 +352,15 @@ def _is_placed(step: Step) -> bool:
     )
 
 
+COMPUTABLE: dict[str, Callable[[Step], bool]] = {
+    "placed": _is_placed,
+    "product": _is_small_product,
+    "reduced": _is_small_sum,
+    "elementwise": _is_small_elementwise,
+    "moved": _is_moved,
+}
+
+
 # -- taking apart --------------------------------------------------------------------------------------------------
 class _Splitting:
     """A program whose members are taken apart, step by step.
@@ -480,19 +498,23 @@ class _Splitting:
     # -- steps -----------------------------------------------------------------------------------------------------
     def taken_apart(self, step: Step) -> Parts:
         """The components of a result."""
-        y = step.results
-        if type(step.function) is Assemble or step.function is PLACE:
-            return self.placed(step)
-        if step.function in PRODUCTS:
-            return self.product(step)
-        if is_reduction(step):
-            return self.reduced(step)
-        if name_of(step) is not None:
-            return self.elementwise(step)
+        ways = {
+            "placed": self.placed,
+            "product": self.product,
+            "reduced": self.reduced,
+            "elementwise": self.elementwise,
+            "moved": self.moved,
+        }
+        return ways[_way(step)](step)
+
+    def moved(self, step: Step) -> Parts:
+        """Components at other places."""
         parts = _moved(step, self.of)
-        return self.all_framed(parts, step.args[0].shape, y.shape) if step.function in STRETCHING else parts
+        stretched = step.function in STRETCHING
+        return self.all_framed(parts, step.args[0].shape, step.results.shape) if stretched else parts
 
     def elementwise(self, step: Step) -> Parts:
+        """Components that are each computed of those at its place."""
         y = step.results
         found = np.empty(_short(y.shape), object)
         several = [np.broadcast_to(self.beside(x, y.shape), found.shape) for x in step.args]

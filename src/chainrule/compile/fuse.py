@@ -49,7 +49,16 @@ def _without_views(program: Program, steps: Steps) -> Steps:
 
 
 class Grouping:
-    """Takes the steps of a program in order, and gives groups of them."""
+    """Takes the steps of a program in order, and gives groups of them.
+
+    Attributes
+    ----------
+    readers : the steps that read each value; None stands for who called
+    open, of : the groups that steps may join, and the one that each value is of
+    questions : by the value, whether there is a NaN in it
+    done : what groups have done before it was its turn
+    waiting : by the result, what is put off so that groups need not close
+    """
 
     least = 1  # elements of a box that is worth a group
 
@@ -65,8 +74,8 @@ class Grouping:
         self.open: list[Open] = []
         self.of: dict[Var, Open] = {}
         self.questions = {step.var: step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"}
-        self.done: set[Step | Guard] = set()  # by groups, before it was their turn
-        self.waiting: dict[Var, Step] = {}  # what is put off so that groups need not close
+        self.done: set[Step | Guard] = set()
+        self.waiting: dict[Var, Step] = {}
 
     def allows(self, name: str) -> bool:
         """Whether an operation may be part of a group."""

@@ -57,20 +57,33 @@ class Fused(Step):
 
 
 class Open:
-    """A group that further steps may join."""
+    """A group that further steps may join.
+
+    Attributes
+    ----------
+    shape, split : of the box: so many of its first axes are the rows; None: not said yet
+    every : of how many rows sums are taken together, where it is not all
+    members, results : the steps, and what they give
+    inputs : what is read, and what that is to the box
+    ops : name, operands, dtype, kind and rows of each operation; an operand is ("input", i), ("op", i), or a number
+    values : of inputs and results: the operand that it is, or ("reduced", i) if nothing in the group can read it; kind
+    shown : results that are others in another shape
+    asked : questions about values of the group
+    apart : of results that are made of components: these, and where each goes
+    """
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.split: int | None = None  # the first so many axes are the rows; None: not said yet
-        self.every = 0  # of how many rows sums are taken together, where it is not all
+        self.split: int | None = None
+        self.every = 0
         self.members: list[Step] = []
         self.inputs: list[tuple[Var, Input]] = []
-        self.ops: list[tuple[Any, ...]] = []  # operands: ("input", i), ("op", i), or a number
-        self.values: dict[Var, tuple[Any, Kind]] = {}  # of inputs and results: operand and kind
+        self.ops: list[tuple[Any, ...]] = []
+        self.values: dict[Var, tuple[Any, Kind]] = {}
         self.results: list[Var] = []
-        self.shown: dict[Var, Step] = {}  # results that are others in another shape
-        self.asked: list[Guard] = []  # questions about values of the group
-        self.apart: dict[Var, list[tuple[Any, tuple[int, int, int]]]] = {}  # of results: their components, and where
+        self.shown: dict[Var, Step] = {}
+        self.asked: list[Guard] = []
+        self.apart: dict[Var, list[tuple[Any, tuple[int, int, int]]]] = {}
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.split, len(self.inputs), len(self.ops), len(self.values), len(self.results)

@@ -109,7 +109,7 @@ class _DiffersError(Exception):
 class _Row:
     """What a value of a loop's body is in all turns: an array, if that is asked for, or one that there was before."""
 
-    def __init__(self, loop: _Turns, value: Var, array: Var | None = None) -> None:
+    def __init__(self, loop: _Repetition, value: Var, array: Var | None = None) -> None:
         self.loop, self.value, self.array = loop, value, array
         self.array_is_read = array is not None
 
@@ -122,21 +122,29 @@ class _Row:
 
 
 class _Rolling:
-    """The loops of a program, as they are found."""
+    """The loops of a program, as they are found.
+
+    Attributes
+    ----------
+    loops : in order
+    made : by the value: in which loop, in which turn, by which of its steps
+    inits : by the value: the carries that begin with it, and at which place
+    ahead : of what is the same in all turns: the one that is computed
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.loops: list[_Turns] = []
-        self.made: dict[Var, tuple[_Turns, int, int]] = {}  # in which loop, in which turn, by which of its steps
+        self.loops: list[_Repetition] = []
+        self.made: dict[Var, tuple[_Repetition, int, int]] = {}
         self.inits: dict[Var, list[tuple[_Row, int]]] = {}
-        self.ahead: dict[Var, Var] = {}  # of what is the same in all turns: the one that is computed
+        self.ahead: dict[Var, Var] = {}
 
     def add(self, begin: int, period: int, turns: int) -> None:
         """Make a loop of a stretch, or of a part of it, if it can be one."""
         whole = begin
         while turns >= TURNS and turns * period >= STEPS:
             try:
-                loop = _Turns(self, whole, begin, period, turns)
+                loop = _Repetition(self, whole, begin, period, turns)
             except _DiffersError as error:
                 if error.turn <= turns // 2:
                     begin, turns = begin + (error.turn + 1) * period, turns - error.turn - 1
@@ -157,9 +165,9 @@ class _Rolling:
                     yield row, loop.place_of(turn + 1)
         yield from self.inits.get(x, ())
 
-    def outside(self) -> dict[_Turns, dict[Var, None]]:
+    def outside(self) -> dict[_Repetition, dict[Var, None]]:
         """What others read of single turns."""
-        found: dict[_Turns, dict[Var, None]] = {loop: {} for loop in self.loops}
+        found: dict[_Repetition, dict[Var, None]] = {loop: {} for loop in self.loops}
         wanted: list[Any] = [*self.program.outputs]
         at = 0
         for loop in self.loops:
@@ -201,29 +209,49 @@ class _Rolling:
         return steps + self.program.steps[at:]
 
 
-class _Turns:
-    """A stretch of steps as a loop."""
+class _Repetition:
+    """A stretch of steps as a loop.
+
+    Attributes
+    ----------
+    stretch : where the whole stretch begins, of which this may be a part
+    begin, end, period, turns : which steps these are
+    done : for each step of a turn, that of all turns
+    made : by the value: in which turn it is made, and by which of its steps
+    middle : the turn that others are compared with: it has turns before it, and after it
+    values : what the steps of a turn give, in the body
+    invariant, ahead : the steps that do the same in all turns; those that are done ahead of the loop
+    body : the steps of a turn
+    outer : what is read from outside, with what stands for it in the body, whose passes look at nothing outside
+    carry : by the step that makes it, and by what it begins with
+    items : what a turn reads of arrays, and these
+    collected : what each turn gives, and the arrays of that
+    rows, carried : what the results of a step are in all turns, and what carries of them are
+    sums : by the step that adds up: what it begins with, and the steps that put something somewhere
+    shown : the steps by which others read single values
+    last : of the carries, what they are called after the loop
+    """
 
     def __init__(self, rolling: _Rolling, stretch: int, begin: int, period: int, turns: int) -> None:
         self.rolling, self.stretch = rolling, stretch
         self.begin, self.end, self.period, self.turns = begin, begin + period * turns, period, turns
         every: Any = rolling.program.steps[begin : self.end]
-        self.done: list[list[Step]] = [every[k::period] for k in range(period)]  # by each step of a turn
+        self.done: list[list[Step]] = [every[k::period] for k in range(period)]
         self.made = {step.results: divmod(i, period) for i, step in enumerate(every)}
-        self.middle = turns // 2  # what is compared with: it has turns before it, and after it
-        self.values: list[Any] = [None] * period  # what the steps give, in the body
-        self.first: set[int] = set()  # what is computed ahead
+        self.middle = turns // 2
+        self.values: list[Any] = [None] * period
+        self.invariant: set[int] = set()
         self.ahead: list[Step] = []
         self.body: list[Step] = []
-        self.outer: dict[Var, Var] = {}  # with what stands for it in the body, whose passes look at nothing outside
+        self.outer: dict[Var, Var] = {}
         self.carry: dict[tuple[int, Var], Var] = {}
-        self.items: dict[Any, tuple[Var, Var]] = {}  # and the arrays that they are of
+        self.items: dict[Any, tuple[Var, Var]] = {}
         self.collected: dict[Var, Var] = {}
         self.rows: dict[int, _Row] = {}
         self.carried: dict[int, list[_Row]] = {}
-        self.sums: dict[int, tuple[Var, dict[int, Any]]] = {}  # what they begin with; and what they put somewhere
-        self.shown: dict[Step, None] = {}  # the steps by which others read single values
-        self.last: dict[tuple[int, Var], Var] = {}  # of the carries
+        self.sums: dict[int, tuple[Var, dict[int, Any]]] = {}
+        self.shown: dict[Step, None] = {}
+        self.last: dict[tuple[int, Var], Var] = {}
         self._build()
 
     # -- what a turn reads ---------------------------------------------------------------------------------------------
@@ -232,25 +260,25 @@ class _Turns:
         before = {which[0] for each in kinds for kind, which in each if kind == "before"}
         indices = [self._indices(steps) for steps in self.done]
         added = self._added(kinds, {k for k, steps in enumerate(self.done) if self._is_gathered(steps[0], indices[k])})
-        first = self.first
+        invariant = self.invariant
         for k, each in enumerate(kinds):
             if k in added:
                 continue
             if self.done[k][0].results.size > SMALL:
                 raise _DiffersError(self.middle)
-            fixed = all(kind == "same" or (kind == "here" and which in first) for kind, which in each)
+            fixed = all(kind == "same" or (kind == "here" and which in invariant) for kind, which in each)
             if indices[k]:
                 if not fixed:
                     raise _DiffersError(self.middle)
             elif fixed and k not in before:
-                first.add(k)
+                invariant.add(k)
         downwards = [step < 0 for _, step in filter(None, indices)]
         downwards += [which[2] < 0 for each in kinds for kind, which in each if kind == "row"]
         self.reverse = 2 * sum(downwards) > len(downwards)
         for k, (steps, index) in enumerate(zip(self.done, indices, strict=True)):
             if k in added:
                 continue
-            if k in first:
+            if k in invariant:
                 self.ahead.append(steps[self.middle])
             elif index is not None:
                 self._read_item(k, *index)
@@ -264,7 +292,7 @@ class _Turns:
             row = _Row(self, var)
             self.carried.setdefault(k, []).append(row)
             self.rolling.inits.setdefault(init, []).append((row, self.place_of(0)))
-        for k in first:
+        for k in invariant:
             self.rolling.ahead |= {step.results: self.done[k][self.middle].results for step in self.done[k]}
         self.rolling.made |= {var: (self, *place) for var, place in self.made.items()}
 
@@ -424,9 +452,9 @@ class _Turns:
     def is_closed(self, x: Var) -> bool:
         """Whether a single value can be read from outside."""
         turn, k = self.made[x]
-        if self.values[k] is None and k not in self.first:
+        if self.values[k] is None and k not in self.invariant:
             return turn == self.turns - 1 and k in self.sums
-        return x.contiguous or k in self.first
+        return x.contiguous or k in self.invariant
 
     def show(self, wanted: Iterable[Var]) -> None:
         """Let others read these values."""
