@@ -118,7 +118,7 @@ def print_program(
     given: Names,
     exact: bool,
 ) -> Printed:
-    """Print a program, and compile it.
+    """Print a program.
 
     Parameters
     ----------

@@ -13,8 +13,8 @@ from ..rules.registry import rules
 from .trace import NESTING, Guard, Line, Step, Var, inner, operands
 
 __all__ = [
-    "PLACE", "UFUNCS", "Loop", "Program", "Steps", "alike", "described", "each_loop", "escaping", "is_fixed",
-    "is_reduction", "is_repeatable", "is_uniform", "key_of", "private", "read", "reads", "renamed", "step_giving",
+    "PLACE", "UFUNCS", "Loop", "Program", "Steps", "alike", "all_read", "described", "each_loop", "escaping",
+    "is_fixed", "is_reduction", "is_repeatable", "is_uniform", "key_of", "private", "read", "renamed", "step_giving",
 ]  # fmt: skip
 
 Steps = list[Step | Guard]
@@ -26,6 +26,7 @@ UFUNCS: dict[Any, np.ufunc] = {
     operator.lt: np.less, operator.le: np.less_equal, operator.eq: np.equal, operator.ne: np.not_equal,
     operator.gt: np.greater, operator.ge: np.greater_equal,
 }  # fmt: skip
+REPEATABLE = {*UFUNCS, operator.pow, np.broadcast_to}
 PLACE = rules["place"].value  # an array that is zero but for what is put at an index: what reading a part is, backwards
 FEW = 4096  # elements that are compared at a time
 
@@ -84,7 +85,7 @@ class Program:
                 var.root = var
         return other
 
-    def with_steps(self, steps: list[Step | Guard]) -> Program:
+    def with_steps(self, steps: Steps) -> Program:
         """The same program, done by other steps."""
         other = copy(self)
         other.steps, other.same = steps, dict(self.same)
@@ -156,7 +157,7 @@ class Loop:
 
     def body_reads(self) -> set[Var]:
         """Every value that a turn reads."""
-        return reads(self.body.steps, self.body.outputs)
+        return all_read(self.body.steps, self.body.outputs)
 
     def with_body(self, body: Program) -> Loop:
         """The same loop, whose turns are done by other steps."""
@@ -188,7 +189,7 @@ def read(step: Step | Guard) -> list[Var]:
     return found + operands(step.options) if step.options else found
 
 
-def reads(steps: list[Step | Guard], outputs: Sequence[Any]) -> set[Var]:
+def all_read(steps: Steps, outputs: Sequence[Any]) -> set[Var]:
     """Every value that is read, and those whose memory it shows."""
     found = {var for step in steps for var in read(step)} | {x for x in outputs if type(x) is Var}
     return found | {var.root for var in found}
@@ -211,7 +212,7 @@ def is_reduction(step: Step) -> bool:
 
 def is_repeatable(step: Step) -> bool:
     """Whether a call gives the same each time, and can do no harm."""
-    return isinstance(step.function, np.ufunc) or step.function in (*UFUNCS, operator.pow, np.broadcast_to)
+    return isinstance(step.function, np.ufunc) or step.function in REPEATABLE
 
 
 def is_fixed(x: Any) -> bool:

@@ -19,6 +19,7 @@ from .program import (
     Loop,
     Program,
     Steps,
+    all_read,
     each_loop,
     escaping,
     is_fixed,
@@ -27,7 +28,6 @@ from .program import (
     key_of,
     private,
     read,
-    reads,
     renamed,
     step_giving,
 )  # fmt: skip
@@ -79,7 +79,7 @@ def replaced(program: Program, visit: Callable[[Step], Var | None]) -> Steps:
 
 # -- what NumPy does in Python ---------------------------------------------------------------------------------------
 def named_by_numpy(program: Program) -> Steps:
-    """Write Python's operators on arrays, and NumPy's functions that only pass on to a ufunc, as ufuncs."""
+    """Write Python's operators on arrays as ufuncs, and a second power as a square."""
     for step in program.steps:
         if isinstance(step, Guard) or type(step.results) is not Var or step.results.scalar:
             continue
@@ -455,7 +455,7 @@ def _without_unread(step: Step, alive: set[Var]) -> None:
     while True:  # what is carried for what is carried
         body = loop.body.with_steps(loop.body.steps)
         body.outputs = [x if i in wanted else None for i, x in enumerate(after)] + given
-        asked = reads(needed(body, inside=False), body.outputs)
+        asked = all_read(needed(body, inside=False), body.outputs)
         more = {i for i, var in enumerate(loop.carry) if var in asked}
         if more <= wanted:
             break
