@@ -475,3 +475,18 @@ def test_recorded_walks_on_nodes_and_on_shadows_give_the_same_bits(name: str, mo
     assert np.all(np.isfinite(found))
     if name != "singular":
         check(lambda x: np.sum(cr.grad(f)(x) * W), [x])
+
+
+@pytest.mark.parametrize("n", [5, 200_000])  # large arrays are added up in another way
+def test_parts_of_a_cotangent_meet_the_whole_of_it_in_either_order(n: int) -> None:
+    weights, t = np.linspace(0.5, 1.5, n), cr.Tensor(2.0)
+    x = cr.Tensor(np.ones(n)) * t  # a cotangent of elements is a Tensor, one of a weighted sum is an array
+    elements, plain, whole = (lambda x: t * x[0] * x[1]), (lambda x: np.sum(x * weights)), (lambda x: np.sum(x * x))
+    of_elements = np.where(np.arange(n) < 2, 4.0, 0.0)
+    for other, expected in ((plain, of_elements + weights), (whole, of_elements + 4.0)):
+        for first, second in ((elements, other), (other, elements)):
+            found = cr.grad(lambda x: first(x) + second(x))(x)  # noqa: B023
+            assert type(found) is cr.Tensor
+            np.testing.assert_array_equal(found.data, expected)
+            grown = cr.grad(lambda s: np.sum(cr.grad(lambda x: first(x) + second(x))(x * s)))(1.0)  # noqa: B023
+            assert grown.item() == pytest.approx(8.0 if other is plain else 8.0 + 4.0 * n)
