@@ -46,7 +46,8 @@ ABOUT_RULES = (  # noqa: SIM905 (a list of words)
     "rules arrays reductions selection signal fft linalg decompositions polynomials ufuncs semantics zero_wins orders "
     "complex emath singular generated expressions inplace control"
 ).split()
-FIELDS = ("pull", "careful_pull", "forward", "careful_forward")
+PULLS, PUSHES = ("pull", "careful_pull", "recorded_pull"), ("forward", "careful_forward")
+FIELDS = PULLS + PUSHES
 SURVIVED, CAUGHT, NEVER_RUN = range(3)
 
 
@@ -330,7 +331,7 @@ def without_option(function: Any, option: str) -> Callable[..., Any]:
 
 def of_options(name: str, rule: Rule, options: set[str]) -> Iterator[Mutant]:
     for option in sorted(options):
-        for field, uses in (("pulls", FIELDS[:2]), ("pull_all", FIELDS[:2]), ("push", FIELDS[2:])):
+        for field, uses in (("pulls", PULLS), ("pull_all", PULLS), ("push", PUSHES)):
             fields = {}
             for form in (field, f"careful_{field}"):
                 functions = getattr(rule, form, None)
@@ -343,7 +344,7 @@ def of_options(name: str, rule: Rule, options: set[str]) -> Iterator[Mutant]:
 
 
 def of_functions(name: str, rule: Rule) -> Iterator[Mutant]:
-    pull, push = ("pull", "careful_pull"), ("forward", "careful_forward")
+    pull, push = PULLS, PUSHES
     kind = "linear" if rule.kind == "linear" else "custom"
     for i, function in enumerate(rule.pulls):
         which = f"pull {i}"
@@ -391,7 +392,7 @@ def of_functions(name: str, rule: Rule) -> Iterator[Mutant]:
             both = pull + push
             yield Mutant(name, kind, f"pull {i}: {letter} not kept", both, set_fields(rule, needs=less))
     if rule.careful_pulls:
-        yield Mutant(name, kind, "careful pulls are careless", pull[1:], set_fields(rule, careful_pulls=()))
+        yield Mutant(name, kind, "careful pulls are careless", ("careful_pull",), set_fields(rule, careful_pulls=()))
     if rule.careful_push:
         yield Mutant(name, kind, "careful push is careless", push[1:], set_fields(rule, careful_push=None))
 

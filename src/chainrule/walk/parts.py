@@ -1,8 +1,8 @@
 """A cotangent that comes in parts: what was read of one array, element by element, goes back in one operation.
 
 A walk over plain arrays adds each part into the whole in place.  Where the walk is recorded that would be two nodes for
-each part (a whole array with the part in it, and a sum), and n of them would cost O(n²).  So the parts are listed until
-the whole is asked for, and one node has them all as operands.
+each part (a whole array with the part in it, and a sum), and n of them would cost O(n²).  So the slot lists the parts
+until the walk comes to it, and one node has them all as operands.
 """
 
 from __future__ import annotations
