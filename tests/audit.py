@@ -374,7 +374,7 @@ def of_functions(name: str, rule: Rule) -> Iterator[Mutant]:
     if len(rule.pulls) > 1 and None not in rule.pulls:
         swapped = set_fields(rule, pulls=rule.pulls[::-1], careful_pulls=rule.careful_pulls[::-1])
         yield Mutant(name, kind, "pulls swapped", pull, swapped)
-    function = rule.push or (printing._linear_push if rule.kind == "linear" else None)
+    function = rule.push or (printing.linear_push if rule.kind == "linear" else None)
     if function is not None and rule.pulls and not any(rule.pulls):
         yield Mutant(name, kind, "push: not None", push, set_fields(rule, push=lambda node, tangents: tangents[0]))
     elif function is not None:
