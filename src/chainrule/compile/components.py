@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -44,6 +45,7 @@ __all__ = ["componentwise"]
 
 SMALL = 1 << 14  # elements that may be copied to read components side by side
 WORTHWHILE = 1 << 11  # elements, over which sums or products of components are taken
+POSITIVE: set[Any] = {np.square, np.absolute, np.exp}
 
 
 def componentwise(program: Program, worthwhile: int | None = None) -> Program:
@@ -67,6 +69,7 @@ class _Splitting:
     instead : of members that are put together: the array
     escape : what is returned, and its memory
     known : components that were given the axes of others
+    positive : components of which none is -0.0
     whole : members that are put together, too
     new, like : the steps that take the place of the present one, and that one
     """
@@ -78,6 +81,7 @@ class _Splitting:
         self.instead: dict[Var, Var] = {}
         self.escape = {part for x in operands(*program.outputs) for part in (x, x.root)}
         self.known: dict[Any, Var] = {}
+        self.positive: set[Var] = set()
         self.whole: set[Var] = set()
         self.new: Steps = []
         self.like: Any = None
@@ -231,7 +235,15 @@ class _Splitting:
         shape = np.broadcast_shapes(*shapes)
         if result is None or result.shape != shape:
             result = Var.made(shape, like.dtype, None, scalar=not shape)
+        square = function is np.multiply and args[0] is args[1]
+        adds = function is np.add and any(x in self.positive for x in args if type(x) is Var)
+        if function in POSITIVE or square or adds:
+            self.positive.add(result)
         return self.step(function, args, {}, result)
+
+    def summed(self, part: Any, like: Var) -> Any:
+        """What NumPy, which begins with 0.0, gives as a sum: never -0.0."""
+        return part if type(part) is Var and part in self.positive else self.computed(np.add, (part, 0.0), like)
 
     def reduced(self, step: Step) -> Parts:
         """A sum over components, and then over long axes."""
@@ -248,9 +260,13 @@ class _Splitting:
         long = [i for i, n in enumerate(x.shape) if n > SHORT]
         over = tuple(k for k, i in enumerate(long) if i in axes)
         parts = parts.reshape(short_axes(y.shape))
-        if not over:
+        if not over and ufunc is not np.add:
             return parts
         found = np.empty(parts.shape, object)
+        if not over:
+            for index in np.ndindex(parts.shape):
+                found[index] = self.summed(parts[index], y)
+            return found
         shape = tuple(x.shape[i] for i in long if i not in axes)
         for index in np.ndindex(parts.shape):
             part = self.stretched(parts[index], long_axes(x.shape), y.dtype)
@@ -282,11 +298,10 @@ class _Splitting:
         right = np.broadcast_to(right, (*outer, *right.shape[-2:]))
         for index in np.ndindex(found.shape):
             *head, i, j = index
-            total: Any = None
-            for k in range(a.shape[-1]):
-                term = self.computed(np.multiply, (left[(*head, i, k)], right[(*head, k, j)]), y)
-                total = term if total is None else self.computed(np.add, (total, term), y)
-            found[index] = total
+            terms = [
+                self.computed(np.multiply, (left[(*head, i, k)], right[(*head, k, j)]), y) for k in range(a.shape[-1])
+            ]
+            found[index] = self.summed(reduce(lambda a, b: self.computed(np.add, (a, b), y), terms), y)
         return found.reshape(short_axes(y.shape))
 
     def placed(self, step: Step) -> Parts:

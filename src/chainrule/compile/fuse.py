@@ -208,6 +208,8 @@ class Grouping:
 
     def _elementwise(self, group: Open, step: Step) -> bool:
         y, args, name = step.results, step.args, name_of(step)
+        if name == "root":
+            args = args[:1]
         if name is None or not self.allows(name) or y.root is not y or any(isinstance(x, list | tuple) for x in args):
             return False
         column = y.shape != group.shape

@@ -39,8 +39,8 @@ def asked_for_nan(program: Program) -> Steps:
 def implied(program: Program) -> Steps:
     """Drop the question whether there is a NaN in a value where it would come through to another one that is asked."""
     asked = {step.var: step for step in program.steps if isinstance(step, Guard) and step.kind == "no NaN"}
-    comes_through = set(asked)
-    dropped: set[Step | Guard] = set()
+    comes_through = dict(asked)  # to which question
+    dropped: dict[Step | Guard, Guard] = {}
     for step in reversed(program.steps) if asked else ():
         if isinstance(step, Guard) or step.function not in PASSING_NAN or step.writes:
             continue
@@ -48,9 +48,11 @@ def implied(program: Program) -> Steps:
         if y in comes_through and private(y) and y.size and y.dtype.kind == "f" and "where" not in step.options:
             for x in read(step):
                 if x.dtype.kind == "f" and private(x):
-                    comes_through.add(x)
                     if x in asked and not asked[x].branches:
-                        dropped.add(asked[x])
+                        dropped[asked[x]] = comes_through[x] = comes_through[y]
+                    comes_through.setdefault(x, comes_through[y])
+    places = {guard: by.place for guard, by in dropped.items() if isinstance(guard, Guard) and guard.place < by.place}
+    program.implied = program.implied | places
     return [step for step in program.steps if step not in dropped]
 
 

@@ -217,7 +217,7 @@ class _Translation:
         name = name_of(step)
         if name is None:
             raise TooLargeError
-        args, extra, dtype = step.args, None, y.dtype
+        args, extra, dtype = step.args[:1] if name == "root" else step.args, None, y.dtype
         if name == "power":
             if type(args[1]) is Var:
                 raise TooLargeError

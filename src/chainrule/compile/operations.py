@@ -36,8 +36,8 @@ def name_of(step: Step) -> str | None:
     for name in OF_RULES:  # some come with SciPy's functions only
         if name in rules and step.function is rules[name].value and len(step.args) == 1:
             return name
-    if step.function is operator.pow:
-        return "power"
+    if step.function is operator.pow:  # which is C's of numbers, and NumPy's of arrays
+        return "root" if step.results.scalar and step.args[1] == 0.5 else "power"
     if step.function == Method("astype") and len(step.args) == 2 and not step.options:
         return "astype"
     function = UFUNCS.get(step.function, step.function)

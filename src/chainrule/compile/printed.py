@@ -69,9 +69,17 @@ class Exit:
         return self._missed
 
     def pending(self) -> list[Guard]:
-        """The decisions before this one that this program asks for only later."""
-        later = self._printer.program.steps[self._at + 1 :]
+        """The decisions before this one that this program asks for only later, or not, since later ones answer them."""
+        program = self._printer.program
+        later = program.steps[self._at + 1 :]
         asked = [part for step in later if isinstance(step, Guard) for part in step.parts or (step,)]
+        open_places = {guard.place for guard in (self.guard, *asked)}
+        answered = {guard.place: by for guard, by in program.implied.items()}
+        for guard, by in program.implied.items():
+            while by in answered:
+                by = answered[by]
+            if by in open_places:
+                asked.append(guard)
         return [guard for guard in asked if guard.place < self.guard.place]
 
     def constant(self, var: Var) -> Any:

@@ -40,12 +40,14 @@ class Program:
     captured : `{Var: array}`
     outputs : what the function returned, leaf by leaf: a Var, or a plain object
     same : values that were dropped, with the equal ones that took their places
+    implied : questions that were dropped, with the place of the one that answers them, too
     """
 
     def __init__(self, steps: Sequence[Step | Guard], captured: dict[Var, Any], outputs: Sequence[Any]) -> None:
         self.steps = [step.copy() for step in steps]
         self.captured, self.outputs = dict(captured), list(outputs)
         self.same: dict[Var, Var] = {}
+        self.implied: dict[Guard, int] = {}
         for var in self.own():
             var.root = var.home
 
@@ -76,6 +78,7 @@ class Program:
         """The same program, for passes to change."""
         other = Program([], self.captured, self.outputs)
         other.steps, other.same = [step.copy() for step in self.steps], dict(self.same)
+        other.implied = self.implied
         made = dict.fromkeys(other.own())
         for var in made:  # views of what was dropped are views of what took its place
             root = other.now(var.home)

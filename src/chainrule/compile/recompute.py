@@ -23,7 +23,7 @@ __all__ = ["recomputed"]
 Place = tuple[Var, Input]  # an array, and how a kernel reads it
 # How many simple operations it costs to read an element, and half of what it costs to write it, by the array's bytes.
 _PASS = ((1 << 15, 2), (1 << 19, 6), (1 << 62, 12))
-_QUICK = {"divide", "reciprocal", "sqrt"}  # processors do these; other functions are some dozen operations
+_QUICK = {"divide", "reciprocal", "sqrt", "root"}  # processors do these; other functions are some dozen operations
 _FUNCTION = 40
 
 

@@ -387,6 +387,11 @@ def _sign(a: Vector) -> Vector:
     return where(a.isnan(), a, sign) if a.dtype[0] == "f" else sign
 
 
+def _root(x: Vector) -> Vector:
+    """C's pow(x, 0.5), which is not sqrt for -0.0 and -inf."""
+    return where(x.compare("eq", -math.inf), x.like(math.inf), (x + 0.0).call("sqrt"))
+
+
 def _heaviside(a: Vector, at_zero: Vector) -> Vector:
     step = where(a > 0, a.like(1), where(a < 0, a.like(0), at_zero))
     return where(a.isnan(), a, step)
@@ -412,9 +417,9 @@ POWERS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)  # exponents of `
 
 def _power(x: Vector, exponent: float) -> Vector:
     if exponent == 0.5:
-        return x.call("sqrt")  # as NumPy has it
+        return x.call("sqrt")  # as NumPy has it, of arrays
     if exponent == -0.5:
-        return 1 / where(x.compare("eq", -math.inf), x.like(math.inf), (x + 0.0).call("sqrt"))
+        return 1 / _root(x)
     base, k = (x, int(exponent)) if exponent > 0 else (1 / x, -int(exponent))
     result = None
     while k:
@@ -439,6 +444,7 @@ TABLE: dict[str, tuple[Formula, tuple[str, ...], float]] = {
     "reciprocal": (lambda a: 1 / a, _F, _EXACTLY),
     "square": (lambda a: a * a, _FI, _EXACTLY),
     "sqrt": (lambda a: a.call("sqrt"), _F, _EXACTLY),
+    "root": (_root, _F, 1),
     "absolute": (_absolute, _FI, _EXACTLY),
     "sign": (_sign, _FI, _EXACTLY),
     "maximum": (maximum, _FI, _EXACTLY),

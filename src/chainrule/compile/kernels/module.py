@@ -337,7 +337,7 @@ def _together(group: Group, numbers: list[int]) -> list[int]:
 
 def _computed_of(group: Group, number: int) -> Any:
     op = group.op(number)
-    return op.args if weight(op) > 1 else number
+    return tuple(map(repr, op.args)) if weight(op) > 1 else number  # of values and numbers: 2 is not 2.0
 
 
 def module(group: Group, plan: Plan, triple: str, avx512: bool) -> str:

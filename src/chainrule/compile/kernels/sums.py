@@ -13,7 +13,7 @@ from .vector import Vector, Writer, where
 
 __all__ = ["COMBINED", "IDENTITY", "Sum", "Variable", "across", "rounded", "two_sum"]
 
-IDENTITY = {"sum": -0.0, "max": -math.inf, "min": math.inf, "any": 0.0}
+IDENTITY = {"sum": 0.0, "max": -math.inf, "min": math.inf, "any": 0.0}
 COMBINED = {"sum": Vector.__add__, "max": functions.maximum, "min": functions.minimum, "any": Vector.__or__}
 
 

@@ -182,6 +182,8 @@ class Turns(ElementFunction):
         rows = []
         for several in grouped.tolist():
             total = x.rows[several[0]]
+            if name == "sum":  # of which none is -0.0, in NumPy
+                total = total + 0.0
             for k in several[1:]:
                 total = combine(total, x.rows[k])
             rows.append(total)
@@ -197,16 +199,15 @@ class Turns(ElementFunction):
         if len(a.shape) > 2 or len(b.shape) > 2 or a.dtype != b.dtype or a.dtype[0] != "f":
             raise TooLargeError
         if len(b.shape) == 1:
-            rows = [self.across("sum", row * b.rows[0], a.width) for row in a.rows]
+            rows = [self.across("sum", row.fma(b.rows[0], 0.0), a.width) for row in a.rows]
             value = Value((len(rows), 1), a.dtype, rows)
             return self.moved([value], np.arange(1, len(rows) + 1).reshape(shape))
         rows = []
         for row in a.rows:
-            total = None
+            total = row.like(0.0)
             for k in range(a.width):
                 factor = row if a.width == 1 else self._shuffled(row, {0: k}, 1)
-                total = factor * b.rows[k] if total is None else factor.fma(b.rows[k], total)
-            assert total is not None
+                total = factor.fma(b.rows[k], total)
             rows.append(total)
         return Value(shape, a.dtype, rows)
 
