@@ -268,3 +268,37 @@ def test_stacks_of_numbers_are_printed_as_arrays() -> None:
     source = f.source(np.ones(2))
     assert source.count("= np.array(") == 2
     assert "np.stack(" not in source.replace("# f = cr.jit(lambda x: (np.stack(", "")
+
+
+def picked(x: Any, i: Any) -> Any:
+    try:
+        return x[i]
+    except IndexError:
+        return x[0] * 0
+
+
+def raised(x: Any, n: Any) -> Any:
+    try:
+        return x**n
+    except ValueError:
+        return x * 0
+
+
+@pytest.mark.parametrize(
+    ("f", "bad", "good"), [(picked, np.int64(7), np.int64(1)), (raised, np.array([-1, 2]), np.array([1, 2]))]
+)
+def test_going_on_after_an_error_of_values_is_refused(f: Any, bad: Any, good: Any) -> None:
+    x, jitted = np.array([1, 2]), cr.jit(f)
+    with pytest.warns(cr.errors.UntraceableWarning, match="which other values do not cause"):
+        for other in (bad, bad, bad, bad, good):
+            assert_same(jitted(x, other), f(x, other))
+
+
+def test_going_on_after_an_error_of_shapes_is_traced() -> None:
+    def f(x: Any, y: Any) -> Any:
+        try:
+            return (x + y).sum(axis=3)
+        except ValueError:
+            return x * 2
+
+    check(f, (np.ones(3), np.ones(2)), (np.ones(3), np.ones(3)), variants=2)

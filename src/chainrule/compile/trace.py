@@ -532,9 +532,10 @@ class Trace:
             )
         try:
             value = function(*values, **inner(options, value_of))
-        except VALUES_AT_FAULT as error:
-            name = getattr(function, "__name__", function)
-            self._failed = f"it goes on after a {type(error).__name__} of {name}, which other values do not cause"
+        except (*VALUES_AT_FAULT, ValueError, IndexError) as error:
+            if _may_be_of_values(error, function, args):
+                name = getattr(function, "__name__", function)
+                self._failed = f"it goes on after a {type(error).__name__} of {name}, which other values do not cause"
             raise
         if function in STATIC:
             return value
@@ -630,6 +631,22 @@ class Trace:
         if isinstance(x, Tensor):  # only a constant can come here: others dispatch before
             return self.var(x.data)
         return x
+
+
+def _may_be_of_values(error: Exception, function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an error of a call may be one of values, and not of shapes."""
+    if isinstance(error, VALUES_AT_FAULT):
+        return True
+    if isinstance(error, np.exceptions.AxisError):
+        return False
+    if function in (operator.getitem, operator.setitem):
+        return any(True for _ in traced_among(args[1:2]))
+    if isinstance(function, np.ufunc) or function in STEADY:
+        try:
+            np.broadcast_shapes(*map(np.shape, args))
+        except ValueError:
+            return False
+    return True
 
 
 def _nothing(*_: Any) -> None:
