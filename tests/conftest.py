@@ -8,6 +8,8 @@ from typing import Any
 
 os.environ["CHAINRULE_CACHE"] = ""  # tests compile, and leave nothing in the user's cache
 
+import oracle  # noqa: F401 (its table is of the library's operations, before tests register some of theirs)
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Which libraries derivatives are compared with: JAX and autograd only where they are installed."""

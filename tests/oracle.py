@@ -11,7 +11,8 @@ import chainrule as cr
 from chainrule.rules import Rule, rules
 from chainrule.scipy import special_table
 
-# The elementwise table of NumPy's functions: SciPy's have tests of their own.
+# The elementwise table of NumPy's functions: SciPy's have tests of their own.  (`conftest.py` sees to it that this is
+# read before any test registers an operation.)
 ROWS: list[Rule] = [rule for rule in rules.values() if rule.partials and rule not in special_table.ROWS]
 
 

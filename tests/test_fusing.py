@@ -139,6 +139,30 @@ def test_numbers_go_through_a_kernel_where_there_is_more_to_do_than_to_read() ->
         assert ("  kernel(1, 1, " in source(jitted)) == some
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", ["logsumexp", "softmax", "log_softmax"])
+@pytest.mark.parametrize("options", [{"axis": 1}, {"axis": 0}, {}])
+def test_scipys_sums_of_exponentials_are_seen(name: str, options: Any, dtype: str) -> None:
+    """In a program they are NumPy's operations, which are fused; with `exact=True` they are SciPy's functions."""
+    function = getattr(special, name)
+    x = np.random.default_rng(0).normal(size=(20, 30)).astype(dtype)
+    edges = [x * 300, np.where(x > 2, np.inf, x), np.where(x > 0, -np.inf, x), np.full_like(x, -np.inf)]
+
+    def value(x: Any) -> Any:
+        return function(x * 2, **options) * 3
+
+    for f in (value, cr.value_and_grad(lambda x: np.sum(value(x) ** 2 * x[:, :1].sum()))):
+        jitted = on_kernels(f, x)
+        assert "kernel" in source(jitted)
+        with np.errstate(all="ignore"):
+            for other in edges:
+                same(jitted(other), f(other))
+        assert f" {name}(" not in source(jitted)
+    exact = on_kernels(value, x, exact=True)
+    assert f" {name}(" in source(exact)
+    np.testing.assert_array_equal(exact(x), value(x))
+
+
 def test_sums_that_come_late_are_taken_at_once() -> None:
     def f(x: Any, w: Any) -> Any:
         y = np.tanh(x) * 2

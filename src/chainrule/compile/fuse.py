@@ -227,6 +227,8 @@ class Grouping:
             kind = "column" if "column" in kinds else "row"
         if not column and kind != "full" and not (kind == "scalar" and prod(group.shape) == 1):
             return False  # a row that is a box of its own is full
+        if column and kind != "column":
+            return False  # one number, stretched
         group.values[y] = group.add(name, tuple(numbers), CODES[y.dtype]), kind
         group.results.append(y)
         return True

@@ -27,6 +27,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from ..errors import UntraceableError, is_ours
 from ..graph import contexts, programs
 from ..memory import Lease
+from ..rules.registry import rules
 from ..tensor import Tensor, record, traced_among
 
 __all__ = [
@@ -261,6 +262,8 @@ class Method:
 
 
 WRITTEN["astype"] = Method("astype")
+# Rules that have SciPy's value to the last bit: the same by NumPy's functions, of which kernels are made.
+IN_NUMPY = {f"scipy_{name}": rules[name].value for name in ("logsumexp", "softmax", "log_softmax")}
 
 
 class Property(Method):
@@ -787,7 +790,8 @@ class Traced(NDArrayOperatorsMixin):
         trace = next(x.trace for x in traced_among((operands, rest, options)) if isinstance(x, Traced))
         if rule.name == "identity":
             return operands[0]
-        return trace.apply(WRITTEN.get(rule.name, rule.value), (*operands, *rest), options)
+        value = WRITTEN.get(rule.name, rule.value)
+        return trace.apply(value if trace.exact else IN_NUMPY.get(rule.name, value), (*operands, *rest), options)
 
     @property
     def data(self) -> Traced:

@@ -16,9 +16,10 @@ import numpy as np
 import scipy.special
 
 from ..errors import ConcreteValueError, UnsupportedFunctionError
+from ..memory import keeps_bits
 from ..rules.linear import of_one, raised, summed, zero_wins
 from ..rules.registry import Rule, custom, not_implemented, rules
-from ..tensor import Tensor, batched_among, called, plain, tensor_like
+from ..tensor import Tensor, batched_among, called, plain, tensor_like, traced_among
 from . import special_distributions, special_table, special_waves  # noqa: F401 (they register the rows)
 from .namespace import Namespace
 from .unwrapped import special
@@ -27,6 +28,15 @@ __all__ = list(special.__all__)
 globals().update({name: getattr(special, name) for name in __all__})
 
 Function = Callable[..., Any]
+
+
+# What SciPy computes by NumPy's functions, as a rule does: of these a program that is written down has the steps.
+IN_NUMPY = {"logsumexp", "softmax", "log_softmax"}
+
+
+def _may_round(x: Any) -> bool:
+    """Whether a real array stands for one in a program that need not keep every bit."""
+    return any(True for _ in traced_among(x)) and not keeps_bits(x) and x.dtype.char in "fd" and x.ndim > 0
 
 
 def _like_scipy(function: Function) -> Function:
@@ -46,6 +56,8 @@ def _like_scipy(function: Function) -> Function:
                 if (batch := batched_among((args, options))) is None:
                     raise
                 return batch.in_turn(chosen, args, f"scipy.special.{name}", options)
+        if name in IN_NUMPY and len(args) == 1 and options.keys() <= {"axis", "keepdims"} and _may_round(args[0]):
+            return function(*args, **options)
         return called(original, *args, **options)
 
     chosen.__module__, chosen.__qualname__ = __name__, name  # where pickle looks
