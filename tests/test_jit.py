@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -959,7 +960,7 @@ def test_arguments_that_are_written_to() -> None:
 
 # -- what cannot be compiled ---------------------------------------------------------------------------------------
 def test_hidden_randomness_is_noticed() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.RandomState(0)
     jitted = cr.jit(lambda x: x + rng.standard_normal(3))
     jitted(np.zeros(3))
     with pytest.warns(UntraceableWarning, match="two runs of it differ: an array of shape"):
@@ -997,16 +998,6 @@ def test_an_array_changed_behind_the_trace_is_noticed() -> None:
     with pytest.warns(UntraceableWarning, match="changed by plain NumPy"):
         assert_same(jitted(normal(3)), f(normal(3)))
     assert_same(jitted(normal(3)), f(normal(3)))
-
-
-def test_a_generator_from_outside_is_hidden_randomness() -> None:
-    rng = np.random.default_rng(0)
-    jitted = cr.jit(cr.grad(lambda w: np.sum(cr.nn.functional.dropout(w, 0.5, rng=rng) ** 2)))
-    jitted(np.ones(20))
-    with pytest.warns(UntraceableWarning, match="two runs of it differ"):
-        second = jitted(np.ones(20))
-    results = [jitted(np.ones(20)) for _ in range(3)]
-    assert not any(np.array_equal(second, other) for other in results)
 
 
 def test_other_structures_are_other_variants() -> None:
@@ -1113,7 +1104,7 @@ def test_what_was_done_before_a_failure_is_done_once(fails: Callable[[Any], Any]
 
     x, rng = np.zeros(3), np.random.default_rng(0)
     jitted = cr.jit(f)
-    with pytest.warns(UntraceableWarning) if fails is np.asarray else pytest.raises(ValueError, match="matmul"):
+    with nullcontext() if fails is np.asarray else pytest.raises(ValueError, match="matmul"):
         jitted(x, rng)
     first = np.random.default_rng(0).random()
     assert_same(x, 1 + np.array([0, first, first]))

@@ -5,33 +5,35 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..graph import FREED, leaf
 from ..tensor import Tensor, handle
 from ..tree import fields_of
-from .outside import same
+from .inputs import same
+from .outside import Place
 from .printing import Names
 from .trace import Draws, Traced, Var, owner
 
-__all__ = ["classes_in", "is_array", "memory_checked", "strides_checked", "unpacking"]
+__all__ = ["classes_in", "memory_checked", "strides_checked", "unpacking"]
 
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
 
 
-def is_array(leaf: Any) -> bool:
-    return (type(leaf) is ndarray and leaf.dtype.kind in "biufc") or (
-        isinstance(leaf, np.generic) and leaf.dtype.kind in "biufc"
-    )
-
-
 def unpacking(
-    f: Any, args: tuple[Any, ...], options: dict[str, Any], traced: Iterator[Any], given: Names, exact: bool
+    f: Any,
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+    places: Iterable[Place],
+    traced: Iterator[Any],
+    given: Names,
+    exact: bool,
 ) -> tuple[list[str], dict[Var, str]]:
-    """Lines that check the form of the arguments and assign those that are inputs.
+    """Lines that check the form of the arguments, and of what lies in places, and assign what is an input.
 
     If every bit must be kept, it counts how an array lies in memory: NumPy adds up in that order.
     """
@@ -67,12 +69,12 @@ def unpacking(
             for key, part in fixed.items():
                 constant(part, f"{text}.{key}")
         else:
-            leaf(x, text, name, next(traced))
+            visit_leaf(x, text, name, next(traced))
 
-    def leaf(x: Any, text: str, name: str, entered: Any) -> None:
+    def visit_leaf(x: Any, text: str, name: str, entered: Any) -> None:
         if isinstance(x, Tensor):
             check(f"{text}.__class__ is not {given.given(Tensor, 'Tensor')} or {text}.node is not None")
-            leaf(x.data, f"{text}.data", name, entered.data)
+            visit_leaf(x.data, f"{text}.data", name, entered.data)
             return
         if not isinstance(entered, Traced | Draws):
             constant(x, text)
@@ -98,12 +100,15 @@ def unpacking(
 
     given.namespace["same"] = same
     given.namespace["constant_tensor"] = functools.partial(handle, None)
+    given.namespace["freed_tensor"] = freed_tensor
     check("contexts.singular != 'zero'")
     check(f"len(args) != {len(args)} or " + (f"tuple(options) != {tuple(options)!r}" if options else "options"))
     for i, (name, arg) in enumerate(zip(_argument_names(f, len(args)), args, strict=True)):
         visit(arg, f"args[{i}]", name)
     for name, arg in options.items():
         visit(arg, f"options[{name!r}]", name)
+    for place in places:
+        visit(place.value, place.text, place.key if isinstance(place.key, str) else "input")
     return [
         "try:",
         *("    " + line for line in lines),
@@ -148,6 +153,13 @@ def memory(*arrays: Any) -> list[int]:
     """Equal numbers for arrays that are views of the same memory."""
     numbers: dict[int, int] = {}
     return [numbers.setdefault(id(owner(x)), len(numbers)) for x in arrays]
+
+
+def freed_tensor(value: Any) -> Tensor:
+    """What a function returns after a backward pass through it: a Tensor whose graph was freed."""
+    node = leaf(value)
+    node.rule = FREED
+    return handle(node, value)
 
 
 def _argument_names(f: Any, n: int) -> list[str]:

@@ -105,6 +105,8 @@ class Grouping:
         near = [self.of[var] for var in read(step) if var in self.of]
         group = self._home(step, near) if isinstance(step, Step) and not step.writes else None
         if isinstance(step, Step) and step.writes:
+            if any(root.outside for root in step.writes):  # what was put off may read that memory, or fail
+                yield from self._wanted(tuple(self.waiting))
             near = list(self.open)
         for other in dict.fromkeys(near):
             if other is not group:

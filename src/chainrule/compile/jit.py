@@ -14,21 +14,22 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Container, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
 import numpy as np
 
 from ..arguments import name_of
-from ..errors import MissingExtraError, StructureError, UntraceableError, UntraceableWarning
-from ..graph import contexts, watchers
+from ..errors import MissingExtraError, UntraceableError, UntraceableWarning
+from ..graph import FREED, contexts, watchers
 from ..tensor import Tensor, handle
 from ..tree import flatten
-from .checks import classes_in, is_array, memory_checked, strides_checked, unpacking
-from .outside import Outside, holds_traced
+from .checks import classes_in, memory_checked, strides_checked, unpacking
+from .inputs import data_of, entering, enters, form_of, is_array, is_input, is_written
+from .outside import CAPTURES, Outside, Place, holds_traced
 from .printed import Exit, Missed
 from .printing import Names
 from .program import is_fixed
@@ -46,6 +47,8 @@ CHANGES = 3  # calls in a row in which a function changes what comes from outsid
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}  # names of what reads it
 # Names of what tells an array of objects from one of numbers.
 TELLING = {"dtype", "issubdtype", "result_type", "iscomplexobj", "isrealobj", "nan_to_num", "item", "tolist", "tobytes"}
+LEAVES = (int, float, complex)
+UNFORESEEN = ArithmeticError, MemoryError  # others come of steps that come before what is written
 UNKNOWN, RAISED = object(), object()
 tracing = threading.Lock()  # what stands in for arrays from outside does so for one run at a time
 
@@ -57,16 +60,19 @@ class Run:
     Attributes
     ----------
     value : what it returned
-    outputs, result : what stands for the leaves of that; how to write them, and the whole
-    traced : what stood for the leaves of the arguments
-    changed : what it changed of things from outside
+    outputs : what stands for the leaves of that, and of what it put outside
+    write : says how to write the result, and what is put outside
+    traced : what stood for the leaves of the arguments, and of what was an input from outside
+    changed : what it changed of things from outside that no program changes
+    found : places outside that it changed as a program can do, once what lies there is an input
     """
 
     value: Any
     outputs: list[Any]
-    result: tuple[list[str], Callable[..., Any]]
+    write: Callable[[Names, list[str]], tuple[list[str], str]]
     traced: list[Any]
     changed: str = ""
+    found: list[Place] = field(default_factory=list)
 
     def arguments(self) -> list[Var]:
         """What stands for the inputs in the program."""
@@ -90,6 +96,8 @@ class Jitted:
         self._turns: Counter[Any] = Counter()
         self._refused: dict[Any, str] = {}  # forms of arguments, and why no program is made for them
         self._changes = 0
+        self._changing: dict[tuple[int, Any], Any] = {}  # places whose content is an input: `Place.where`, the holder
+        self._known: dict[tuple[int, Any], Place] = {}  # numbers and arrays, and where they lay at the last look
         self._lock = threading.RLock()
 
     @property
@@ -103,12 +111,11 @@ class Jitted:
         missed = kept = None
         programs = self._first  # another thread may put another list there
         for first in programs:
-            if first.writes:
-                kept = Kept.of(first.writes, args, options)
+            kept = Kept.of(first.writes, args, options, first.places) if first.keeps else None
             try:
                 result = first.printed.function(*args, **options)
-            except Exception:
-                if first.all_writes and kept is None:  # what it has written is written
+            except Exception as error:
+                if first.writes and kept is None and isinstance(error, UNFORESEEN):  # what is written is written
                     raise
                 result = RAISED
             if result is None:
@@ -120,7 +127,7 @@ class Jitted:
             if result.__class__ is Missed:
                 if missed is None or result.exit.guard.place > missed.guard.place:
                     missed = result.exit
-                if first.writes and kept is not None:
+                if kept is not None:
                     kept.put_back()
                 continue
             variant = first if len(result) == 1 else result[1]
@@ -157,51 +164,59 @@ class Jitted:
             or contexts.levels
             or contexts.examples
             or contexts.stack
-            or not all(map(_is_input, leaves))
+            or not all(map(is_input, leaves))
         ):
             return self.f(*args, **options)
         if why := self._too_many(missed):
             self._give_up(why)
             return self.f(*args, **options)
-        key = structure, tuple(map(_form, leaves))
+        key = structure, tuple(map(form_of, leaves))
         if key in self._refused or not tracing.acquire(blocking=False):
             return self.f(*args, **options)
         trace = Trace(self.exact, self._rolls)
-        value = UNKNOWN
+        value, outside = UNKNOWN, None
+        changed, found = "", []
         try:
             with uncollected():
-                outside = self._outside(args, options)
+                outside = self._looked_at(args, options)
                 try:
                     run = self._run(trace, outside, leaves, rebuild)
                 except ImpureTurnError:
                     trace = Trace(self.exact, rolls=False)
                     run = self._run(trace, outside, leaves, rebuild)
-                value = run.value
+                value, changed, found = run.value, run.changed, run.found
+                whole = not changed and not found
                 # Only these tell a traced array from another one.
-                if ("type" in outside.names or trace.objects) and not run.changed:
+                if ("type" in outside.names or trace.objects) and whole:
+                    outside.undo()
                     trace.undo()
                     value = self.f(*args, **options)
                     self._must_agree(run.value, value)
-                if not run.changed:
+                if whole:
                     self._add(key, trace, run, outside, args, options, missed)
         except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
             if value is UNKNOWN:
                 value = self.f(*args, **options)  # if the function is at fault, this raises
-            why = f"{error}"
-            if trace.objects and not isinstance(error, UntraceableError):
-                why += "; write np.stack([a, b]) instead of np.array([a, b]), which is an array of objects while traced"
-            self._refused[key] = why
-            if len(self._refused) < VARIANTS:
-                self._warn(f"{why}. For arguments of this form it runs without jit")
-            else:  # it is not the form
-                self._give_up(f"{why}. It runs without jit from now on")
-            return value
+                if outside is not None:
+                    changed, found = outside.put_back()
+            if not changed and not found:  # otherwise it may go another way the next time
+                why = f"{error}"
+                if trace.objects and not isinstance(error, UntraceableError):
+                    why += "; write np.stack([a, b]), not np.array([a, b]), which is an array of objects while traced"
+                self._refused[key] = why
+                if len(self._refused) < VARIANTS:
+                    self._warn(f"{why}. For arguments of this form it runs without jit")
+                else:  # it is not the form
+                    self._give_up(f"{why}. It runs without jit from now on")
         finally:
             tracing.release()
-        self._changes = self._changes + 1 if run.changed else 0
-        if self._changes >= CHANGES:
+        self._changing |= {place.where: place.holder for place in found}
+        self._changes = self._changes + 1 if changed else 0
+        if len(self._changing) > CAPTURES:
+            self._give_up(f"it changes more than {CAPTURES} things outside. It runs without jit from now on")
+        elif self._changes >= CHANGES:
             self._give_up(
-                f"it changes {run.changed}, which comes from outside, in every call. It runs without jit from now on; "
+                f"it changes {changed}, which comes from outside, in every call. It runs without jit from now on; "
                 "pass that as an argument, and return the new one"
             )
         return value
@@ -210,27 +225,39 @@ class Jitted:
         if not agree(traced, value, self.exact):
             raise UntraceableError("what it does depends on the `type()` of an array, or on its dtype")
 
-    def _outside(self, args: tuple[Any, ...], options: dict[str, Any]) -> Outside:
+    def _outside(self, args: tuple[Any, ...], options: dict[str, Any], changing: Container[Any]) -> Outside:
         """What the function reads from outside, and what arguments lead to that are part of the program."""
         given = Names()
         given.namespace["contexts"] = contexts
-        fixed = [leaf for leaf in flatten((args, options))[0] if not _enters(leaf)]
-        outside = Outside([self.f, *fixed, *classes_in((args, options))], given)
+        fixed = [leaf for leaf in flatten((args, options))[0] if not enters(leaf)]
+        outside = Outside([self.f, *fixed, *classes_in((args, options))], given, changing)
         if not outside.names.isdisjoint(ENVIRONMENT):
             raise UntraceableError("it reads environment variables, which may change: pass what they say")
         if "globals" in outside.names:
             raise UntraceableError("it looks into globals(), where nobody sees what it reads: write the names")
         return outside
 
+    def _looked_at(self, args: tuple[Any, ...], options: dict[str, Any]) -> Outside:
+        """The same, where a number or an array that is another one than at the last look is an input."""
+        outside = self._outside(args, options, self._changing)
+        leaves = {
+            place.where: place for place in outside.places if type(place.value) in LEAVES or is_array(place.value)
+        }
+        known, self._known = self._known, leaves
+        others = {x: place for x, place in leaves.items() if x in known and not place.holds(known[x].value)}
+        if others.keys() <= self._changing.keys():
+            return outside
+        self._changing |= {x: place.holder for x, place in others.items()}
+        return self._outside(args, options, self._changing)
+
     def _run(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         """Trace the function; if that fails, everything is as it was."""
         trace.takes_objects &= outside.names.isdisjoint(TELLING)
         outside.stand_in(trace)
         try:
-            run = self._traced(trace, leaves, rebuild)
-            outside.put_back()
-            run.changed = outside.changed()
-            trace.may_change(run.changed)
+            run = self._traced(trace, outside, leaves, rebuild)
+            run.changed, run.found = outside.put_back()
+            trace.may_change(run.changed or next((place.told for place in run.found), ""))
         except BaseException:
             outside.put_back()
             outside.undo()
@@ -260,8 +287,8 @@ class Jitted:
         self.given_up = why
         self._warn(why, stacklevel=5)
 
-    def _traced(self, trace: Trace, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
-        traced = [_entering(trace, leaf) for leaf in leaves]
+    def _traced(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
+        traced = [entering(trace, leaf) for leaf in leaves]
         given = rebuild(traced)
         _, _, form = flatten(given)
         with trace.running():
@@ -271,47 +298,34 @@ class Jitted:
         after, _, other = flatten(given)
         if other != form or any(new is not old for new, old in zip(after, traced, strict=True)):
             raise UntraceableError("it changes a container that it is given; let it make a new one, and return that")
-        forms, outputs, values = [], [], []
-        for each in found:
-            x, form = each, "{}"
-            if isinstance(x, Tensor):
-                if x.node is not None:
-                    raise UntraceableError(
-                        "the result is a Tensor with history, which a compiled program does not make; differentiate "
-                        "inside: jit(grad(f))"
-                    )
-                x, form = x.data, "constant_tensor({})"
-            if isinstance(x, Iterator | Coroutine):
-                if hasattr(x, "close"):
-                    x.close()
-                raise UntraceableError(f"the result is a {type(x).__name__}, which does its work after the call")
-            if isinstance(x, Traced | Draws):
-                value, output = value_of(x), trace.var(x)
-            elif isinstance(x, ndarray) and not is_fixed(x):  # made anew in each call
-                value, output, form = x.copy("K"), x, form.format("{}.copy('K')")
-            elif holds_traced(x):
-                raise UntraceableError(
-                    f"the result has arrays in a {type(x).__name__}, which is no container that jit knows; return them "
-                    "in tuples, lists, dictionaries or dataclasses"
-                )
-            else:
-                value = output = x
-            values.append(handle(None, value) if isinstance(each, Tensor) else value)
-            outputs.append(output)
-            forms.append(form)
-        return Run(rebuild_output(values), outputs, (forms, rebuild_output), list(map(_data, traced)))
+        results = [_result(trace, leaf) for leaf in found]
+        value = rebuild_output([value for value, _, _ in results])
+        outputs, forms = [x for _, x, _ in results], [form for _, _, form in results]
+        puts = []
+        for place in outside.inputs:
+            traced += place.entered
+            if (put := place.result()) is not None:
+                results = [_result(trace, leaf) for leaf in put[0]]
+                outputs += [x for _, x, _ in results]
+                puts.append((place, [form for _, _, form in results], put[1]))
+        write = functools.partial(_written_out, forms, rebuild_output, puts)
+        return Run(value, outputs, write, list(map(data_of, traced)))
 
     def _add(
         self, key: Any, trace: Trace, run: Run, outside: Outside, args: Any, options: Any, missed: Exit | None
     ) -> None:
         """Make a variant of a trace."""
-        arguments = run.arguments()
-        written = {i for i, leaf in enumerate(run.traced) if _is_written(leaf)}
+        arguments, places = run.arguments(), outside.inputs
+        written = {i for i, leaf in enumerate(run.traced) if is_written(leaf)}
         with self._lock:
+            if missed is not None and [place.where for place in missed.owner.chain()[0].places] != [
+                place.where for place in places
+            ]:
+                missed = None
             if missed is not None and missed.owner.depth < DEPTH:
                 branch = branched(missed.owner, missed.guard, trace, arguments, run.outputs)
                 if branch is not None:
-                    branch.write = functools.partial(_returned, branch.given, *run.result)
+                    branch.write = functools.partial(run.write, branch.given)
                     branch.compile()
                     missed.guard.branches.append(branch)
                     branch.provide()
@@ -321,8 +335,10 @@ class Jitted:
                     return
             given = outside.given
             first = begun(trace, arguments, run.outputs, self.exact)
-            first.given, first.write = given, functools.partial(_returned, given, *run.result)
-            first.unpack, first.names_given = unpacking(self.f, args, options, iter(run.traced), given, self.exact)
+            first.given, first.write, first.places = given, functools.partial(run.write, given), places
+            first.unpack, first.names_given = unpacking(
+                self.f, args, options, places, iter(run.traced), given, self.exact
+            )
             first.unpack += outside.lines
             first.strides = strides_checked(first.names_given, trace.values)
             first.memory = memory_checked(first.names_given, trace.values, outside.arrays(), given)
@@ -364,7 +380,8 @@ class Jitted:
             return self._without(kept, args, options)
         try:
             with uncollected(), np.errstate(all="ignore"):
-                run = self._run(again, self._outside(args, options), leaves, rebuild)
+                changing = {place.where for place in variant.chain()[0].places}
+                run = self._run(again, self._outside(args, options, changing), leaves, rebuild)
         except Exception as error:  # noqa: BLE001 (a fault of the function comes again)
             variant.first = True
             value = self._without(kept, args, options)
@@ -375,7 +392,8 @@ class Jitted:
             tracing.release()
         known = dict(zip(run.arguments(), variant.chain()[0].arguments, strict=True))
         captured = {var: array for array, var, _ in again.captured.values()}
-        where = f"it changes {run.changed}, which comes from outside" if run.changed else None
+        changed = run.changed or next((place.told for place in run.found), "")
+        where = f"it changes {changed}, which comes from outside" if changed else None
         if where is None and again.rooms == variant.rooms:
             where = difference(variant.path(), variant.captured, again.steps, captured, known)
         value, files = run.value, []
@@ -393,10 +411,10 @@ class Jitted:
         if where is not None:
             with self._lock:
                 self._first = []
-            if self.exact and variant.has_loops() and not files and not run.changed:
+            if self.exact and variant.has_loops() and not files and not changed:
                 self._rolls = False  # the next trace goes turn by turn
                 return value
-            said = "" if files or run.changed else "two runs of it differ: "
+            said = "" if files or changed else "two runs of it differ: "
             self._give_up(f"{said}{where}. It runs without jit from now on")
         return value
 
@@ -418,7 +436,7 @@ class Jitted:
                 variant = first if len(found) == 1 else found[1]
                 return "\n".join(each.printed.source for each in variant.chain())
         leaves, _, structure = flatten((args, options))
-        why = self.given_up or self._refused.get((structure, tuple(map(_form, leaves))), "they have not been traced")
+        why = self.given_up or self._refused.get((structure, tuple(map(form_of, leaves))), "they have not been traced")
         raise UntraceableError(f"jit of {name_of(self.f)} made no program for these arguments: {why}")
 
     def _compile(
@@ -480,7 +498,7 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
     -----
     UntraceableWarning
         Once, if the function runs without being compiled: it does something that NumPy's protocols do not show, changes
-        what it reads from outside, takes another way at every call, or differs from run to run (hidden randomness);
+        containers from outside, takes another way at every call, or differs from run to run (hidden randomness);
         the message says which.
 
     Notes
@@ -488,8 +506,10 @@ def jit(f: Callable[..., Any], *, exact: bool = False) -> Jitted:
     A trace is a run: ordinary Python decides with concrete values.  Each decision (`if`, `int()`, `str()`) is checked
     in later calls; one that comes out otherwise makes another variant, which goes on from there.  What the function
     reads from outside, globals, closures and what hangs on them, is checked by identity; arrays among it are read anew
-    in each call.  Effects that the trace does not show happen while tracing only.  Inside other transforms, and on
-    Tensors with history, the function runs as it is.
+    in each call.  Places there that it changes, or others between its calls (parameters, gradients, counters, states)
+    are inputs, and results, of the program: ``loss.backward(); optimizer.step()`` is compiled.  Effects that the trace
+    does not show happen while tracing only.  Inside other transforms, and on Tensors with history, the function runs as
+    it is.
 
     What is written to, arguments and the state of generators, is kept where the function decides something after
     writing, and put back before another variant is tried.
@@ -522,54 +542,52 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-# -- arguments -----------------------------------------------------------------------------------------------------
-def _is_input(leaf: Any) -> bool:
-    """Whether a leaf can be an input or a part of the program; a Tensor with history cannot."""
-    if isinstance(leaf, Tensor):
-        return type(leaf) is Tensor and leaf.node is None and isinstance(leaf.data, ndarray | np.generic)
-    if hasattr(leaf, "__array_function__") and not is_array(leaf):  # of another library, of objects, of dates, ...
-        return False
-    return not isinstance(leaf, Traced | Draws)
-
-
-def _form(leaf: Any) -> Any:
-    """What of a leaf decides whether tracing it was tried before."""
-    if _enters(leaf) and hasattr(leaf, "shape"):
-        return type(leaf), leaf.shape, leaf.dtype
-    try:
-        hash(leaf)
-    except TypeError:
-        raise StructureError(
-            f"jit: an argument is a {type(leaf).__name__}, which is part of the program and must be hashable. Pass "
-            "arrays in lists, tuples and dictionaries"
-        ) from None
-    return leaf
-
-
-def _enters(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor | np.random.Generator) or is_array(leaf)
-
-
-def _entering(trace: Trace, leaf: Any) -> Any:
-    if isinstance(leaf, Tensor):
-        return handle(None, trace.argument(leaf.data))
-    return trace.argument(leaf) if _enters(leaf) else leaf
-
-
-def _data(leaf: Any) -> Any:
-    return leaf.data if isinstance(leaf, Tensor) else leaf
-
-
-def _is_written(leaf: Any) -> bool:
-    """Whether a traced argument was written to."""
-    return isinstance(leaf, Traced | Draws) and leaf.var.root.written
-
-
 # -- results -------------------------------------------------------------------------------------------------------
-def _returned(given: Names, forms: list[str], rebuild: Callable[..., Any], texts: list[str]) -> str:
-    """How to write the result, from how to write its leaves."""
-    texts = [form.format(text) for form, text in zip(forms, texts, strict=True)]
-    return _written(rebuild(texts)) or f"{given.given(rebuild, 'rebuild')}([{', '.join(texts)}])"
+def _result(trace: Trace, each: Any) -> tuple[Any, Any, str]:
+    """Of a leaf that the function returns, or puts outside: its value, what stands for it, and how to write it."""
+    x, form = each, "{}"
+    if isinstance(x, Tensor):
+        if x.node is not None and x.node.rule is not FREED:
+            raise UntraceableError(
+                "the result is a Tensor with history, which a compiled program does not make; differentiate "
+                "inside: jit(grad(f))"
+            )
+        x, form = x.data, "constant_tensor({})" if x.node is None else "freed_tensor({})"
+    if isinstance(x, Iterator | Coroutine):
+        if hasattr(x, "close"):
+            x.close()
+        raise UntraceableError(f"the result is a {type(x).__name__}, which does its work after the call")
+    if isinstance(x, Traced | Draws):
+        value, output = value_of(x), trace.var(x)
+    elif isinstance(x, ndarray) and not is_fixed(x):  # made anew in each call
+        value, output, form = x.copy("K"), x, form.format("{}.copy('K')")
+    elif holds_traced(x):
+        raise UntraceableError(
+            f"the result has arrays in a {type(x).__name__}, which is no container that jit knows; return them "
+            "in tuples, lists, dictionaries or dataclasses"
+        )
+    else:
+        value = output = x
+    return (handle(each.node, value) if isinstance(each, Tensor) else value), output, form
+
+
+def _written_out(
+    forms: list[str],
+    rebuild: Callable[..., Any],
+    puts: list[tuple[Place, list[str], Callable[..., Any]]],
+    given: Names,
+    texts: list[str],
+) -> tuple[list[str], str]:
+    """How to write what is put outside, and the result, from how to write the leaves of that."""
+    rest = iter(texts)
+    result = _returned(given, forms, rebuild, rest)
+    return [place.written(given, _returned(given, form, make, rest)) for place, form, make in puts], result
+
+
+def _returned(given: Names, forms: list[str], rebuild: Callable[..., Any], texts: Iterator[str]) -> str:
+    """How to write a container, from how to write its leaves."""
+    leaves = [form.format(text) for form, text in zip(forms, texts)]  # noqa: B905 (the rest is of others)
+    return _written(rebuild(leaves)) or f"{given.given(rebuild, 'rebuild')}([{', '.join(leaves)}])"
 
 
 def _written(tree: Any) -> str | None:

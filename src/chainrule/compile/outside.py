@@ -3,7 +3,8 @@
 A walk over all of it, before the function runs, gives places, each with the object that lies there.  They are used
 three times: a program checks that the same objects lie there; while tracing, what is traced lies there instead of
 arrays, so that what plain NumPy does with them is written down, too; and after the run a look at them shows what the
-function has changed, which a program would not change again.
+function has changed.  What lies in such a place is an input of the next program, which is read as a call begins, like
+an argument, and, if it is another one then, a result, which is put there as the call ends.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import gc
 import sys
 import sysconfig
 from array import array
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Container
 from contextlib import suppress
 from contextvars import ContextVar
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
@@ -22,18 +24,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import UntraceableError, is_ours
+from ..graph import Node
 from ..rules.registry import Rule
 from ..tensor import Tensor
+from ..tree import flatten
+from .inputs import PLAIN, carried, enters, is_input, is_written, same
 from .printing import Names
 from .program import is_fixed
 from .trace import Draws, Trace, Traced, value_of
 
-__all__ = ["Outside", "holds_traced", "is_installed", "same"]
+__all__ = ["CAPTURES", "Outside", "Place", "holds_traced", "is_installed"]
 
 ndarray = np.ndarray
-PLAIN = (int, float, complex, bool, str, bytes, range, frozenset, np.dtype)  # equal ones are the same
 CAPTURES = 2000  # things that a function may read from outside
 NOTHING = object()
+SETTING: set[Any] = {kind.__setattr__ for kind in (object, type, FunctionType, CellType, ModuleType)}
 NAMESPACES = {"types.SimpleNamespace", "argparse.Namespace", "_thread._local"}
 NAMESPACES |= {"collections.UserDict", "collections.UserList", "collections.ChainMap"}
 CONTAINERS = (dict, list, tuple, deque, set)
@@ -49,14 +54,21 @@ class Place:
     holder, key : the object, and the attribute or the key in it
     text, told : how to write it, in Python and in words
     value : what lay there when the function was looked at
+    entered : what stands for its leaves while the function is traced, if it is an input
     standing : what stands there while the function is traced; otherwise `NOTHING`
     """
 
-    __slots__ = ("holder", "key", "standing", "text", "told", "value")
+    __slots__ = ("entered", "holder", "key", "standing", "text", "told", "value")
 
     def __init__(self, holder: Any, key: Any, value: Any, text: str, told: str) -> None:
         self.holder, self.key, self.value, self.text, self.told = holder, key, value, text, told
         self.standing: Any = NOTHING
+        self.entered: list[Any] = []
+
+    @property
+    def where(self) -> tuple[int, Any]:
+        """The same for the same place in another walk, as long as its holder is there."""
+        return id(self.holder), self.key
 
     def read(self) -> Any:
         """What lies there now."""
@@ -83,6 +95,34 @@ class Place:
         else:  # of what cannot be changed otherwise, too
             object.__setattr__(self.holder, self.key, value)
 
+    def written(self, given: Names, text: str) -> str:
+        """How to write in Python that something is put there."""
+        holder = given.given(self.holder, "read")
+        if isinstance(self.holder, dict | list | deque):
+            key = repr(self.key) if isinstance(self.key, int | str) else given.given(self.key, "key")
+            return f"{holder}[{key}] = {text}"
+        if type(self.holder).__setattr__ in SETTING:
+            return f"{holder}.{self.key} = {text}"
+        return f"{given.given(object.__setattr__, 'set_attribute')}({holder}, {self.key!r}, {text})"
+
+    # -- as an input, and a result -------------------------------------------------------------------------------------
+    def enter(self, trace: Trace) -> None:
+        """Let stand there what stands for an input."""
+        leaves, rebuild, _ = flatten(self.value)
+        self.entered = [carried(trace, leaf) for leaf in leaves]
+        self.standing = rebuild(self.entered)
+        self.write(self.standing)
+
+    def result(self) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
+        """Leaves of what the function has put there, and what makes it of them; None if it has put nothing there."""
+        now = self.read()
+        if now is not self.standing:
+            leaves, rebuild, _ = flatten(now)
+            return leaves, rebuild
+        if any(new is not old for new, old in zip(flatten(now)[0], self.entered, strict=True)):
+            raise UntraceableError(f"it changes what is in {self.told}; let it put a new container there")
+        return None
+
 
 class Outside:
     """What a function, and other things, read from outside.
@@ -91,17 +131,20 @@ class Outside:
     ----------
     roots : the function; arguments that are part of the program
     given : names for the objects in `lines`
+    changing : the places whose content is an input, by `Place.where`; where generators lie is always one
 
     Attributes
     ----------
     places : list of Place
+    inputs : those of them whose content is an input
     lines : of the program: go away if something else lies there
     names : that the code uses
     """
 
-    def __init__(self, roots: list[Any], given: Names) -> None:
-        self.given = given
+    def __init__(self, roots: list[Any], given: Names, changing: Container[tuple[int, Any]]) -> None:
+        self.given, self._changing = given, changing
         self.places: list[Place] = []
+        self.inputs: list[Place] = []
         self.lines: list[str] = []
         self._contents: list[tuple[Any, str, Any]] = []  # containers, whose they are, and a copy
         self._seen: dict[int, Any] = {}
@@ -147,8 +190,12 @@ class Outside:
             return
         if len(self._seen) > CAPTURES:
             raise UntraceableError(f"it reads more than {CAPTURES} things from outside, which are too many to check")
-        self.places.append(Place(holder, key, value, text, told))
-        known = self._text(value)
+        place = Place(holder, key, value, text, told)
+        self.places.append(place)
+        if isinstance(value, np.random.Generator) or place.where in self._changing:
+            self.inputs.append(place)
+            return
+        known = self.given.given(value, key if isinstance(key, str) and key.isidentifier() else "read")
         if type(value) in PLAIN:
             self.lines.append(f"if {text} is not {known} and not same({text}, {known}): return None")
         else:
@@ -206,6 +253,9 @@ class Outside:
         elif isinstance(x, Tensor):
             if type(x) is Tensor:
                 self._attributes(x, "data", "node")
+        elif isinstance(x, Node):
+            if x.rule is None and x.index:
+                self._attributes(x, "grad")  # the rest of a leaf stays as it is, or is of a walk
         elif isinstance(x, CONTAINERS):
             self._container(x, self._text(x), f"a {type(x).__name__}")
         elif isinstance(x, ndarray) or type(x) in LIKE_ARRAYS:
@@ -273,40 +323,61 @@ class Outside:
 
     # -- while the function is traced ----------------------------------------------------------------------------------
     def stand_in(self, trace: Trace) -> None:
-        """Let what is traced stand where arrays lie that may change."""
+        """Let what is traced stand where something lies that may change."""
+        for place in self.inputs:
+            place.enter(trace)
         for place in self.places:
-            other = _traced(trace, place.value)
+            other = _traced(trace, place.value) if place.standing is NOTHING else place.value
             if other is not place.value:
                 with suppress(AttributeError, TypeError):
                     place.write(other)
                     place.standing = other
 
     def arrays(self) -> list[Any]:
-        """What arrays lie there that may change."""
-        return [place.value for place in self.places if type(place.value) is ndarray and not is_fixed(place.value)]
+        """What arrays lie there that may change, besides inputs."""
+        others = [place.value for place in self.places if place not in self.inputs]
+        return [x for x in others if type(x) is ndarray and not is_fixed(x)]
 
-    def put_back(self) -> None:
-        """Let the arrays lie where they lay, where nobody has put something else."""
-        for place in self.places:
-            if place.standing is not NOTHING:
-                if place.read() is place.standing:
-                    place.write(place.value)
-                place.standing = NOTHING
+    def put_back(self) -> tuple[str, list[Place]]:
+        """Let lie there what lay there, or what the function has put there, with nothing traced left in it.
 
-    def changed(self) -> str:
-        """What the function has changed, if anything; nothing traced is left in it."""
-        found = ""
+        Returns
+        -------
+        changed : what it has changed that no program will change; or ""
+        found : the places that it has changed as a program can do, once what lies there is an input
+        """
+        changed, found = "", []
+        others: list[tuple[Place, Any]] = []  # with what is there now
         for place in self.places:
-            now = place.read()
-            if not place.holds(now):
-                found = found or place.told
-                if (other := _plain(now, set(), [])) is not now:
-                    place.write(other)
+            now, standing = place.read(), place.standing
+            place.standing = NOTHING
+            if standing is not NOTHING and now is standing:
+                place.write(place.value)
+                if any(map(is_written, flatten(standing)[0])):
+                    others.append((place, place.value))
+            elif not place.holds(now):
+                if (plain := _plain(now, set(), [])) is not now:
+                    place.write(plain)
+                others.append((place, plain))
+        for place, now in others:
+            if place in self.inputs:
+                continue
+            if self._can_be_input(place, now):
+                found.append(place)
+            else:
+                changed = changed or place.told
         for container, owner, before in self._contents:
             if _is_other(container, before):
-                found = found or owner
+                changed = changed or owner
                 _plain(container, set(), [])
-        return found
+        return changed, found
+
+    def _can_be_input(self, place: Place, now: Any) -> bool:
+        """Whether what lies in a place, and what the function has put there, can be an input and a result."""
+        if now is NOTHING or not all(_is_leaf(leaf) for x in (place.value, now) for leaf in flatten(x)[0]):
+            return False
+        others = Counter(id(other.value) for other in self.places)
+        return not isinstance(place.value, CONTAINERS) or others[id(place.value)] == 1
 
     def undo(self) -> None:
         """Let everything be as it was."""
@@ -317,6 +388,10 @@ class Outside:
         for place in self.places:
             if not place.holds(place.read()):
                 place.write(place.value)
+
+
+def _is_leaf(x: Any) -> bool:
+    return isinstance(x, PLAIN) or (is_input(x) and enters(x))
 
 
 def _is_other(container: Any, before: Any) -> bool:
@@ -370,11 +445,6 @@ def _plain(x: Any, seen: set[int], found: list[Any]) -> Any:
     elif not isinstance(x, type | ModuleType | FunctionType) and not is_installed(type(x).__module__):
         _plain(getattr(x, "__dict__", None), seen, found)
     return x
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two Python numbers or texts are the same to a program: 1 is not 1.0, and 0.0 not -0.0."""
-    return type(a) is type(b) and isinstance(a, PLAIN) and (a == b or a != a) and repr(a) == repr(b)
 
 
 @functools.cache

@@ -29,6 +29,7 @@ from .kernels import Group, Kernel, compile_group
 from .printed import Exit, Printed
 from .program import Loop, Program, escaping, is_reduction, read
 from .trace import Guard, Method, Property, Step, Var, operands
+from .writes import begin_writing, itself
 
 __all__ = ["Names", "print_program"]
 
@@ -38,9 +39,22 @@ INFIX: dict[Any, str] = {
     operator.lt: "<", operator.le: "<=", operator.eq: "==", operator.ne: "!=", operator.gt: ">", operator.ge: ">=",
 }  # fmt: skip
 PREFIX: dict[Any, str] = {operator.neg: "-{}", operator.pos: "+{}", operator.invert: "~{}", operator.abs: "abs({})"}
+SILENT = {operator.getitem, itself, begin_writing}
 NUMBERED = re.compile(r"[vbc]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
-RESERVED += ["buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place", "memory", "program"]
+RESERVED += [
+    "freed_tensor",
+    "buffers",
+    "new_buffers",
+    "FRAMES",
+    "EXITS",
+    "count",
+    "blocks",
+    "part",
+    "place",
+    "memory",
+    "program",
+]
 KERNELS = 1024  # that are kept for other programs
 
 
@@ -114,7 +128,7 @@ def print_program(
     program: Program,
     unpack: Sequence[str],
     names: dict[Var, str],
-    result: Callable[[list[str]], str],
+    result: Callable[[list[str]], tuple[list[str], str]],
     given: Names,
     exact: bool,
 ) -> Printed:
@@ -129,7 +143,7 @@ def print_program(
     names : dict
         What these lines call the arguments.
     result : callable
-        Says how to write what is returned, from how to write each output.
+        Says how to write what is returned, and what is done before, from how to write each output.
     given : what these lines refer to
     exact : whether kernels must keep every bit
     """
@@ -169,11 +183,19 @@ class _Printer:
         self.made_at: dict[Var, int] = {}
         self.exits: list[Exit] = []
         self.at = 0
+        self.writing = False  # whether nothing more is asked that would want memory from outside as it was
         self._begin(program, Buffers(program))
 
     def _begin(self, program: Program, buffers: Buffers) -> None:
         self.program, self.buffers = program, buffers
         self.escaping = escaping(program)
+        calls = [step for step in program.steps if isinstance(step, Step)]
+        whole = next((step.writes for step in calls if step.function is begin_writing), ())
+        puts = [step.args for step in calls if step.function is operator.setitem and step.writes[0] in whole]
+        self.put_in = {x: root for root, _, x in puts}
+        self.shows = {step.results: step.args[0] for step in calls if step.function is itself}
+        self.first = {root: x for x, root in self.shows.items()}  # what lies there before
+        self.there: set[Var] = set()  # what is computed there
 
     # -- memory ----------------------------------------------------------------------------------------------------
     def _may_be_put(self, step: Step) -> bool:
@@ -196,6 +218,11 @@ class _Printer:
         elementwise = getattr(step.function, "signature", "") is None
         dying = [x for x in step.args if type(x) is Var and self.buffers.dies(x, i)] if elementwise else []
         return self.buffers.slot_for(step.results, dying)
+
+    def _is_read_no_more(self, root: Var, i: int) -> bool:
+        """Whether no step after this one reads what lies in an array before the program writes to it."""
+        first = self.first.get(root)
+        return first is None or self.buffers.last.get(first, -1) <= i
 
     # -- text ------------------------------------------------------------------------------------------------------
     def _text(self, x: Any) -> str:
@@ -277,13 +304,19 @@ class _Printer:
                 continue
             given = [step.args[k] for o, k in kernel.plan.in_place if o == number]
             self.made.add(y)
+            # Where another input shows the same memory, it may be read after it was overwritten.
+            alone = [x for x in given if showing[x.root] == 1 and self.buffers.dies(x, i)]
+            shown = next((x for x in alone if self.writing and self.shows.get(x, x) is self.put_in.get(y)), None)
+            if shown is not None:  # what lies there before the program writes to it
+                self.names[y] = self.ordered[shown]
+                self.made_at[y] = self.at
+                operands.append(self.names[y])
+                continue
             if y in self.escaping and not y.scalar:
                 operands.append(self.new(y))
                 lines.append(f"{operands[-1]} = empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})")
                 continue
-            # Where another input shows the same memory, it may be read after it was overwritten.
-            alone = [x for x in given if showing[x.root] == 1]
-            slot = self.buffers.slot_for(y, [x for x in alone if self.buffers.dies(x, i)])
+            slot = self.buffers.slot_for(y, alone)
             operands.append(f"b{slot}")
             if y.scalar:
                 taken.append(slot)
@@ -373,12 +406,18 @@ class _Printer:
         out = ""
         if self._may_be_put(step):
             y = step.results
-            if y not in self.escaping:
+            into = self.put_in.get(y)
+            if into is not None and self.writing and self._is_read_no_more(into, i):
+                out = f", out={self._text(into)}"
+                self.there.add(y)
+            elif y not in self.escaping:
                 self.buffers.slots[y] = slot = self._slot(step, i)
                 out = f", out=b{slot}"
             elif y.size * y.dtype.itemsize >= BIG:
                 out = f", out=empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})"
         call = self.call(step, out)
+        if step.function is operator.setitem and type(step.args[2]) is Var and step.args[1] is Ellipsis:
+            return f"if {self._text(step.args[2])} is not {self._text(step.args[0])}: {call}"
         if step.function is operator.setitem or step.results is None:
             return call
         if type(step.results) is tuple:
@@ -462,6 +501,12 @@ class _Printer:
                 body.append(indent + self._guard(step))
             elif isinstance(step, Fused):
                 body += [indent + line for line in self._kernel(step, i)]
+            elif step.function is begin_writing:
+                self.writing = True
+            elif step.function is itself:
+                self.names[step.results] = self.names[step.args[0]]
+            elif step.function is operator.setitem and type(step.args[2]) is Var and step.args[2] in self.there:
+                pass
             elif isinstance(step, Blocked):
                 body += [indent + line for line in lines_of_blocks(self, step, i)]
             elif isinstance(step.function, Loop):
@@ -471,10 +516,12 @@ class _Printer:
             self.buffers.release(step, i)
         return body
 
-    def run(self, unpack: Sequence[str], result: Callable[[list[str]], str]) -> Printed:
+    def run(self, unpack: Sequence[str], result: Callable[[list[str]], tuple[list[str], str]]) -> Printed:
         """The whole program."""
         body = self.lines()
-        returned = f"({result(self._returned())},)"
+        last, text = result(self._returned())
+        body += last
+        returned = f"({text},)"
         taken = [f"b{i}" for i in range(len(self.buffers.forms))]
         lines = [*unpack]
         if taken:
@@ -515,4 +562,4 @@ def _is_number(x: Any) -> bool:
 
 
 def _can_warn(step: Step) -> bool:
-    return not isinstance(step, Fused) and type(step.function) is not Property and step.function is not operator.getitem
+    return not isinstance(step, Fused) and type(step.function) is not Property and step.function not in SILENT

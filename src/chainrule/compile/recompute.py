@@ -128,7 +128,9 @@ def recomputed(outputs: Sequence[Any], steps: Steps) -> Steps:
             after = [kernels.get(step) for step in readers.get(place[0], ())]
             if place[1].kind == "full":
                 _pass_on(kernel, node, place, after)
-    return [kernels[step].finished() if step in kernels and kernels[step].changed else step for step in steps]
+    changed = {step: kernel for step, kernel in kernels.items() if kernel.changed}
+    left = [step for step in steps if step not in changed or changed[step].outputs]
+    return [changed[step].finished() if step in changed else step for step in left]
 
 
 def _pass_on(kernel: _Kernel, node: _Node, place: Place, after: Sequence[_Kernel | None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tree import flatten
-from .outside import is_installed, same
+from .inputs import same
+from .outside import Place, is_installed
 from .trace import Line, content, put
 
 __all__ = ["Kept", "agree", "at", "reading_watched"]
@@ -24,37 +25,43 @@ READING = {"open", "input", "fromfile", "read", "readline", "readlines", "readin
 
 
 class Kept:
-    """What arguments held before a call that writes to them.
+    """What arguments and places outside held before a call that changes them.
 
     Attributes
     ----------
-    leaves : arrays and generators
-    before : their content
+    leaves : arrays and generators that are written to
+    places : where something else may be put
+    before : content of the leaves, and what lay in the places
     """
 
-    def __init__(self, leaves: list[Any]) -> None:
-        self.leaves = leaves
+    def __init__(self, leaves: list[Any], places: Sequence[Place]) -> None:
+        self.leaves, self.places = leaves, places
         self.before = self.now()
 
     @classmethod
-    def of(cls, numbers: tuple[int, ...], args: Any, options: Any) -> Kept | None:
-        """Keep these leaves; None if the arguments are of another form."""
-        leaves = flatten((args, options))[0]
-        if len(leaves) <= numbers[-1]:
+    def of(cls, numbers: Sequence[int], args: Any, options: Any, places: Sequence[Place]) -> Kept | None:
+        """Keep these of the leaves of the arguments and the places; None if there are others."""
+        leaves = flatten((args, options, [place.read() for place in places]))[0]
+        if numbers and len(leaves) <= numbers[-1]:
             return None
         chosen = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in map(leaves.__getitem__, numbers)]
-        return cls(chosen) if all(isinstance(leaf, ndarray | np.random.Generator) for leaf in chosen) else None
+        if not all(isinstance(leaf, ndarray | np.random.Generator) for leaf in chosen):
+            return None
+        return cls(chosen, places)
 
-    def now(self) -> list[Any]:
+    def now(self) -> tuple[list[Any], list[Any]]:
         """What they hold now."""
-        return [content(leaf) for leaf in self.leaves]
+        return [content(leaf) for leaf in self.leaves], [place.read() for place in self.places]
 
-    def put_back(self, contents: list[Any] | None = None) -> None:
-        """Let them hold what they held before, or these contents."""
-        for leaf, before in zip(self.leaves, self.before if contents is None else contents, strict=True):
+    def put_back(self, contents: tuple[list[Any], list[Any]] | None = None) -> None:
+        """Let them hold what they held before, or this."""
+        of_leaves, of_places = self.before if contents is None else contents
+        for leaf, before in zip(self.leaves, of_leaves, strict=True):
             put(leaf, before)
+        for place, before in zip(self.places, of_places, strict=True):
+            place.write(before)
 
-    def turn_back(self, result: Any) -> tuple[Any, list[Any]]:
+    def turn_back(self, result: Any) -> tuple[Any, tuple[list[Any], list[Any]]]:
         """Put back what was there before; a copy of the result, which may show that memory, and what was in it."""
         leaves, rebuild, _ = flatten(result)
         copies = [leaf.copy() if isinstance(leaf, ndarray) else leaf for leaf in leaves]

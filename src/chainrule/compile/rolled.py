@@ -271,7 +271,11 @@ def _run(trace: Trace, step: Step, loop: Loop, like: Sequence[Any]) -> list[Any]
         outputs = outputs[1:]
     program = Program([program_step], {}, outputs)
     variant = SimpleNamespace(parent=None, place=0)
-    printed = print_program(variant, program, unpack, names, lambda texts: f"[{', '.join(texts)}]", Names(), exact=True)
+
+    def result(texts: list[str]) -> tuple[list[str], str]:
+        return [], f"[{', '.join(texts)}]"
+
+    printed = print_program(variant, program, unpack, names, result, Names(), exact=True)
     found = printed.function(*(trace.values[var] for var in inputs))
     if found.__class__ is Missed:
         raise NotRolledError("not all turns decide alike")

@@ -128,7 +128,7 @@ def _to_quotient(step: Step) -> Steps:
 def _to_copy(step: Step) -> Steps:
     """What is put at all places is there already."""
     x, y = step.args[0], step.results
-    if y.dtype.kind != "f" or not x.contiguous or not _is_all(step.options["index"]):
+    if y.dtype.kind != "f" or not x.contiguous or not is_all(step.options["index"]):
         return [step]
     shown = Var.made(y.shape, y.dtype, None, x.root)
     reshape = step_giving(shown, Method("reshape"), (x, y.shape), step)
@@ -138,7 +138,7 @@ def _to_copy(step: Step) -> Steps:
 
 def _to_reshape(step: Step) -> Steps:
     x, y = step.args[0], step.results
-    if step.function is operator.getitem and not _is_all(step.args[1]):
+    if step.function is operator.getitem and not is_all(step.args[1]):
         return [step]
     in_c_order = not any(isinstance(part, str) and part != "C" for part in (*step.args, *step.options.values()))
     if in_c_order and x.contiguous and y.contiguous and not y.scalar:
@@ -177,7 +177,7 @@ LOWERED: dict[Any, Callable[[Step], Steps]] = (
 )
 
 
-def _is_all(index: Any) -> bool:
+def is_all(index: Any) -> bool:
     """Whether an index leaves out nothing, and changes no order."""
     parts = index if type(index) is tuple else (index,)
     return all(

@@ -381,10 +381,12 @@ class Trace:
 
     # -- what goes in ------------------------------------------------------------------------------------------------
     def argument(self, value: Any) -> Any:
-        """Stand for an array, a NumPy scalar or a random generator that is passed in."""
+        """Stand for an array, a NumPy scalar, a random generator, or a Python number, that is passed in."""
         if isinstance(value, np.random.Generator):
             return traced_generator()(self, value)
         var = Var(value, None)
+        if var.python:
+            return Number(self, value, var)
         if not var.scalar:
             var = self._placed(value, var)
             var.root.outside = True
@@ -514,7 +516,7 @@ class Trace:
             return function(*inner(args, value_of), **inner(options, value_of))
         if self.objects:
             args, options = inner(args, self.stacked), inner(options, self.stacked)
-        if any(type(x) is ndarray or is_captured(x) for x in writes):
+        if any(type(x) is ndarray for x in writes):
             if all(isinstance(x, Number) for x in traced_among((args, options))):
                 return function(*inner(args, number_of), **inner(options, number_of))
             raise UntraceableError(
@@ -725,7 +727,7 @@ def _in_place(ufunc: np.ufunc, function: Any) -> Any:
     def operate(self: Traced, other: Any) -> Any:
         if isinstance(other, Tensor):
             return NotImplemented
-        if not self.ndim:
+        if self.var.scalar:
             return self.trace.apply(function, (self, other), {})
         return self.trace.apply(ufunc, (self, other), {"out": (self,)}, [self])
 

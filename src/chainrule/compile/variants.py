@@ -19,6 +19,7 @@ from .components import componentwise
 from .expand import expanded
 from .machine_loops import with_kernels as with_kernels_in
 from .on_numpy import on_numpy
+from .outside import Place
 from .printed import Printed
 from .printing import Names, print_program
 from .program import UFUNCS, Loop, Program, key_of, read
@@ -27,6 +28,7 @@ from .repeated import repeated
 from .replays import at
 from .simplify import simplified
 from .trace import ORDERING, Guard, Step, Trace, Var, inner, operands
+from .writes import never_fails, without_writes
 
 __all__ = ["Unprinted", "Variant", "begun", "branched", "difference"]
 
@@ -51,7 +53,7 @@ class Variant:
     steps : what was traced; of a branch, from the decision on with which it begins
     captured : `{Var: array}`
     outputs : what the function returned
-    write : says how to write that
+    write : says how to write that, and what is done before
     given : names of what the program refers to
     parent, place : where a branch begins: in which variant, and at which step; None
     depth : how many branches lead here
@@ -78,7 +80,7 @@ class Variant:
         self.strides: list[str] = []
         self.names: dict[Var, str] = {}
         self.names_given: dict[Var, str] = {}
-        self.write: Callable[[list[str]], str]
+        self.write: Callable[[list[str]], tuple[list[str], str]]
         self.given: Names
         self.printed: Printed | Any
         self.rolls = True
@@ -86,11 +88,13 @@ class Variant:
         self.first, self.settled, self.disagreed = True, False, False
         self.with_kernels: Callable[[], Printed | None] | None = None
         self._trial: tuple[int, Printed] | None = None
-        # Of the first, for the whole tree: leaves of the arguments that a program writes to; whether one asks something
-        # after having written; whose content must be kept until it is clear that the call counts; the variants.
-        self.all_writes: set[int] = set()
-        self.decides_late = False
+        # Of the first, for the whole tree: places outside whose content is an input; which leaves of the arguments, and
+        # of these, a program writes to; whether one asks something, or may fail, after having written; whether what was
+        # there must be kept until it is clear that the call counts; the variants.
+        self.places: list[Place] = []
         self.writes: tuple[int, ...] = ()
+        self.decides_late = False
+        self.keeps = False
         self.tree: list[Variant] = [self]
 
     # -- the tree ------------------------------------------------------------------------------------------------------
@@ -120,17 +124,17 @@ class Variant:
     def count_writes(self, written: set[int]) -> None:
         """Note what this way writes to among the arguments."""
         first = self.chain()[0]
-        first.all_writes |= written
+        first.writes = tuple(sorted({*first.writes, *written}))
         wrote = False
         for step in self.path():
-            first.decides_late |= wrote and isinstance(step, Guard)
+            first.decides_late |= wrote and (isinstance(step, Guard) or not never_fails(step))
             wrote |= isinstance(step, Step) and any(root.outside for root in step.writes)
         first.keep_what_is_written()
 
     def keep_what_is_written(self) -> None:
-        """Decide which arguments must be kept during a call."""
-        needed = self.decides_late or not all(variant.settled for variant in self.tree)
-        self.writes = tuple(sorted(self.all_writes)) if needed else ()
+        """Decide whether what is written to must be kept during a call."""
+        settled = all(variant.settled for variant in self.tree)
+        self.keeps = (bool(self.writes) and self.decides_late) or (bool(self.writes or self.places) and not settled)
 
     # -- the program -----------------------------------------------------------------------------------------------
     def compile(self) -> None:
@@ -151,6 +155,7 @@ class Variant:
             captured = captured | {var: x for var in used if (x := exit.constant(var)) is not None}
         program = Program(steps, captured, self.outputs)
         program.keep()
+        program.steps = without_writes(program)
         if not self.exact:
             program.steps = repeated(program)
         program = simplified(program, () if self.exact else REORDERING)

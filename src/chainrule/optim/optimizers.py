@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import sqrt
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,6 +59,8 @@ class Optimizer:
             raise ValueError("a parameter was given twice, and would be changed twice in every step")
         self.state: list[dict[str, Any]] = [{} for _ in self.parameters]
         self._scratch: dict[Any, Any] = {}
+        for p in self.parameters:
+            self._buffers(np.asarray(p.data))
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -71,7 +72,7 @@ class Optimizer:
         for p, state in zip(self.parameters, self.state, strict=True):
             if p.grad is None:
                 continue
-            value = p.data if p.ndim else np.array(p.data)  # 0-d parameters hold NumPy scalars
+            value = p.data if p.ndim else np.full_like(p.data, p.data)  # 0-d parameters hold NumPy scalars
             self._update(value, plain(p.grad), state)
             if not p.ndim:
                 p.data = value[()]
@@ -81,7 +82,9 @@ class Optimizer:
         raise NotImplementedError
 
     def _buffers(self, like: Any) -> tuple[Any, Any]:
-        """Two arrays to work in, shared by all parameters of this shape and dtype."""
+        """Two arrays to work in, shared by all parameters of this shape and dtype; a program (`jit`) has its own."""
+        if type(like) is not np.ndarray:
+            return np.empty_like(like), np.empty_like(like)
         key = like.shape, like.dtype
         if key not in self._scratch:
             self._scratch[key] = np.empty_like(like), np.empty_like(like)
@@ -191,7 +194,7 @@ class SGD(Optimizer):
             gradient = np.add(gradient, buffer, out=buffer)
         if self.momentum:
             if "velocity" not in state:
-                state["velocity"] = np.array(gradient)
+                state["velocity"] = np.copy(gradient)
             else:
                 velocity = state["velocity"]
                 velocity *= self.momentum
@@ -273,7 +276,7 @@ class Adam(Optimizer):
         mean *= beta1
         mean += buffer
         np.sqrt(square, out=buffer)
-        buffer /= sqrt(1 - beta2**steps)
+        buffer /= (1 - beta2**steps) ** 0.5  # not math.sqrt: under `jit` it takes what `steps` will be
         buffer += self.eps
         np.divide(mean, buffer, out=buffer)
         buffer *= self.lr / (1 - beta1**steps)
