@@ -19,7 +19,7 @@ from .groups import Open
 from .operations import axes_of, reduction_of
 from .program import Loop, Program, Steps, is_reduction, private, read
 from .reordering import REORDERING
-from .trace import Guard, Method, Step, Var, inner
+from .steps import Guard, Method, Step, Var, inner
 
 __all__ = ["Blocked", "blocked", "blocks", "normalised"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .program import Program, read
-from .trace import Guard, Step, Var, operands
+from .steps import Guard, Step, Var, operands
 
 __all__ = ["Buffers"]
 

@@ -13,10 +13,12 @@ import numpy as np
 from ..graph import FREED, leaf
 from ..tensor import Tensor, handle
 from ..tree import fields_of
+from .contents import owner
 from .inputs import same
 from .outside import Place
 from .printing import Names
-from .trace import Draws, Traced, Var, owner
+from .steps import Var
+from .traced import Draws, Traced
 
 __all__ = ["classes_in", "memory_checked", "strides_checked", "unpacking"]
 

@@ -39,7 +39,7 @@ from .separable import (
     way_of,
 )  # fmt: skip
 from .simplify import needed, reshaped
-from .trace import Guard, Method, Step, Var, operands
+from .steps import Guard, Method, Step, Var, operands
 
 __all__ = ["componentwise"]
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from .calls import UFUNCS
 from .guards import asked_once
 from .operations import axes_of
-from .program import UFUNCS, Loop, Program, Steps, is_reduction, read, step_giving
+from .program import Loop, Program, Steps, is_reduction, read, step_giving
 from .reordering import Assemble
 from .simplify import needed
-from .trace import Guard, Method, Step, Var, inner, operands
+from .steps import Guard, Method, Step, Var, inner, operands
 
 __all__ = ["distributed"]
 

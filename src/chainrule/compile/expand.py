@@ -11,7 +11,8 @@ from ..rules.helpers import share
 from ..rules.registry import rules
 from .program import Loop, Program, Steps, renamed
 from .simplify import simplified
-from .trace import Guard, Step, Trace, Var, inner
+from .steps import Guard, Step, Var, inner
+from .trace import Trace
 
 __all__ = ["expanded"]
 

@@ -19,7 +19,7 @@ from .kernels.group import Kind
 from .layouts import SHOWING, Together
 from .operations import is_supported, name_of, operand_dtype, reduction_of
 from .program import Program, Steps, read
-from .trace import Guard, Method, Step, Var, operands
+from .steps import Guard, Method, Step, Var, operands
 
 __all__ = ["Grouping", "fused"]
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from .calls import UFUNCS
 from .kernels import CODES, Group, Input, Op, Output, supported
 from .kernels.group import Kind
 from .layouts import c_strides, layout_of
-from .program import UFUNCS, Steps, is_fixed, is_uniform
-from .trace import Guard, Step, Var
+from .program import Steps, is_fixed, is_uniform
+from .steps import Guard, Step, Var
 
 __all__ = ["MANY", "Fused", "Open"]
 

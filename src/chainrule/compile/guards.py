@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .program import Program, Steps, is_reduction, is_repeatable, private, read
-from .trace import Guard, Method, Property, Step
+from .steps import Guard, Method, Property, Step
 
 __all__ = ["asked_for_nan", "asked_late", "asked_once", "implied"]
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import StructureError
 from ..tensor import Tensor, handle
-from .trace import Draws, Trace, Traced
+from .trace import Trace
+from .traced import Draws, Traced
 
 __all__ = ["PLAIN", "carried", "data_of", "entering", "enters", "form_of", "is_array", "is_input", "is_written", "same"]
 

@@ -34,7 +34,9 @@ from .printed import Exit, Missed
 from .printing import Names
 from .program import is_fixed
 from .replays import Kept, agree, at, reading_watched
-from .trace import Draws, ImpureTurnError, Trace, Traced, Var, value_of
+from .steps import Var
+from .trace import ImpureTurnError, Trace
+from .traced import Draws, Traced, value_of
 from .variants import Unprinted, Variant, begun, branched, difference
 
 __all__ = ["Jitted", "jit"]
@@ -187,7 +189,7 @@ class Jitted:
                 value, changed, found = run.value, run.changed, run.found
                 whole = not changed and not found
                 # Only these tell a traced array from another one.
-                if ("type" in outside.names or trace.objects) and whole:
+                if ("type" in outside.names or trace.objects.made) and whole:
                     outside.undo()
                     trace.undo()
                     value = self.f(*args, **options)
@@ -201,7 +203,7 @@ class Jitted:
                     changed, found = outside.put_back()
             if not changed and not found:  # otherwise it may go another way the next time
                 why = f"{error}"
-                if trace.objects and not isinstance(error, UntraceableError):
+                if trace.objects.made and not isinstance(error, UntraceableError):
                     why += "; write np.stack([a, b]), not np.array([a, b]), which is an array of objects while traced"
                 self._refused[key] = why
                 if len(self._refused) < VARIANTS:
@@ -252,12 +254,12 @@ class Jitted:
 
     def _run(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         """Trace the function; if that fails, everything is as it was."""
-        trace.takes_objects &= outside.names.isdisjoint(TELLING)
+        trace.objects.allowed &= outside.names.isdisjoint(TELLING)
         outside.stand_in(trace)
         try:
             run = self._traced(trace, outside, leaves, rebuild)
             run.changed, run.found = outside.put_back()
-            trace.may_change(run.changed or next((place.told for place in run.found), ""))
+            trace.objects.must_not_stay_in(run.changed or next((place.told for place in run.found), ""))
         except BaseException:
             outside.put_back()
             outside.undo()
@@ -291,9 +293,12 @@ class Jitted:
         traced = [entering(trace, leaf) for leaf in leaves]
         given = rebuild(traced)
         _, _, form = flatten(given)
-        with trace.running():
+
+        def body() -> tuple[list[Any], Callable[..., Any]]:
             found, rebuild_output, _ = flatten(self.f(*given[0], **given[1]))
-            found = list(map(trace.stacked, found))
+            return list(map(trace.stacked, found)), rebuild_output
+
+        found, rebuild_output = trace.run(body)
         trace.check()
         after, _, other = flatten(given)
         if other != form or any(new is not old for new, old in zip(after, traced, strict=True)):

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..rules.indexing import is_plain
 from ..rules.registry import rules
-from .trace import Method, Property, Step, Var, operands
+from .steps import Method, Property, Step, Var, operands
 
 __all__ = ["SHOWING", "TURNING", "Layout", "Together", "c_strides", "layout_of"]
 

@@ -22,7 +22,7 @@ from .operations import name_of, reduction_of
 from .program import PLACE, Loop, Program, Steps
 from .recompute import recomputed
 from .reordering import Assemble
-from .trace import Guard, Method, Property, Step, Var, inner, operands
+from .steps import Guard, Method, Property, Step, Var, inner, operands
 
 __all__ = ["with_kernels"]
 

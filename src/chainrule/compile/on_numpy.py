@@ -11,7 +11,7 @@ from .blocks import blocked
 from .components import componentwise
 from .distributed import distributed
 from .program import Program, Steps, each_loop
-from .trace import Step, Var
+from .steps import Step, Var
 
 __all__ = ["on_numpy"]
 

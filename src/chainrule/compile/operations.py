@@ -9,9 +9,10 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..rules.registry import rules
+from .calls import UFUNCS
 from .kernels import CODES, COMPARING, LOGICAL, supported
-from .program import UFUNCS, is_reduction
-from .trace import Method, Step, Var
+from .program import is_reduction
+from .steps import Method, Step, Var
 
 __all__ = ["axes_of", "is_supported", "name_of", "operand_dtype", "reduction_of"]
 

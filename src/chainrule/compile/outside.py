@@ -31,7 +31,8 @@ from ..tree import flatten
 from .inputs import PLAIN, carried, enters, is_input, is_written, same
 from .printing import Names
 from .program import is_fixed
-from .trace import Draws, Trace, Traced, value_of
+from .trace import Trace
+from .traced import Draws, Traced, value_of
 
 __all__ = ["CAPTURES", "Outside", "Place", "holds_traced", "is_installed"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from .trace import Guard, Var
+from .steps import Guard, Var
 
 __all__ = ["Exit", "Missed", "Printed"]
 

@@ -28,7 +28,7 @@ from .groups import Fused
 from .kernels import Group, Kernel, compile_group
 from .printed import Exit, Printed
 from .program import Loop, Program, escaping, is_reduction, read
-from .trace import Guard, Method, Property, Step, Var, operands
+from .steps import Guard, Method, Property, Step, Var, operands
 from .writes import begin_writing, itself
 
 __all__ = ["Names", "print_program"]

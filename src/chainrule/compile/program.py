@@ -10,22 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..rules.registry import rules
-from .trace import NESTING, Guard, Line, Step, Var, inner, operands
+from .calls import UFUNCS
+from .steps import NESTING, Guard, Line, Step, Var, inner, operands
 
 __all__ = [
-    "PLACE", "UFUNCS", "Loop", "Program", "Steps", "alike", "all_read", "described", "each_loop", "escaping",
+    "PLACE", "Loop", "Program", "Steps", "alike", "all_read", "described", "each_loop", "escaping",
     "is_fixed", "is_reduction", "is_repeatable", "is_uniform", "key_of", "private", "read", "renamed", "step_giving",
 ]  # fmt: skip
 
 Steps = list[Step | Guard]
-# Python's operators on arrays are these ufuncs, which can be told where to put the result.
-UFUNCS: dict[Any, np.ufunc] = {
-    operator.add: np.add, operator.sub: np.subtract, operator.mul: np.multiply, operator.truediv: np.divide,
-    operator.floordiv: np.floor_divide, operator.mod: np.remainder, operator.matmul: np.matmul,
-    operator.neg: np.negative, operator.pos: np.positive, operator.abs: np.absolute, operator.invert: np.invert,
-    operator.lt: np.less, operator.le: np.less_equal, operator.eq: np.equal, operator.ne: np.not_equal,
-    operator.gt: np.greater, operator.ge: np.greater_equal,
-}  # fmt: skip
 REPEATABLE = {*UFUNCS, operator.pow, np.broadcast_to}
 PLACE = rules["place"].value  # an array that is zero but for what is put at an index: what reading a part is, backwards
 FEW = 4096  # elements that are compared at a time
@@ -155,7 +148,7 @@ class Loop:
             texts |= {var: f"t{len(texts)}" for var in operands(step.results)}
             made = ", ".join(texts[var] for var in operands(step.results))
             args = ", ".join(told(x) for x in operands(*step.args))
-            yield f"    {made} = {getattr(step.function, '__name__', step.function)}({args})"
+            yield f"    {made} = {step.name}({args})"
         yield f"    to {', '.join(str(told(x)) for x in self.body.outputs)}"
 
     def body_reads(self) -> set[Var]:
@@ -210,7 +203,7 @@ def private(var: Any) -> bool:
 
 def is_reduction(step: Step) -> bool:
     """Whether a step is the `reduce` of a ufunc."""
-    return getattr(step.function, "__name__", "") == "reduce" and isinstance(step.function.__self__, np.ufunc)
+    return step.name == "reduce" and isinstance(step.function.__self__, np.ufunc)
 
 
 def is_repeatable(step: Step) -> bool:
@@ -273,8 +266,7 @@ def described(steps: Sequence[Step | Guard], numbers: dict[Var, int]) -> list[tu
             continue
         done = key_of(inner((step.args, step.options), number))
         forms = tuple((var.shape, var.dtype) for var in operands(step.results))
-        name = getattr(step.function, "__name__", str(step.function))
-        found.append(((step.function, done, forms), step.line, name))
+        found.append(((step.function, done, forms), step.line, step.name))
         inner((step.results,), number)
     return found
 

@@ -16,7 +16,7 @@ from .groups import MANY, Fused
 from .kernels import Group, Input, Op, Output
 from .kernels.group import weight
 from .program import Steps, read
-from .trace import Var
+from .steps import Var
 
 __all__ = ["recomputed"]
 

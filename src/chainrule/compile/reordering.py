@@ -14,7 +14,7 @@ import numpy as np
 
 from ..rules.indexing import is_basic
 from .program import PLACE, Program, Steps, is_fixed, is_reduction, private, read, step_giving
-from .trace import Method, Property, Step, Var, operands
+from .steps import Method, Property, Step, Var, operands
 
 __all__ = ["REORDERING"]
 

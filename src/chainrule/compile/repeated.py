@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from .program import PLACE, Loop, Program, Steps, key_of, read, step_giving
+from .steps import Guard, Method, Step, Var, inner
 from .stretches import stretches
-from .trace import Guard, Method, Step, Var, inner
 
 __all__ = ["repeated"]
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tree import flatten
+from .contents import content, put
 from .inputs import same
 from .outside import Place, is_installed
-from .trace import Line, content, put
+from .steps import Line
 
 __all__ = ["Kept", "agree", "at", "reading_watched"]
 

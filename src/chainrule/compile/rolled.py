@@ -20,19 +20,9 @@ from .printed import Missed
 from .printing import Names, print_program
 from .program import Loop, Program, Steps, alike, described, read
 from .simplify import needed
-from .trace import (
-    Guard,
-    ImpureTurnError,
-    Method,
-    NotRolledError,
-    Step,
-    Trace,
-    Traced,
-    Var,
-    is_captured,
-    operands,
-    users_line,
-)
+from .steps import Guard, Method, Step, Var, operands
+from .trace import ImpureTurnError, NotRolledError, Trace, users_line
+from .traced import Traced, is_captured
 
 __all__ = ["ImpureTurnError", "Iteration", "NotRolledError", "is_traced", "roll"]
 
@@ -234,7 +224,7 @@ def _step(trace: Trace, first: _Turn, steps: Steps, iteration: Iteration) -> tup
     for change in (asked_for_nan, implied, needed, asked_once):  # all turns run now, as they are
         body.steps = change(body)
     loop = Loop(body, first.place, first.carry, first.parts, outer, length, reverse, key)
-    step = Step(loop, (), {}, np.geterr() != trace.loud, users_line())
+    step = Step(loop, (), {}, trace.is_quiet(), users_line())
     step.args = trace.var(turns), [trace.var(x) for x in init], [trace.var(x) for x in iteration.items], list(outer)
     n = len(init)
     if turns is None and not length:

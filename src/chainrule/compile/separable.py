@@ -20,7 +20,7 @@ from .operations import name_of
 from .program import PLACE, Program, is_reduction, private, read
 from .reordering import Assemble
 from .simplify import RESHAPING
-from .trace import Guard, Method, Step, Var, operands
+from .steps import Guard, Method, Step, Var, operands
 
 __all__ = [
     "SHORT", "STRETCHING", "Parts", "Shape", "alone", "is_split_question", "long_axes", "moved", "separable",

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..rules.registry import rules
+from .calls import UFUNCS
 from .guards import asked_for_nan, asked_late, asked_once, implied
 from .program import (
     PLACE,
-    UFUNCS,
     Loop,
     Program,
     Steps,
@@ -31,7 +31,7 @@ from .program import (
     renamed,
     step_giving,
 )  # fmt: skip
-from .trace import Guard, Method, Property, Step, Var, inner, operands
+from .steps import Guard, Method, Property, Step, Var, inner, operands
 
 __all__ = ["RESHAPING", "needed", "replaced", "reshaped", "simplified"]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import normalised
+from .calls import ORDERING, UFUNCS
 from .components import componentwise
 from .expand import expanded
 from .machine_loops import with_kernels as with_kernels_in
@@ -22,12 +23,13 @@ from .on_numpy import on_numpy
 from .outside import Place
 from .printed import Printed
 from .printing import Names, print_program
-from .program import UFUNCS, Loop, Program, key_of, read
+from .program import Loop, Program, key_of, read
 from .reordering import REORDERING
 from .repeated import repeated
 from .replays import at
 from .simplify import simplified
-from .trace import ORDERING, Guard, Step, Trace, Var, inner, operands
+from .steps import Guard, Step, Var, inner, operands
+from .trace import Trace
 from .writes import never_fails, without_writes
 
 __all__ = ["Unprinted", "Variant", "begun", "branched", "difference"]
@@ -278,7 +280,7 @@ def branched(owner: Variant, guard: Guard, trace: Trace, arguments: list[Var], o
 
 
 def _writes_to_what_it_shows(step: Step | Guard) -> bool:
-    if isinstance(step, Guard) or getattr(step.function, "__name__", "") not in ORDERING:
+    if isinstance(step, Guard) or step.name not in ORDERING:
         return False
     return any(var.root.written for var in operands(step.args[:1], step.results))
 
@@ -325,10 +327,10 @@ def difference(
             and _alike(old.args, new.args, known)
             and _alike(old.options, new.options, known)
         ):
-            return f"{getattr(old.function, '__name__', old.function)}, {at(old.line)}"
+            return f"{old.name}, {at(old.line)}"
         before, after = operands(old.results), operands(new.results)
         if [x.form for x in before] != [x.form for x in after]:
-            return f"{getattr(old.function, '__name__', old.function)}, {at(old.line)}"
+            return f"{old.name}, {at(old.line)}"
         known |= zip(after, before, strict=True)
     return None if len(path) == len(again) else "one goes on longer than the other"
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .program import UFUNCS, Program, is_reduction, read
+from .calls import UFUNCS
+from .program import Program, is_reduction, read
 from .simplify import FILLED, IMPURE, is_all
-from .trace import Guard, Step, Var, inner, operands
+from .steps import Guard, Step, Var, inner, operands
 
 __all__ = ["begin_writing", "itself", "never_fails", "without_writes"]
 

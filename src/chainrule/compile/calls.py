@@ -1,0 +1,92 @@
+"""What tracing must know of the functions that are called, and what their arguments do not show.
+
+What they write to, whether their results' length depends on values, and whether an error is one of values: each is a
+reason to check something in later calls, or to refuse the trace.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..tensor import traced_among
+from .steps import Step, function_name, operands
+
+__all__ = [
+    "AT_FAULT",
+    "ORDERING",
+    "STATIC",
+    "UFUNCS",
+    "WRITING",
+    "asks_for_order",
+    "length_varies",
+    "may_be_of_values",
+]
+
+# Python's operators on arrays are these ufuncs, which can be told where to put the result.
+UFUNCS: dict[Any, np.ufunc] = {
+    operator.add: np.add, operator.sub: np.subtract, operator.mul: np.multiply, operator.truediv: np.divide,
+    operator.floordiv: np.floor_divide, operator.mod: np.remainder, operator.matmul: np.matmul,
+    operator.neg: np.negative, operator.pos: np.positive, operator.abs: np.absolute, operator.invert: np.invert,
+    operator.lt: np.less, operator.le: np.less_equal, operator.eq: np.equal, operator.ne: np.not_equal,
+    operator.gt: np.greater, operator.ge: np.greater_equal,
+}  # fmt: skip
+# What depends on shapes and dtypes alone.
+STATIC = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
+STATIC |= {np.may_share_memory, np.shares_memory}
+# What writes to its first argument: methods of ndarray by name, and functions.
+WRITING: frozenset[Any] = frozenset(
+    ["fill", "itemset", "partition", "put", "resize", "sort", "setflags"]
+    + [np.copyto, np.put, np.putmask, np.place, np.fill_diagonal, np.put_along_axis]
+)
+# What is a view or a copy, depending on how its operand lies in memory.
+ORDERING = frozenset(["ravel", "flatten", "reshape"])
+# What returns as many elements as the values say.
+VARYING = frozenset(
+    ["nonzero", "flatnonzero", "argwhere", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
+    + ["extract", "compress", "union1d", "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "bincount", "ix_"]
+    + ["histogram", "histogramdd"]
+)
+# Python's operators on arrays, whose results have the shape that the operands' shapes make.
+STEADY = frozenset(function for function in vars(operator).values() if callable(function)) - {operator.getitem}
+# Errors that a call which may raise for values is looked at for, and those of them that shapes never cause.
+OF_VALUES = (ArithmeticError, np.linalg.LinAlgError)
+AT_FAULT = (*OF_VALUES, ValueError, IndexError)
+
+
+def asks_for_order(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether the result depends on how an operand lies in memory."""
+    return function_name(function) in ORDERING and any(
+        type(x) is str and x in "KA" for x in (*args[1:], *options.values())
+    )
+
+
+def length_varies(step: Step) -> bool:
+    """Whether the shape of a result depends on values."""
+    if isinstance(step.function, np.ufunc) or step.function in STEADY:
+        return False
+    if (getattr(step.function, "__module__", None) or "").startswith("scipy."):
+        return True  # perhaps
+    name = step.name.strip("_")
+    if name == "where":
+        return len(step.args) == 1
+    chosen = operands(*step.args[1:], step.options)
+    return name in VARYING or (name == "repeat" and bool(chosen)) or any(var.dtype == np.bool for var in chosen)
+
+
+def may_be_of_values(error: Exception, function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an error of a call may be one of values, and not of shapes."""
+    if isinstance(error, OF_VALUES):
+        return True
+    if isinstance(error, np.exceptions.AxisError):
+        return False
+    if function in (operator.getitem, operator.setitem):
+        return any(True for _ in traced_among(args[1:2]))
+    if isinstance(function, np.ufunc) or function in STEADY:
+        try:
+            np.broadcast_shapes(*map(np.shape, args))
+        except ValueError:
+            return False
+    return True
