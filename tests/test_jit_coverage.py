@@ -1,7 +1,7 @@
 """`jit` of every function that is differentiated: traced, with the values and derivatives of eager runs.
 
 What is called how is taken from the tests of the functions; each is jitted plainly, under `grad`, `jvp` and `vmap`, and
-with `exact=True`, which gives the bits of the eager run.
+with `exact=True`, which gives the bits of the eager run, those of `hessian` too.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ def transformed(f: Callable[..., Any], args: list[Any]) -> Iterator[tuple[Callab
     yield cr.grad(total(f), argnums=tuple(range(len(args)))), args
     yield (lambda *xs: cr.jvp(lambda *xs: floating(f(*xs)), xs, tuple(map(np.ones_like, xs)))[1]), args
     yield cr.vmap(lambda *xs: floating(f(*xs))), [np.stack([x, x * 1.01]) for x in args]
+    yield cr.hessian(total(f), argnums=tuple(range(len(args)))), args  # with exact=True only
 
 
 def comparable(result: Any) -> list[Any]:
@@ -137,7 +138,8 @@ def test_every_function_is_traced(module: str, exact: bool) -> None:
     wrong = []
     for name, (f, args) in MODULES[module].items():
         args = [x if hasattr(x, "dtype") else np.asarray(x, float)[()] for x in args]
-        for way, (g, given) in zip(("jit", "grad", "jvp", "vmap"), transformed(f, args), strict=True):
+        ways = zip(("jit", "grad", "jvp", "vmap", "hessian"), transformed(f, args), strict=True)
+        for way, (g, given) in itertools.islice(ways, 5 if exact else 4):
             with np.errstate(all="ignore"):
                 try:
                     good = once(g, given, exact)

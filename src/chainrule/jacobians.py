@@ -18,6 +18,7 @@ from .rules.linear import as_array
 from .tensor import Tensor, describe
 from .transforms import Recorded, grad, jvp
 from .tree import flatten
+from .walk.functions import is_written_down
 
 __all__ = ["elementwise_grad", "ggn_vp", "hessian", "hvp", "jacobian"]
 
@@ -169,7 +170,7 @@ def _all_at_once(inputs: Sequence[Any]) -> list[Any] | None:
 
 def _differentiable(y: Any, name: str) -> Any:
     """A result, with a shape and a dtype."""
-    if not isinstance(y, Tensor):
+    if not isinstance(y, Tensor) and not is_written_down(y):
         if not isinstance(y, float | complex | np.number | np.ndarray):
             raise OutputError(f"jacobian needs a function that returns arrays, but {name} returned {describe(y)}")
         y = as_array(y)

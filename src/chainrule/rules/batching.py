@@ -532,7 +532,7 @@ class Index:
 
     def read(self, x: Any) -> Any:
         """What the index reads of all examples."""
-        y = x[self.parts] if hasattr(type(x), "_record") else _by_index(rules["getitem"], [x], index=self.parts)
+        y = x[self.parts] if hasattr(type(x), "_record") else _by_index(rules["getitem"], [x], self.parts)
         return np.moveaxis(y, self.source, self.destination) if self.source else y
 
     def to_write(self, v: Any, batched: bool) -> Any:
@@ -549,7 +549,7 @@ class Index:
 def _has_flag(index: Any) -> bool:
     """Whether True or False is part of an index: that makes an axis, instead of using one."""
     return any(
-        isinstance(part, bool | np.bool_) or (isinstance(part, np.ndarray) and part.dtype == bool and not part.ndim)
+        isinstance(part, bool) or (getattr(part, "dtype", None) == np.bool and not part.ndim)
         for part in (index if type(index) is tuple else (index,))
     )
 
@@ -558,13 +558,15 @@ def _is_array(part: Any) -> bool:
     return isinstance(part, Spread) or bool(np.ndim(part))
 
 
-def _by_index(rule: Rule, operands: Operands, **options: Any) -> Any:
-    """Apply a rule whose index may differ between the examples of another batch."""
-    for part in options["index"]:
-        batched = getattr(part, "batched", None)
+def _by_index(rule: Rule, operands: Operands, *rest: Any, **options: Any) -> Any:
+    """Apply a rule whose index may differ between the examples of another batch, or be computed in a program."""
+    for part in rest[0] if rest else options["index"]:
+        batched, record = getattr(part, "batched", None), getattr(type(part), "_record", None)
         if batched is not None:
-            return batched(rule, operands, (), options)
-    return apply(rule, operands, (), options)
+            return batched(rule, operands, rest, options)
+        if record is not None:  # of a program that is being written down
+            return record(rule, operands, rest, options)
+    return apply(rule, operands, rest, options)
 
 
 def _every_axis(index: Any, rank: int) -> list[Any]:
@@ -581,7 +583,7 @@ def _every_axis(index: Any, rank: int) -> list[Any]:
         elif part is None or part is Ellipsis or isinstance(part, slice):
             parts.append(part)
         else:
-            array = np.asarray(part)
+            array = as_array(part)
             if array.dtype.kind == "b":
                 parts += np.nonzero(array)
             else:
@@ -629,7 +631,7 @@ def _scatter(rule: Rule, operands: Operands, batched: Flags, shape: tuple[int, .
         starts = (np.arange(size) * prod(shape)).reshape(-1, *(1,) * (index.values.ndim - 1))
         index = plain(index.values + starts)
     else:
-        index = np.asarray(index) + (np.arange(size) * prod(shape)).reshape(-1, *(1,) * np.ndim(index))
+        index = as_array(index) + (np.arange(size) * prod(shape)).reshape(-1, *(1,) * np.ndim(index))
     return rule(x, shape=(size, *shape), index=index)
 
 

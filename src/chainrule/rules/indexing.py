@@ -51,9 +51,9 @@ def _place(x: Any, shape: tuple[int, ...], index: Any) -> Any:
 
 def _add_into(total: Any, ct: Any, index: Any) -> None:
     part = total[index]
-    if isinstance(part, np.generic):  # one element
+    if not part.ndim:  # one element
         total[index] = part + ct
-    elif part.__class__ is np.ndarray and part.base is total:
+    elif part.base is total if part.__class__ is np.ndarray else is_basic(index):
         np.add(part, ct, part)  # a view, so this writes into `total`
     else:
         np.add.at(total, index, ct)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from .. import formula, memory
+from ..batch import bottom
 from ..errors import NoDerivativeError
 from ..graph import CLOSED, Node, programs, watchers
-from ..memory import BIG, empty_like, in_blocks, owns, uniform
+from ..memory import BIG, empty_like, in_blocks, keeps_bits, owns, uniform
 from ..rules.batching import batch_function
 from ..rules.linear import zero_wins
 from ..rules.registry import LETTERS, UNKNOWN, Rule, apply, formulas, partial_trees
@@ -350,9 +351,22 @@ def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulat
             operand.owned = True
         elif total.__class__ is Parts:
             total.add(node, ct)
-        elif ct.__class__ is Tensor and total.__class__ in WHOLES and not (watchers or programs):
+        elif (
+            ct.__class__ is Tensor
+            and total.__class__ in WHOLES
+            and not watchers
+            and (not programs or keeps_bits(bottom(ct).data))
+        ):
             operand.cotangent = Parts(operand.shape, total)
             operand.cotangent.add(node, ct)
+        elif ct.__class__ is not Tensor and keeps_bits(ct if total is None else total):
+            # As above, share by share: added up first, they would have other bits.
+            if total is None:
+                total = np.zeros_like(ct, operand.dtype, "C", shape=operand.shape)
+            elif not operand.owned:
+                total = np.copy(total, order="C")
+            add_into(total, ct, *rest, **options)
+            operand.cotangent, operand.owned = total, True
         elif is_written_down(total) and operand.owned and getattr(operand.rule, "pull_in_place", None) is not None:
             add_into(total, ct, *rest, **options)
         else:

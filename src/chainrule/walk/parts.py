@@ -27,7 +27,7 @@ WHOLE: Read = (GETITEM, (Ellipsis,), {})
 
 def _together(*parts: Any, shape: tuple[int, ...], reads: Sequence[Read]) -> Any:
     """The sum of the transposes of linear operations, each of its own part."""
-    total = np.zeros(shape, parts[0].dtype)
+    total = np.zeros_like(parts[0], order="C", shape=shape)
     for part, (rule, rest, options) in zip(parts, reads, strict=True):
         assert rule.add_into is not None
         rule.add_into(total, part, *rest, **options)
