@@ -16,9 +16,10 @@ from .report import COMPILED, EAGER, Result, amount, page, tables
 from .rows import ROWS as EAGER_ROWS
 from .scaling import CURVES, curves, measured_at, plotted
 from .sparse import SPARSE
+from .training import TRAINING
 from .watching import WATCHED
 
-ROWS = EAGER_ROWS | PROGRAMS | JACOBIANS | SPARSE | WATCHED
+ROWS = EAGER_ROWS | PROGRAMS | TRAINING | JACOBIANS | SPARSE | WATCHED
 PAGE = ROOT / "docs" / "benchmarks.md"
 KEPT = ROOT / "out" / "benchmarks.json"  # what was measured, so that the page can be written again
 PATIENCE = 300.0  # seconds for a row

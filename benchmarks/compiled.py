@@ -180,7 +180,7 @@ def adam(dtype: str) -> Program:
     arguments = p, m, v, np.dtype(dtype).type(3), normal(dtype, (64, 784))[0], labels
     title = "Adam step: cross-entropy, 64×784×128×10"
     row = Program("adam", title, dtype, arguments, adam_step, adam_step_by_hand, whole=True)
-    row.lean = row.alone = True
+    row.alone = True
     return row
 
 

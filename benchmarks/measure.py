@@ -10,13 +10,14 @@ from .harness import AT_WORK, CLOCK, Step, check_agreement, interleaved, traced_
 from .rows import Row
 
 PATIENCE = 60.0  # seconds for a contestant to get ready, and for all rounds of a row
+CALLS = 5  # that are compared: from the third or fourth on, jit runs on kernels
 READY = 150.0  # seconds for all contestants to get ready: who comes later is left out
 
 
 def prepared(
     makers: dict[str, Callable[[], Step]],
     failed: dict[str, str],
-    check: Callable[[str, Any], None],
+    check: Callable[[str, int, Any], None],
     end: float = float("inf"),
 ) -> dict[str, Step]:
     """The steps of those who are installed and compute the right thing; why others do not is put into `failed`."""
@@ -29,8 +30,8 @@ def prepared(
         try:
             with within(PATIENCE):
                 step = make()
-                for _ in range(4):  # after the third call, jit runs on kernels
-                    check(name, step())
+                for i in range(CALLS):
+                    check(name, i, step())
             steps[name] = step
         except ImportError:  # not installed, or no such thing
             continue
@@ -43,20 +44,21 @@ def measured(row: Row, rounds: int, without: Collection[str] = ()) -> dict[str, 
     """Check and time all contestants in this process, as numbers and texts that JSON can hold."""
     failed: dict[str, str] = {}
     makers = {name: make for name, make in row.makers().items() if name not in without}
-    like: Any = None
+    like: list[Any] = []
     for name in ("NumPy", "chainrule"):
-        if like is None and name in makers:
+        if not like and name in makers:
             try:
-                like = makers[name]()()
+                step = makers[name]()
             except ImportError:
                 continue
+            like = [step() for _ in range(CALLS)]
 
-    def check(name: str, result: Any) -> None:
-        check_agreement({name: result, "the reference": like}, "the reference", row.tolerance)
+    def check(name: str, i: int, result: Any) -> None:
+        check_agreement({name: result, "the reference": like[i]}, "the reference", row.tolerance)
 
     end = CLOCK() + READY
     steps = prepared(makers, failed, check, end)
-    alone = prepared(row.functions(), failed, lambda name, result: None, end)
+    alone = prepared(row.functions(), failed, lambda name, i, result: None, end)
     print(AT_WORK, file=sys.stderr, flush=True)  # everybody
     times = interleaved(steps | alone, rounds, patience=PATIENCE)
     peaks = {name: traced_peak(makers[name]) for name in ("chainrule", "NumPy") if name in steps}

@@ -388,8 +388,8 @@ in the geometric mean. What is no gradient of one function is left out.
 MEMORY = """\
 What one step holds at most beyond its arguments, its results among it, as Python's `tracemalloc` counts it. For
 training steps the bar is {limit:g} times what is written by hand. Elsewhere that often keeps less than the program has
-intermediate results. Adam's update is plain NumPy on the gradients: the program writes it as a formula, with arrays
-between its steps, the version by hand in place, and that is the difference of these rows.
+intermediate results. So it does in the Adam step that is written as a formula, for all libraries alike: the formula
+holds as much at most without any gradient in it. The training step with a model and `optim.Adam` works in place.
 """
 
 CURVES = """\

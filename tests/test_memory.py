@@ -225,3 +225,59 @@ def test_a_training_step_holds_little_more_than_one_written_by_hand(dtype, batch
     tracemalloc.stop()
     layer = batch * hidden * W.itemsize
     assert most < 1.1 * (2 * layer + W.nbytes + 2 * V.nbytes)  # the layer, its cotangent, and the gradients
+
+
+X, W, Z = (np.random.default_rng(i).normal(size=shape) for i, shape in enumerate([(64, 300), (200, 300), (300, 200)]))
+
+
+def parts_of_turned(w):
+    t = w.T
+    return np.sum(t * t) + np.sum(np.sin(X @ t)) + np.sum(t[3:9] ** 3) + np.sum(np.cos(w))
+
+
+def sums_of_turned(w):
+    y = w.T + w.T
+    return np.sum(y * y) + np.sum(np.sin(X @ y)) + np.sum((w @ Z) ** 2) + np.sum(np.swapaxes(w, 0, 1) * Z)
+
+
+def written_after_turning(w):
+    t = w.T.copy()
+    u = X @ w.T
+    v = t[::2]
+    v[...] = v * v
+    return np.sum(u) + np.sum(np.tanh(X @ t))
+
+
+TURNED = {
+    "alone": lambda w: np.sum(np.tanh(X @ w.T)),
+    "beside": lambda w: np.sum(np.tanh(X @ w.T)) + np.sum(w.T * Z) + np.sum(w * Z.T),
+    "parts": parts_of_turned,
+    "sums": sums_of_turned,
+    "in front": lambda w: np.sum(np.tanh(np.moveaxis(w, 0, 1) @ w[:, :60])),
+    "written to": written_after_turning,
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_gradients_go_back_through_turned_matrices(name):
+    f = TURNED[name]
+    d = np.random.default_rng(9).normal(size=W.shape)
+    gradient = cr.grad(f)(W)
+    np.testing.assert_allclose(np.sum(gradient * d), (f(W + 1e-6 * d) - f(W - 1e-6 * d)) / 2e-6, rtol=1e-6)
+    exact, compiled = cr.jit(cr.grad(f), exact=True), cr.jit(cr.grad(f))
+    for _ in range(4):
+        np.testing.assert_array_equal(exact(W), gradient)
+        np.testing.assert_allclose(compiled(W), gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_the_gradient_of_turned_weights_is_not_copied():
+    w = cr.Tensor(W)
+    np.sum(X @ w.T).backward()
+    w.zero_grad()
+    memory.drop()
+    tracemalloc.start()
+    np.sum(X @ w.T).backward()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert w.grad.flags.c_contiguous
+    assert most < 1.8 * W.nbytes  # the gradient, and the smaller result

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -63,12 +63,12 @@ class Lease(np.ndarray[Any, Any]):
                 _free.setdefault(size, []).append(raw)
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"] = "C") -> Any:
     """An uninitialised array, on recycled memory if it is large."""
     global _held
     size = prod(shape) * dtype.itemsize
     if size < BIG:
-        return np.empty(shape, dtype)
+        return np.empty(shape, dtype, order)
     try:
         raw = _free[size].pop()
         _held -= size
@@ -76,7 +76,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         if _held + size > KEPT:  # full of other sizes: start again
             drop()
         raw = Raw(size, np.uint8)
-    return ndarray(shape, dtype, Lease(size, np.uint8, raw))
+    return ndarray(shape, dtype, Lease(size, np.uint8, raw), order=order)
 
 
 def owns(x: Any) -> bool:
@@ -174,13 +174,23 @@ def matmul(u: Any, v: Any) -> Any:
     return np.matmul(u, v)
 
 
-def product(u: Any, v: Any) -> Any:
-    """Multiply matrices in a derivative, where the last bit is nobody's."""
-    if u.__class__ is ndarray and v.__class__ is ndarray and u.ndim == v.ndim == 2 and u.dtype is v.dtype in SMOOTH:
-        if len(u) * v.shape[1] * u.itemsize < BIG:
-            return u.dot(v)  # half a microsecond sooner; the same to the bit where BLAS reads both as they lie
-    elif _is_exact(u, v) and not (_lies_for_blas(u) and _lies_for_blas(v)):
-        return (u if hasattr(u, "step") else v).step(product, u, v)
+def product(u: Any, v: Any, turned: bool = False) -> Any:
+    """Multiply matrices in a derivative, where the last bit is nobody's.
+
+    `turned` says that the axes of the result will be turned: a large one lies so that it is in order then.
+    """
+    if u.ndim == v.ndim == 2 and u.dtype is v.dtype in SMOOTH:
+        large = len(u) * v.shape[1] * u.itemsize >= BIG
+        if u.__class__ is ndarray and v.__class__ is ndarray:
+            if not large:
+                return u.dot(v)  # half a microsecond sooner; the same to the bit where BLAS reads both as they lie
+            if turned and u.shape[1] == len(v):
+                return np.matmul(u, v, empty((len(u), v.shape[1]), u.dtype, "F"))
+        elif _is_exact(u, v):
+            if (turned and large) or not (_lies_for_blas(u) and _lies_for_blas(v)):
+                return (u if hasattr(u, "step") else v).step(product, u, v, turned)
+        elif turned and large:
+            return matmul(v.T, u.T).T
     return matmul(u, v)
 
 
@@ -190,9 +200,8 @@ def keeps_bits(x: Any) -> bool:
 
 
 def _is_exact(u: Any, v: Any) -> bool:
-    """Whether these are of a program that keeps every bit of such a product of arrays."""
-    own = all(x.__class__ is ndarray or keeps_bits(x) for x in (u, v))
-    return own and u.ndim == v.ndim == 2 and bool(u.dtype is v.dtype in SMOOTH)
+    """Whether these are of a program that keeps every bit."""
+    return all(x.__class__ is ndarray or keeps_bits(x) for x in (u, v))
 
 
 def _lies_for_blas(x: Any) -> bool:

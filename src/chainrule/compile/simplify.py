@@ -192,6 +192,7 @@ def is_all(index: Any) -> bool:
 def undone(program: Program) -> Steps:
     """Drop what changes nothing: a view of a view, axes that are turned twice, a copy that nobody writes to."""
     outputs = escaping(program)
+    returned = {x for x in program.outputs if type(x) is Var}
 
     def visit(step: Step) -> Var | None:
         x, y = step.args[0] if step.args else None, step.results
@@ -211,7 +212,11 @@ def undone(program: Program) -> Steps:
             x = x.source.args[0]
         elif not _copies(step):
             return None
-        return x if x.form == y.form and y.root not in outputs else None
+        if x.form != y.form or (y.root in outputs and (x.root.outside or x.root is not y.root or x in returned)):
+            return None
+        if y in returned:  # each result is an object of its own
+            returned.add(x)
+        return x
 
     return replaced(program, visit)
 

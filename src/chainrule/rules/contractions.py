@@ -23,7 +23,7 @@ def adjoint(x: Any) -> Any:
 def _matmul_pull_a(ct: Any, node: Any) -> Any:
     a, b = node.operands[0], node.operands[1].value
     if b.ndim == 2 and len(a.shape) > 1:
-        return product(ct, adjoint(b))
+        return product(ct, adjoint(b), _is_turned(a))
     if b.ndim == 1:
         return np.expand_dims(ct, -1) * conjugated(b)
     if len(a.shape) == 1:
@@ -42,7 +42,12 @@ def _matmul_pull_b(ct: Any, node: Any) -> Any:
     if len(b.shape) == 2 and a.ndim > 2:  # one product of tall matrices instead of many that are added up
         rows = prod(a.shape[:-1])
         a, ct = np.reshape(a, (rows, a.shape[-1])), np.reshape(ct, (rows, ct.shape[-1]))
-    return product(adjoint(a), ct)
+    return product(adjoint(a), ct, _is_turned(b))
+
+
+def _is_turned(operand: Any) -> bool:
+    """Whether an operand shows another array with its axes turned, as the weights in `x @ w.T`."""
+    return operand.rule is not None and operand.rule.turns
 
 
 multilinear(np.matmul, _matmul_pull_a, _matmul_pull_b)

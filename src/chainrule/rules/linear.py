@@ -240,9 +240,9 @@ linear(
     lambda ct, x, shape, order="C": np.reshape(ct, x.shape, order=order),
     name="reshape",
 )
-linear(np.transpose, _transpose_axes, also=[np.permute_dims] if hasattr(np, "permute_dims") else [])
-linear(np.swapaxes, lambda ct, x, axis1, axis2: np.swapaxes(ct, axis1, axis2))
-linear(np.moveaxis, lambda ct, x, source, destination: np.moveaxis(ct, destination, source))
+linear(np.transpose, _transpose_axes, also=[np.permute_dims] if hasattr(np, "permute_dims") else []).turns = True
+linear(np.swapaxes, lambda ct, x, axis1, axis2: np.swapaxes(ct, axis1, axis2)).turns = True
+linear(np.moveaxis, lambda ct, x, source, destination: np.moveaxis(ct, destination, source)).turns = True
 linear(np.squeeze, _back_to_shape)
 linear(_expand_dims, _back_to_shape, name="expand_dims", also=[np.expand_dims]).runs_traced = True
 linear(np.broadcast_to, lambda ct, x, shape: ct)

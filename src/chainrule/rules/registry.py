@@ -81,6 +81,7 @@ class Rule:
         of the result's Taylor series, from those of the operands and those of the result so far; None is zero
     variant : `(rule, values, nodes) -> rule`: whose derivative to take for these operands; the value stays this rule's
     additive : whether it is linear in all operands together: f(x + t, y + u) = f(x, y) + f(t, u)
+    turns : whether the result shows the operand with its axes in another order
     batch : how to apply it to many examples at once (see `rules/batching.py`); None: as its kind says, or one by one
     domain : per operand, an interval where the function is smooth (used by tests and documentation)
     source : paper or page that the derivative comes from
@@ -120,6 +121,7 @@ class Rule:
     recurrence: Function | None = None
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None
     additive: bool = False
+    turns: bool = field(default=False, init=False)
     batch: Function | None = None
     domain: tuple[tuple[float, float], ...] = ()
     source: str = ""

@@ -327,7 +327,17 @@ def _written_pull(rule: Rule, careful: bool, accumulate: Accumulate) -> Pull:
                 # A new array that is no view belongs to the walk: rules return products, never what they keep.
                 accumulate(operand, x, x.__class__ is ndarray and x is not ct and (x.base is None or owns(x)))
 
-    return pull_each
+    turn = pulls[0]
+    if not rule.turns or turn is None:
+        return pull_each
+
+    def pull_turned(node: Node, ct: Any) -> None:
+        (operand,) = node.operands
+        if operand.cotangent is not CLOSED:
+            x = turn(ct, node)
+            accumulate(operand, x, x.__class__ is ndarray and node.owned)
+
+    return pull_turned
 
 
 def _adding(add_into: Callable[..., None], transpose: Any, accumulate: Accumulate) -> Pull:
@@ -390,7 +400,7 @@ def _writing(pull_in_place: Callable[..., Any], pulls: Any, accumulate: Accumula
                 if operand.cotangent is not CLOSED:
                     accumulate(operand, function(ct, node))
             return
-        if not node.owned:
+        if not (node.owned and ct.flags.c_contiguous):
             ct = np.copy(ct, order="C")
         x = pull_in_place(ct, node, value.cotangent is not CLOSED)
         if x is not None:
