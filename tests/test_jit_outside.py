@@ -188,8 +188,8 @@ def of_text() -> World:
 
 
 def of_dates() -> World:
-    days = np.array(["2020-01-01", "2020-01-02"], "M8[D]")
-    return lambda x: x * np.diff(days).astype(float), lambda i: days.__setitem__(1, days[1] + 1 + i)
+    days, day = np.array(["2020-01-01", "2020-01-02"], "M8[D]"), np.timedelta64(1, "D")
+    return lambda x: x * np.diff(days).astype(float), lambda i: days.__setitem__(1, days[1] + (1 + i) * day)
 
 
 def of_records() -> World:
