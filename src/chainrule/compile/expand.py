@@ -14,18 +14,23 @@ from .simplify import simplified
 from .steps import Guard, Step, Var, inner
 from .trace import Trace
 
-__all__ = ["expanded"]
+__all__ = ["expanded", "spelled_out"]
 
 
 def expanded(program: Program, further: Sequence[Callable[[Program], Steps]] = ()) -> Program:
-    """Replace functions of rules, which NumPy runs as they are, by the steps that they consist of."""
+    """Replace functions of rules, which NumPy runs as they are, by the steps that they consist of, and simplify."""
+    return spelled_out(program, lambda program: simplified(program, further))
+
+
+def spelled_out(program: Program, then: Callable[[Program], Program] = lambda program: program) -> Program:
+    """Replace them; where there are any, do this then."""
     steps: Steps = []
     instead: dict[Var, Var] = {}
     for step in program.steps:
         new: Steps = [step.copy()]
         if isinstance(step, Step):
             if isinstance(step.function, Loop):
-                new[0].function = step.function.with_body(expanded(step.function.body, further))  # type: ignore[union-attr]
+                new[0].function = step.function.with_body(spelled_out(step.function.body, then))  # type: ignore[union-attr]
             elif (consists_of := _parts(step)) is not None:
                 new, result = consists_of
                 instead[step.results] = instead.get(result, result)
@@ -35,7 +40,7 @@ def expanded(program: Program, further: Sequence[Callable[[Program], Steps]] = (
     other = program.with_steps(steps)
     other.outputs = [instead.get(x, x) if type(x) is Var else x for x in program.outputs]
     other.same |= instead
-    return simplified(other, further) if instead else other
+    return then(other) if instead else other
 
 
 def _parts(step: Step) -> tuple[Steps, Var] | None:

@@ -33,7 +33,8 @@ from .outside import CAPTURES, Outside, Place, holds_traced
 from .printed import Exit, Missed
 from .printing import Names
 from .program import is_fixed
-from .replays import Kept, agree, at, reading_watched
+from .replays import Kept, at, reading_watched
+from .rounding import agree
 from .steps import Var
 from .trace import ImpureTurnError, Trace
 from .traced import Draws, Traced, value_of
@@ -144,7 +145,10 @@ class Jitted:
         return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
-        return f"<jit of {getattr(self.f, '__name__', self.f)}: {len(self.variants)} variants>"
+        variants = self.variants
+        on_kernels = sum(variant.on_kernels for variant in variants)
+        how = self.given_up or f"{len(variants)} variants, {on_kernels} of them on kernels"
+        return f"<jit of {getattr(self.f, '__name__', self.f)}: {how}>"
 
     def __reduce__(self) -> Any:
         found: Any = sys.modules.get(getattr(self, "__module__", ""))
@@ -376,8 +380,7 @@ class Jitted:
             first, variant.first = variant.first, False
         if not first:
             return self._compile(variant, result, args, options, kept)
-        if kept is not None:
-            result, written = kept.turn_back(result)
+        result, written = (result, None) if kept is None else kept.turn_back(result)
         again = Trace(self.exact, variant.rolls, variant.rooms)
         leaves, rebuild, _ = flatten((args, options))
         if not tracing.acquire(blocking=False):
@@ -409,10 +412,12 @@ class Jitted:
                 value = self.f(*args, **options)
         if files:
             where = f"it reads a file, {at(files[0])}, which a program would not read again"
-        if where is None and not agree(result, value, self.exact):
-            where = "the program that was made of it gives another result"
-        if where is None and kept is not None and not agree(written, kept.now(), self.exact):
-            where = "the program that was made of it writes something else"
+        if where is None:
+            before, after = (value, None) if kept is None else kept.turn_back(value)
+            if not agree((result, written), (before, after), self.exact, self._otherwise(variant, args, options, kept)):
+                where = "the program that was made of it gives, or writes, something else"
+            if kept is not None:
+                kept.put_back(after)
         if where is not None:
             with self._lock:
                 self._first = []
@@ -422,6 +427,19 @@ class Jitted:
             said = "" if files or changed else "two runs of it differ: "
             self._give_up(f"{said}{where}. It runs without jit from now on")
         return value
+
+    def _otherwise(self, variant: Variant, args: Any, options: Any, kept: Kept | None) -> Callable[[], Any]:
+        """What it might give, and write, as well, if its steps were rounded otherwise."""
+        printed = functools.cache(variant.otherwise)
+
+        def again() -> Any:
+            if kept is not None:
+                kept.put_back()
+            with suppress(Exception):
+                found = printed().function(*args, **options)
+                return found and (found[0], kept and kept.now())
+
+        return again
 
     def _without(self, kept: Kept | None, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Run the function itself, after its program."""
@@ -461,15 +479,19 @@ class Jitted:
                 except RuntimeError as error:  # of LLVM
                     self._warn(f"no kernels could be made, its steps are NumPy calls: {error}", stacklevel=5)
         if printed is not None:
-            before = result
-            if kept is not None:
-                before, written = kept.turn_back(result)
+            before, written = (result, None) if kept is None else kept.turn_back(result)
             other = each.tried(printed, lambda: chain[0].chosen().function(*args, **options))
-            good = other.__class__ is tuple and agree(other[0], before, self.exact)
-            if good and (kept is None or agree(written, kept.now(), self.exact)):
-                each.printed = printed
-            else:
-                each.disagreed = other is not None
+            if other.__class__ is tuple:  # otherwise they do not lead here
+                found = (other[0], None) if kept is None else kept.turn_back(other[0])
+                again = self._otherwise(variant, args, options, kept)
+                if agree(found, (before, written), self.exact, again):
+                    each.printed, each.on_kernels = printed, True
+                else:
+                    each.disagreed = True
+                    self._warn(
+                        "its kernels give another result, which rounding does not explain; its steps are NumPy calls",
+                        stacklevel=5,
+                    )
             if kept is not None:
                 kept.put_back(written)
         variant.settled = all(other.with_kernels is None for other in chain)

@@ -1,4 +1,4 @@
-"""Replaying a program before it is trusted: what arguments held before, whether two results agree, what was read."""
+"""Replaying a program before it is trusted: what arguments held before, and what was read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import numpy as np
 from ..tensor import Tensor
 from ..tree import flatten
 from .contents import content, put
-from .inputs import same
 from .outside import Place, is_installed
 from .steps import Line
 
-__all__ = ["Kept", "agree", "at", "reading_watched"]
+__all__ = ["Kept", "at", "reading_watched"]
 
 ndarray = np.ndarray
 READING = {"open", "input", "fromfile", "read", "readline", "readlines", "readinto"}
@@ -69,35 +68,6 @@ class Kept:
         written = self.now()
         self.put_back()
         return rebuild(copies), written
-
-
-def agree(a: Any, b: Any, exact: bool) -> bool:
-    """Whether two results are the same to within rounding."""
-    (first, _, form), (second, _, other) = flatten(a), flatten(b)
-    if form != other:
-        return False
-    for x, y in zip(first, second, strict=True):
-        x, y = (t.data if isinstance(t, Tensor) else t for t in (x, y))
-        if isinstance(x, np.generic) and type(y) in (bool, int, float, complex):  # what a loop carried
-            y = np.asarray(y)[()]
-        if not isinstance(x, ndarray | np.generic):
-            if type(x) in (float, complex) and type(y) is type(x):
-                x, y = np.asarray(x), np.asarray(y)
-            elif x is not y and not same(x, y):
-                return False
-            else:
-                continue
-        if x.shape != y.shape or x.dtype != y.dtype:
-            return False
-        if exact or x.dtype.kind not in "fc":
-            if not np.array_equal(x, y, equal_nan=x.dtype.kind in "fc"):
-                return False
-        else:
-            size = np.max(np.abs(y), initial=0, where=np.isfinite(y))
-            tolerance = 1e4 * np.finfo(y.dtype).eps
-            if not np.allclose(x, y, rtol=tolerance, atol=tolerance * size, equal_nan=True):
-                return False
-    return True
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from threading import get_ident
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from .program import Loop, Program, key_of, read
 from .reordering import REORDERING
 from .repeated import repeated
 from .replays import at
+from .rounding import Otherwise
 from .simplify import simplified
 from .steps import Guard, Step, Var, inner, operands
 from .trace import Trace
@@ -70,6 +72,7 @@ class Variant:
     settled : whether nothing of this is left to do, here and in the variants that lead here
     disagreed : whether kernels gave something else than rounding explains, and are not used then; or, of the first,
         whether a program raised what the function does not
+    on_kernels : whether the program that runs has kernels
     """
 
     def __init__(self, steps: Steps, captured: dict[Var, Any], outputs: list[Any], exact: bool) -> None:
@@ -87,7 +90,7 @@ class Variant:
         self.printed: Printed | Any
         self.rolls = True
         self.rooms: list[int] = []
-        self.first, self.settled, self.disagreed = True, False, False
+        self.first, self.settled, self.disagreed, self.on_kernels = True, False, False, False
         self.with_kernels: Callable[[], Printed | None] | None = None
         self._trial: tuple[int, Printed] | None = None
         # Of the first, for the whole tree: places outside whose content is an input; which leaves of the arguments, and
@@ -170,6 +173,7 @@ class Variant:
             return self._print(whole.with_steps(steps)) if some else None
 
         self.printed, self.with_kernels = self._print(on_numpy(program, self.exact)), with_kernels
+        self.on_kernels = False
         self.unsettle()
 
     def _print(self, program: Program) -> Printed:
@@ -177,6 +181,15 @@ class Variant:
         if any(map(_writes_to_what_it_shows, self.steps)):
             unpack = unpack + self.strides
         return print_program(self, program, unpack, self.names_given, self.write, self.given, self.exact)
+
+    def otherwise(self) -> Printed:
+        """The program of this way, from the beginning, rounded otherwise in each run."""
+        first = self.chain()[0]
+        other = Otherwise(self.path(), self.captured, self.outputs)
+        names = {other.new(var): name for var, name in first.names_given.items()}
+        unpack = first.unpack + first.memory if first.writes else first.unpack
+        variant = SimpleNamespace(parent=None, place=0)
+        return print_program(variant, other.program, unpack, names, self.write, self.given, exact=True)
 
     def unsettle(self) -> None:
         """There is something left to do, here and in all branches."""
