@@ -12,9 +12,10 @@ import pytest
 
 import chainrule as cr
 import chainrule.scipy.special as special
-from chainrule.compile import fuse, machine_loops
+from chainrule.compile import fuse, guards, machine_loops
+from chainrule.compile.kernels.functions import TABLE
 from chainrule.nn import functional
-from chainrule.rules import rules
+from chainrule.rules import registry, rules
 from chainrule.tree import flatten
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0]
@@ -281,6 +282,34 @@ def test_a_function_is_one_step_whenever_it_is_used_first(name: str, monkeypatch
         monkeypatch.setattr(rules[name], "operator", operator)
         jitted = on_kernels(f, np.linspace(-1, 1, 40))
         assert f"= {name}(" in source(jitted)
+
+
+def test_a_row_is_all_that_an_operation_needs() -> None:
+    """Eager, as one call of its own in NumPy's programs, and as part of a kernel in others."""
+    swish = registry.row("swish", "a", "sigmoid(a)*(1 + a*(1 - sigmoid(a)))", value=lambda x: x / (1 + np.exp(-x)))
+    try:
+        x = np.linspace(-3, 3, 500)
+        gradient = cr.grad(lambda x: np.sum(swish(2 * x) * x))
+        same(gradient(x), cr.grad(lambda x: np.sum(2 * x / (1 + np.exp(-2 * x)) * x))(x))
+        jitted = cr.jit(gradient)
+        jitted(x)
+        jitted(x)
+        assert source(jitted).count("_lambda_(") == 1
+        jitted = on_kernels(gradient, x)
+        assert source(jitted).count("kernel(") == 1
+        assert "lambda" not in source(jitted)
+    finally:
+        del registry.rules["swish"], registry.computed_by[swish.value]
+
+
+def test_what_kernels_know_is_known_by_its_rule() -> None:
+    """A row that had the name of another operation of kernels would be taken for that."""
+    assert [name for name in TABLE if name not in rules] == ["root"]
+
+
+def test_what_a_function_does_with_nan_is_asked() -> None:
+    assert all(map(guards.passes_nan, [np.tanh, np.cbrt, np.arccosh, np.sign, special.gammaln, np.maximum]))
+    assert not any(map(guards.passes_nan, [np.isnan, np.signbit, np.fmax, np.copysign, np.hypot, np.power, np.where]))
 
 
 def test_grouping_costs_what_a_program_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..rules.helpers import share
-from ..rules.registry import rules
+from ..rules.registry import computed_by
+from .operations import name_of
 from .program import Loop, Program, Steps, renamed
 from .simplify import simplified
 from .steps import Guard, Step, Var, inner
 from .trace import Trace
+from .traced import Traced
 
 __all__ = ["expanded", "spelled_out"]
 
@@ -45,8 +46,8 @@ def spelled_out(program: Program, then: Callable[[Program], Program] = lambda pr
 
 def _parts(step: Step) -> tuple[Steps, Var] | None:
     """The steps that one consists of, and their result: the function is traced on zeros of these shapes."""
-    body = CONSIST_OF.get(step.function)
-    if body is None or type(step.results) is not Var:
+    rule = computed_by.get(step.function)
+    if rule is None or rule.consists_of is None or name_of(step) is not None or type(step.results) is not Var:
         return None
     trace = Trace(exact=False)
     known: dict[Var, Any] = {}
@@ -59,9 +60,13 @@ def _parts(step: Step) -> tuple[Steps, Var] | None:
             known[x] = trace.argument(np.zeros(x.shape, x.dtype) if not x.scalar else zero.item() if x.python else zero)
         return known[x]
 
+    args, options = inner(step.args, stand_in), inner(step.options, stand_in)
     with np.errstate(all="ignore"):
-        result = body(*inner(step.args, stand_in), **inner(step.options, stand_in))
-    if trace.captured:
+        try:
+            result = rule.consists_of(*args, **options)
+        except Exception:  # noqa: BLE001 (of a function that is not NumPy's calls alone)
+            return None
+    if trace.captured or not isinstance(result, Traced) or result.dtype != step.results.dtype:
         return None
     back = {traced.var: var for var, traced in known.items()}
     for part in trace.steps:
@@ -70,21 +75,3 @@ def _parts(step: Step) -> tuple[Steps, Var] | None:
         renamed(part, back)
         part.quiet, part.line = step.quiet, step.line
     return trace.steps, result.var
-
-
-def _share(a: Any, b: Any) -> Any:
-    """What `share` of the rules gives, in steps that a kernel can do."""
-    if isinstance(b, int | float) and b == b:
-        other: Any = np.where(a != a, 1.0, 0.0)
-    elif isinstance(a, int | float) and a == a:
-        other = 0.0
-    else:
-        other = np.where(a != a, np.where(b != b, 0.5, 1.0), 0.0)
-    return np.where(a > b, 1.0, np.where(a == b, 0.5, other)).astype(np.result_type(a, b))
-
-
-CONSIST_OF: dict[Any, Callable[..., Any]] = {
-    rules[name].value: rules[name].value
-    for name in ("logsumexp", "softmax", "log_softmax", "relu", "weight", "weight2")
-}
-CONSIST_OF[share] = _share

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from .steps import Guard, Method, Property, Step
 __all__ = ["asked_for_nan", "asked_late", "asked_once", "implied"]
 
 HARMLESS = {np.where, Method("reshape"), Property("T")}
-# What gives NaN wherever an operand is NaN.
+# What gives NaN wherever an operand is NaN, besides ufuncs of one operand, which are asked.
 PASSING_NAN: set[Any] = {
-    np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.absolute, np.square, np.sqrt, np.cbrt,
-    np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh,
-    np.tanh, np.maximum, np.minimum, np.add.reduce, np.maximum.reduce, np.minimum.reduce, np.broadcast_to,
-    operator.add, operator.sub, operator.mul, operator.truediv, Method("reshape"), Property("T"), Method("astype"),
+    np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum,
+    np.add.reduce, np.maximum.reduce, np.minimum.reduce, np.broadcast_to,
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.neg, operator.abs,
+    Method("reshape"), Property("T"), Method("astype"),
 }  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def implied(program: Program) -> Steps:
     comes_through = dict(asked)  # to which question
     dropped: dict[Step | Guard, Guard] = {}
     for step in reversed(program.steps) if asked else ():
-        if isinstance(step, Guard) or step.function not in PASSING_NAN or step.writes:
+        if isinstance(step, Guard) or not passes_nan(step.function) or step.writes:
             continue
         y = step.results
         if y in comes_through and private(y) and y.size and y.dtype.kind == "f" and "where" not in step.options:
@@ -54,6 +55,14 @@ def implied(program: Program) -> Steps:
     places = {guard: by.place for guard, by in dropped.items() if isinstance(guard, Guard) and guard.place < by.place}
     program.implied = program.implied | places
     return [step for step in program.steps if step not in dropped]
+
+
+@cache
+def passes_nan(function: Any) -> bool:
+    """Whether a function gives NaN wherever an operand is NaN."""
+    if isinstance(function, np.ufunc) and function.nin == function.nout == 1 and "d->d" in function.types:
+        return bool(np.isnan(function(np.nan)))
+    return function in PASSING_NAN
 
 
 def asked_once(program: Program) -> Steps:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..rules.registry import rules
+from ..rules.registry import computed_by
 from .calls import UFUNCS
-from .kernels import CODES, COMPARING, LOGICAL, supported
+from .kernels import CODES, COMPARING, LOGICAL, ULPS, supported
 from .program import is_reduction
 from .steps import Method, Step, Var
 
 __all__ = ["axes_of", "is_supported", "name_of", "operand_dtype", "reduction_of"]
 
-OF_RULES = ("sigmoid", "erf", "erfc", "exp_minus_square", "exp_minus_half_square")
 ANY = {Method("any"), np.any}
 OF_INTEGERS = {"add", "subtract", "multiply", "maximum", "minimum"}  # that kernels do
 OF_TRUTH_VALUES = {"where", "astype"}
@@ -34,19 +34,26 @@ def name_of(step: Step) -> str | None:
     """The kernel's name of an elementwise step; None if it has none."""
     if step.function is np.where:
         return "where" if len(step.args) == 3 and not step.options else None
-    for name in OF_RULES:  # some come with SciPy's functions only
-        if name in rules and step.function is rules[name].value and len(step.args) == 1:
-            return name
     if step.function is operator.pow:  # which is C's of numbers, and NumPy's of arrays
         return "root" if step.results.scalar and step.args[1] == 0.5 else "power"
     if step.function == Method("astype") and len(step.args) == 2 and not step.options:
         return "astype"
     function = UFUNCS.get(step.function, step.function)
-    if isinstance(function, np.ufunc) and function.signature is None and not step.options:
+    if step.options:
+        return None
+    rule = computed_by.get(function)
+    if isinstance(function, np.ufunc) and function.signature is None:
         name = str(function.__name__)
+        if rule is None and not _is_known(function):
+            return None  # somebody else's, which may do something else
         truths = step.results.dtype == np.bool and all(type(x) is Var for x in step.args)
         return OF_TRUTHS.get(name, name) if truths else name
-    return None
+    return rule.name if rule is not None and rule.name in ULPS else None
+
+
+def _is_known(ufunc: np.ufunc) -> bool:
+    """Whether a ufunc is NumPy's or SciPy's, whose names say what they do."""
+    return any(getattr(module, ufunc.__name__, None) is ufunc for module in (np, sys.modules.get("scipy.special")))
 
 
 def operand_dtype(step: Step, name: str) -> Any:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..errors import UntraceableError, is_ours
-from ..rules.registry import rules
 from ..tensor import Tensor, record, traced_among
 from .calls import UFUNCS, WRITING
 from .objects import PLAIN_ARRAY, ObjectArrays
@@ -33,8 +32,6 @@ METHODS = frozenset(name for name in vars(ndarray) if not name.startswith("_") a
 # Rules that are ways of writing in Python.
 WRITTEN: dict[str, Any] = {"getitem": operator.getitem, "mean": np.mean, "sum": np.sum, "where": np.where}
 WRITTEN["astype"] = Method("astype")
-# Rules that have SciPy's value to the last bit: the same by NumPy's functions, of which kernels are made.
-IN_NUMPY = {f"scipy_{name}": rules[name].value for name in ("logsumexp", "softmax", "log_softmax")}
 
 
 class Writer(Protocol):
@@ -116,8 +113,8 @@ class Traced(NDArrayOperatorsMixin):
         trace = next(x.trace for x in traced_among((operands, rest, options)) if isinstance(x, Traced))
         if rule.name == "identity":
             return operands[0]
-        value = WRITTEN.get(rule.name, rule.value)
-        return trace.apply(value if trace.exact else IN_NUMPY.get(rule.name, value), (*operands, *rest), options)
+        value = WRITTEN.get(rule.name, rule.value) if trace.exact or not rule.rounded else rule.rounded
+        return trace.apply(value, (*operands, *rest), options)
 
     @property
     def data(self) -> Traced:

@@ -22,6 +22,7 @@ from .helpers import (
     quotient,
     share,
     share_of_numbers,
+    share_without_asking,
     sigmoid,
     weight,
 )
@@ -50,7 +51,7 @@ custom(
         0 if tangents[2] is None else tangents[2],
     ),
 )
-row("share", "a b", "0", "0", value=share)
+row("share", "a b", "0", "0", value=share, consists_of=share_without_asking)
 row("share_of_numbers", "a b", "0", "0", value=share_of_numbers)
 row("weight", "a b", "y*weight(b, a)", "-y*weight(b, a)", value=weight(np.exp, 1.0))
 row("weight2", "a b", f"{LN2!r}*y*weight2(b, a)", f"-{LN2!r}*y*weight2(b, a)", value=weight(np.exp2, LN2))
@@ -87,8 +88,8 @@ row("sqrt", "a", "0.5/(y + 0.0)", domain=(POSITIVE,))
 row("cbrt", "a", "1/(3*y*y)", domain=(POSITIVE,))
 row("logaddexp", "a b", "weight(a, b)", "weight(b, a)")
 row("logaddexp2", "a b", "weight2(a, b)", "weight2(b, a)")
-row("expit", "a", "y*expit(-a)", value=sigmoid)  # accurate to the last bits also where y rounds to 1
-row("sigmoid", "a", "y*(1 - y)", value=sigmoid)  # the same function for networks, without a second exponential
+row("sigmoid", "a", "y*(1 - y)", value=sigmoid)
+row("expit", "a", "y*expit(-a)", value=sigmoid)  # the same; a second exponential, accurate also where y rounds to 1
 
 # -- trigonometric and hyperbolic ------------------------------------------------------------------------------
 row("sin", "a", "cos(a)")

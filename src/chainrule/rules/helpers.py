@@ -21,6 +21,17 @@ def share(a: Any, b: Any) -> Any:
     return np.where(ties, 0.5, result).astype(result.dtype) if np.any(ties) else result
 
 
+def share_without_asking(a: Any, b: Any) -> Any:
+    """As `share`, which decides by the values; of plain numbers it is known that they are no NaN."""
+    if isinstance(b, int | float) and b == b:
+        other: Any = np.where(a != a, 1.0, 0.0)
+    elif isinstance(a, int | float) and a == a:
+        other = 0.0
+    else:
+        other = np.where(a != a, np.where(b != b, 0.5, 1.0), 0.0)
+    return np.where(a > b, 1.0, np.where(a == b, 0.5, other)).astype(np.result_type(a, b))
+
+
 def share_of_numbers(a: Any, b: Any) -> Any:
     """As `share`, but a NaN gets nothing unless both are NaN, as in `fmax`."""
     wins = (a > b) | ((a == a) & (b != b))

@@ -428,7 +428,13 @@ def _logsumexp_push(times: Any, t: Any, node: Any) -> Any:
     return summed(times(_weights(node), t), node)
 
 
-logsumexp_rule = custom("logsumexp", _logsumexp, needs=("ay",), **by_products(_logsumexp_pull, _logsumexp_push))
+logsumexp_rule = custom(
+    "logsumexp",
+    _logsumexp,
+    needs=("ay",),
+    consists_of=_logsumexp,
+    **by_products(_logsumexp_pull, _logsumexp_push),
+)
 
 
 def _softmax(x: Any, axis: Axes = -1) -> Any:
@@ -441,7 +447,9 @@ def _softmax_change(times: Any, change: Any, node: Any) -> Any:
     return times(y, change - np.sum(times(change, y), axis=axis, keepdims=True))
 
 
-softmax_rule = custom("softmax", _softmax, needs=("y",), **by_products(_softmax_change, _softmax_change))
+softmax_rule = custom(
+    "softmax", _softmax, needs=("y",), consists_of=_softmax, **by_products(_softmax_change, _softmax_change)
+)
 
 
 def _log_softmax(x: Any, axis: Axes = -1) -> Any:
@@ -460,5 +468,9 @@ def _log_softmax_push(times: Any, t: Any, node: Any) -> Any:
 
 
 log_softmax_rule = custom(
-    "log_softmax", _log_softmax, needs=("y",), **by_products(_log_softmax_pull, _log_softmax_push)
+    "log_softmax",
+    _log_softmax,
+    needs=("y",),
+    consists_of=_log_softmax,
+    **by_products(_log_softmax_pull, _log_softmax_push),
 )

@@ -32,6 +32,7 @@ from ..graph import Node
 __all__ = [
     "Rule",
     "apply",
+    "computed_by",
     "custom",
     "functions",
     "implements",
@@ -97,6 +98,9 @@ class Rule:
     factor_rank : the highest rank of an operand for which `factors` say it right
     recycles : whether `value` is a ufunc whose results have the dtype of its operands, so that large ones may be put
         where the caller says
+    consists_of : what does the same by NumPy's calls alone, of the same arguments: kernels are made of these; of an
+        elementwise rule, `value` itself if it is not one such call
+    rounded : another function that gives `value` to within rounding, for programs that need not keep every bit
     keeps : what `kept` said, by the bits of the operands that are differentiated and one bit more
     operator : of one operand: the printed function that applies it to a Tensor
     pull, careful_pull, recorded_pull, forward, careful_forward : what the walkers made of the above, on first use
@@ -133,6 +137,8 @@ class Rule:
     factor_rank: float = inf
     runs_traced: bool = False
     captures: bool = False
+    consists_of: Function | None = None
+    rounded: Function | None = None
     recycles: bool = field(default=False, init=False)
     keeps: dict[int, tuple[tuple[int, ...], bool]] = field(default_factory=dict, init=False)
     operator: Function | None = field(default=None, init=False)
@@ -146,7 +152,9 @@ class Rule:
         if not any(self.needs):
             self.needs = ()
         ufunc = self.value
-        if self.partials and isinstance(ufunc, np.ufunc) and ufunc.nin <= 2:
+        if self.partials and not isinstance(ufunc, np.ufunc):
+            self.consists_of = self.consists_of or ufunc
+        elif self.partials and isinstance(ufunc, np.ufunc) and ufunc.nin <= 2:
             self.recycles = f"{'f' * ufunc.nin}->f" in ufunc.types
 
     def __repr__(self) -> str:
@@ -172,6 +180,7 @@ def apply(rule: Rule, operands: Sequence[Any], rest: tuple[Any, ...] = (), optio
 
 rules: dict[str, Rule] = {}
 functions: dict[Any, Rule | Function] = {}  # NumPy's function -> what a call of it with Tensors runs
+computed_by: dict[Any, Rule] = {}  # what computes a rule's value -> the rule; the first one, if several share it
 reasons: dict[Any, str] = {}  # functions that are declared without a derivative or not implemented, and why
 undispatched: dict[str, str] = {}  # names of functions that NumPy runs without asking, and what comes of that
 
@@ -202,6 +211,7 @@ def _register(rule: Rule, numpy_functions: Iterable[Any]) -> Rule:
     if rule.name in rules:
         raise ValueError(f"there is a rule named {rule.name!r} already")
     rules[rule.name] = rule
+    computed_by.setdefault(rule.value, rule)
     for function in numpy_functions:
         functions[function] = rule
     return rule
@@ -216,6 +226,7 @@ def row(
     variant: Callable[[Rule, Sequence[Any], Sequence[Any]], Rule] | None = None,
     complex_rule: Rule | None = None,
     recurrence: Function | None = None,
+    consists_of: Function | None = None,
 ) -> Rule:
     """Register an elementwise operation: one line of the table.
 
@@ -229,12 +240,15 @@ def row(
         Per operand, the partial derivative, a formula in the operands and the output ``y``; None where it is not known.
     value : callable, optional
         What computes it; NumPy's ufunc of that name by default.
+    consists_of : callable, optional
+        The same in NumPy's calls, where `value` decides by the values.
     """
     letters = tuple(operands.split())
     assert len(letters) == len(partials), name
     value = value or getattr(np, name)
     domain = domain or ((-2.0, 2.0),) * len(letters)
     rule = Rule(name, value, "elementwise", partials, domain=domain, variant=variant, recurrence=recurrence)
+    rule.consists_of = consists_of or rule.consists_of
     rule.complex_rule = complex_rule or Rule(
         name, value, "elementwise", partials, domain=domain, conjugate=True, recurrence=recurrence
     )
@@ -306,6 +320,7 @@ def custom(
     batch: Function | None = None,
     source: str = "",
     captures: bool = False,
+    consists_of: Function | None = None,
     also: Iterable[Any] = (),
 ) -> Rule:
     """Register an operation whose derivative is a function; `needs` says, per operand, what its pull reads."""
@@ -326,6 +341,7 @@ def custom(
         batch=batch,
         source=source,
         captures=captures,
+        consists_of=consists_of,
     )
     return _register(rule, also)
 

@@ -30,10 +30,6 @@ globals().update({name: getattr(special, name) for name in __all__})
 Function = Callable[..., Any]
 
 
-# What SciPy computes by NumPy's functions, as a rule does: of these a program that is written down has the steps.
-IN_NUMPY = {"logsumexp", "softmax", "log_softmax"}
-
-
 def _may_round(x: Any) -> bool:
     """Whether a real array stands for one in a program that need not keep every bit."""
     return any(True for _ in traced_among(x)) and not keeps_bits(x) and x.dtype.char in "fd" and x.ndim > 0
@@ -43,6 +39,7 @@ def _like_scipy(function: Function) -> Function:
     """Give SciPy's name and signature to the differentiable form of one of its functions; plain in, plain out."""
     name = function.__name__
     original = getattr(special, name, None)
+    exact = rules.get(f"scipy_{name}")  # which a program that need not keep every bit has another function for
     if original is None:  # not in this version
         return function
 
@@ -56,7 +53,7 @@ def _like_scipy(function: Function) -> Function:
                 if (batch := batched_among((args, options))) is None:
                     raise
                 return batch.in_turn(chosen, args, f"scipy.special.{name}", options)
-        if name in IN_NUMPY and len(args) == 1 and options.keys() <= {"axis", "keepdims"} and _may_round(args[0]):
+        if exact is not None and len(args) == 1 and options.keys() <= {"axis", "keepdims"} and _may_round(args[0]):
             return function(*args, **options)
         return called(original, *args, **options)
 
@@ -279,7 +276,7 @@ weighted_rule = custom(
 
 def _exactly(name: str, value: Function, ours: Rule) -> Rule:
     """The rule of ours for the same function, with SciPy's value to the last bit."""
-    rule = replace(ours, name=name, value=value)
+    rule = replace(ours, name=name, value=value, rounded=ours.value)
     rules[name] = rule
     return rule
 
