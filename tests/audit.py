@@ -34,7 +34,7 @@ import pytest
 import chainrule as cr
 from chainrule import operators, tensor
 from chainrule.graph import Node
-from chainrule.rules.registry import LETTERS, Rule, functions, partial_trees, rules
+from chainrule.rules.registry import LETTERS, Rule, _partial_trees, functions, partial_trees, rules
 from chainrule.walk import functions as printing
 from chainrule.walk.pull import accumulate
 
@@ -134,7 +134,7 @@ def forget(rule: Rule) -> None:
     for field in FIELDS:
         setattr(rule, field, None)
     rule.keeps.clear()
-    partial_trees.cache_clear()
+    _partial_trees.cache_clear()
     bound = tuple(vars(cr.Tensor).values())
     if any(rule in (getattr(function, "__defaults__", None) or ()) for function in bound):
         operators._print(rule, bound)

@@ -29,7 +29,8 @@ from ..tensor import Tensor, handle
 from ..tree import flatten
 from .checks import classes_in, memory_checked, strides_checked, unpacking
 from .inputs import data_of, entering, enters, form_of, is_array, is_input, is_written
-from .outside import CAPTURES, Outside, Place, holds_traced
+from .left import mended
+from .outside import CAPTURES, Outside, Place, holds_traced, taken_apart
 from .printed import Exit, Missed
 from .printing import Names
 from .program import is_fixed
@@ -37,8 +38,9 @@ from .replays import Kept, at, reading_watched
 from .rounding import agree
 from .steps import Var
 from .trace import ImpureTurnError, Trace
-from .traced import Draws, Traced, value_of
+from .traced import FOLLOWED, value_of
 from .variants import Unprinted, Variant, begun, branched, difference
+from .writes import numbers_first
 
 __all__ = ["Jitted", "jit"]
 
@@ -51,7 +53,6 @@ ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}  # names of what read
 # Names of what tells an array of objects from one of numbers.
 TELLING = {"dtype", "issubdtype", "result_type", "iscomplexobj", "isrealobj", "nan_to_num", "item", "tolist", "tobytes"}
 LEAVES = (int, float, complex)
-UNFORESEEN = ArithmeticError, MemoryError  # others come of steps that come before what is written
 UNKNOWN, RAISED = object(), object()
 tracing = threading.Lock()  # what stands in for arrays from outside does so for one run at a time
 
@@ -79,7 +80,7 @@ class Run:
 
     def arguments(self) -> list[Var]:
         """What stands for the inputs in the program."""
-        return [leaf.var for leaf in self.traced if isinstance(leaf, Traced | Draws)]
+        return [leaf.var for leaf in self.traced if isinstance(leaf, FOLLOWED)]
 
 
 class Jitted:
@@ -114,11 +115,12 @@ class Jitted:
         missed = kept = None
         programs = self._first  # another thread may put another list there
         for first in programs:
-            kept = Kept.of(first.writes, args, options, first.places) if first.keeps else None
+            keeps = first.keeps or (first.writes and "raise" in np.geterr().values())
+            kept = Kept.of(first.writes, args, options, first.places) if keeps else None
             try:
                 result = first.printed.function(*args, **options)
             except Exception as error:
-                if first.writes and kept is None and isinstance(error, UNFORESEEN):  # what is written is written
+                if first.writes and kept is None and isinstance(error, MemoryError):  # what is written is written
                     raise
                 result = RAISED
             if result is None:
@@ -259,10 +261,15 @@ class Jitted:
     def _run(self, trace: Trace, outside: Outside, leaves: list[Any], rebuild: Callable[..., Any]) -> Run:
         """Trace the function; if that fails, everything is as it was."""
         trace.objects.allowed &= outside.names.isdisjoint(TELLING)
-        outside.stand_in(trace)
+        references = sys.getrefcount(trace)
         try:
+            outside.stand_in(trace)
             run = self._traced(trace, outside, leaves, rebuild)
             run.changed, run.found = outside.put_back()
+            known = {id(leaf) for leaf in run.traced if isinstance(leaf, FOLLOWED)}
+            if sys.getrefcount(trace) > references + len(known):
+                left = mended(trace, known)
+                run.changed = run.changed or left
             trace.objects.must_not_stay_in(run.changed or next((place.told for place in run.found), ""))
         except BaseException:
             outside.put_back()
@@ -299,11 +306,12 @@ class Jitted:
         _, _, form = flatten(given)
 
         def body() -> tuple[list[Any], Callable[..., Any]]:
-            found, rebuild_output, _ = flatten(self.f(*given[0], **given[1]))
+            found, rebuild_output = taken_apart(self.f(*given[0], **given[1]))
             return list(map(trace.stacked, found)), rebuild_output
 
         found, rebuild_output = trace.run(body)
         trace.check()
+        trace.steps = numbers_first(trace.steps)
         after, _, other = flatten(given)
         if other != form or any(new is not old for new, old in zip(after, traced, strict=True)):
             raise UntraceableError("it changes a container that it is given; let it make a new one, and return that")
@@ -584,7 +592,7 @@ def _result(trace: Trace, each: Any) -> tuple[Any, Any, str]:
         if hasattr(x, "close"):
             x.close()
         raise UntraceableError(f"the result is a {type(x).__name__}, which does its work after the call")
-    if isinstance(x, Traced | Draws):
+    if isinstance(x, FOLLOWED):
         value, output = value_of(x), trace.var(x)
     elif isinstance(x, ndarray) and not is_fixed(x):  # made anew in each call
         value, output, form = x.copy("K"), x, form.format("{}.copy('K')")

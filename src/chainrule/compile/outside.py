@@ -15,11 +15,12 @@ import sys
 import sysconfig
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
+from weakref import ReferenceType
 
 import numpy as np
 
@@ -32,15 +33,16 @@ from .inputs import PLAIN, carried, enters, is_input, is_written, same
 from .printing import Names
 from .program import is_fixed
 from .trace import Trace
-from .traced import Draws, Traced, value_of
+from .traced import FOLLOWED, value_of
 
-__all__ = ["CAPTURES", "Outside", "Place", "holds_traced", "is_installed"]
+__all__ = ["CAPTURES", "Outside", "Place", "holds_traced", "is_installed", "plain", "taken_apart"]
 
 ndarray = np.ndarray
 CAPTURES = 2000  # things that a function may read from outside
 NOTHING = object()
 SETTING: set[Any] = {kind.__setattr__ for kind in (object, type, FunctionType, CellType, ModuleType)}
 NAMESPACES = {"types.SimpleNamespace", "argparse.Namespace", "_thread._local"}
+NAMESPACES |= {"weakref.WeakKeyDictionary", "weakref.WeakValueDictionary", "_weakrefset.WeakSet"}
 NAMESPACES |= {"collections.UserDict", "collections.UserList", "collections.ChainMap"}
 CONTAINERS = (dict, list, tuple, deque, set)
 LIKE_ARRAYS = (array, bytearray)
@@ -118,8 +120,7 @@ class Place:
         """Leaves of what the function has put there, and what makes it of them; None if it has put nothing there."""
         now = self.read()
         if now is not self.standing:
-            leaves, rebuild, _ = flatten(now)
-            return leaves, rebuild
+            return taken_apart(now)
         if any(new is not old for new, old in zip(flatten(now)[0], self.entered, strict=True)):
             raise UntraceableError(f"it changes what is in {self.told}; let it put a new container there")
         return None
@@ -264,6 +265,9 @@ class Outside:
         elif isinstance(x, MappingProxyType):  # shows a dictionary
             for shown in gc.get_referents(x):
                 self._visit(shown)
+        elif isinstance(x, ReferenceType):
+            self.lines.append(f"if {self._text(x)}() is not {self._text(x())}: return None")
+            self._visit(x())
         elif isinstance(x, ContextVar):
             raise UntraceableError(f"it reads the context variable {x.name!r}, which may change: pass what it says")
         elif isinstance(x, ModuleType):
@@ -277,7 +281,7 @@ class Outside:
             self._visit(x.f)
         elif hasattr(x, "__wrapped__") and is_ours(type(x).__module__):  # by jit
             self._visit(x.__wrapped__)
-        elif not is_installed(type(x).__module__) or f"{type(x).__module__}.{type(x).__name__}" in NAMESPACES:
+        elif _is_looked_into(type(x)):
             self._object(x)
         elif getattr(x, "__dict__", None):  # a library's
             self._by_name.append((x, set()))
@@ -314,17 +318,14 @@ class Outside:
         text = self._text(x)
         if (attributes := getattr(x, "__dict__", None)) is not None:
             self._container(attributes, f"{text}.__dict__", f"a {type(x).__name__}")
-        for kind in type(x).__mro__:
-            slots = vars(kind).get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if not name.startswith("__") and hasattr(x, name):
-                    self._attributes(x, name)
+        self._attributes(x, *_slots_of(x))
         if not _is_foreign(type(x).__module__):
             self._visit(type(x))
 
     # -- while the function is traced ----------------------------------------------------------------------------------
     def stand_in(self, trace: Trace) -> None:
         """Let what is traced stand where something lies that may change."""
+        trace.lying = self._lying
         for place in self.inputs:
             place.enter(trace)
         for place in self.places:
@@ -333,6 +334,10 @@ class Outside:
                 with suppress(AttributeError, TypeError):
                     place.write(other)
                     place.standing = other
+
+    def _lying(self) -> list[Any]:
+        """What lies there now, and what is in containers."""
+        return [place.read() for place in self.places] + [x for container, _, _ in self._contents for x in container]
 
     def arrays(self) -> list[Any]:
         """What arrays lie there that may change, besides inputs."""
@@ -357,9 +362,9 @@ class Outside:
                 if any(map(is_written, flatten(standing)[0])):
                     others.append((place, place.value))
             elif not place.holds(now):
-                if (plain := _plain(now, set(), [])) is not now:
-                    place.write(plain)
-                others.append((place, plain))
+                if (other := plain(now)) is not now:
+                    place.write(other)
+                others.append((place, other))
         for place, now in others:
             if place in self.inputs:
                 continue
@@ -370,7 +375,7 @@ class Outside:
         for container, owner, before in self._contents:
             if _is_other(container, before):
                 changed = changed or owner
-                _plain(container, set(), [])
+                plain(container)
         return changed, found
 
     def _can_be_input(self, place: Place, now: Any) -> bool:
@@ -426,9 +431,20 @@ def holds_traced(x: Any) -> bool:
     return bool(found)
 
 
+def taken_apart(x: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """The leaves of what a function has made, and what makes the same of others, whatever becomes of the thing."""
+    leaves, rebuild, _ = flatten(x)
+    return leaves, flatten(plain(rebuild([...] * len(leaves))))[1]
+
+
+def plain(x: Any) -> Any:
+    """The same with values for what was traced."""
+    return _plain(x, set(), [])
+
+
 def _plain(x: Any, seen: set[int], found: list[Any]) -> Any:
     """The same with values for what was traced, which is added to `found`; what can be changed is."""
-    if isinstance(x, Traced | Draws):
+    if isinstance(x, FOLLOWED):
         found.append(x)
         return value_of(x)
     if id(x) in seen:
@@ -441,11 +457,35 @@ def _plain(x: Any, seen: set[int], found: list[Any]) -> Any:
         for key, part in [*(x.items() if isinstance(x, dict) else enumerate(x))]:
             if (other := _plain(part, seen, found)) is not part:
                 x[key] = other
+    if isinstance(x, dict | set) and any(isinstance(key, FOLLOWED) for key in x):
+        items = [_plain(key, seen, found) for key in x]
+        content = items if isinstance(x, set) else [*zip(items, x.values(), strict=True)]
+        x.clear()
+        x.update(content)
     elif type(x) is Tensor:
         x.data = _plain(x.data, seen, found)
-    elif not isinstance(x, type | ModuleType | FunctionType) and not is_installed(type(x).__module__):
+    elif not isinstance(x, type | ModuleType | FunctionType) and _is_looked_into(type(x)):
         _plain(getattr(x, "__dict__", None), seen, found)
+        for name in _slots_of(x):
+            if (other := _plain(part := getattr(x, name), seen, found)) is not part:
+                object.__setattr__(x, name, other)
     return x
+
+
+def _slots_of(x: Any) -> Iterator[str]:
+    """The slots of an object in which there is something."""
+    for kind in type(x).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name.startswith("__") and not name.endswith("__"):  # a private one
+                name = f"_{kind.__name__.lstrip('_')}{name}"
+            if not name.startswith("__") and hasattr(x, name):
+                yield name
+
+
+def _is_looked_into(kind: type) -> bool:
+    """Whether what hangs on objects of a class is looked at: it is no library's, or only a namespace."""
+    return not is_installed(kind.__module__) or f"{kind.__module__}.{kind.__name__}" in NAMESPACES
 
 
 @functools.cache

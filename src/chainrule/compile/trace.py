@@ -55,6 +55,7 @@ class Trace:
     scopes : the lists of steps that are being written: the program's, and those of the turns of loops in it
     rooms : for how many turns there is room in each loop that does not know their number; as many as in an earlier
         trace, if that is given
+    lying : says what lies outside of the function now
     """
 
     def __init__(self, exact: bool, rolls: bool = True, rooms: Sequence[int] = ()) -> None:
@@ -74,6 +75,7 @@ class Trace:
         self._alive: list[Any] = []  # so that no identity comes twice
         self.loud = np.geterr()
         self.objects = ObjectArrays(allowed=not exact)
+        self.lying: Callable[[], list[Any]] = list
 
     def run(self, f: Callable[[], Any]) -> Any:
         """Call a function, and write down what it does."""
@@ -98,6 +100,8 @@ class Trace:
         """Stand for an array, a NumPy scalar, a random generator, or a Python number, that is passed in."""
         if isinstance(value, np.random.Generator):
             return traced_generator()(self, value)
+        if type(value) is int and not _is_of_64_bits(value):
+            raise UntraceableError("it changes an integer that has more than 64 bits, which no program does")
         var = Var(value, None)
         if var.python:
             return Number(self, value, var)
@@ -116,11 +120,15 @@ class Trace:
         """Write what is done inside to a list of its own.  Values made there cannot be used outside."""
         before, self.steps = self.steps, []
         self.scopes.append(self.steps)
+        lay = self.lying()
         try:
             yield self.steps
         finally:
             self.scopes.pop()
             self.steps = before
+            lies = self.lying()
+            if len(lay) != len(lies) or any(new is not old for new, old in zip(lies, lay, strict=True)):
+                raise ImpureTurnError("a turn of a loop changes what lies outside of the function")
 
     def own(self, value: Any) -> Traced:
         """Stand for an array or NumPy scalar of a turn of a loop."""
@@ -279,7 +287,7 @@ class Trace:
             make = type(value)
             return (make(*parts) if hasattr(value, "_fields") else make(parts)), tuple(var for _, var in pairs)
         if isinstance(value, int | float | complex) and not isinstance(value, bool):
-            if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            if isinstance(value, int) and not _is_of_64_bits(value):
                 raise UntraceableError(f"{step.name} gave an integer of more than 64 bits")
             var = Var(value, step)
             return Number(self, value, var), var
@@ -322,6 +330,10 @@ class Trace:
         if isinstance(x, Tensor):  # only a constant can come here: others dispatch before
             return self.var(x.data)
         return x
+
+
+def _is_of_64_bits(number: int) -> bool:
+    return -(2**63) <= number < 2**64
 
 
 def users_line() -> Line:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cache
 from math import trunc
 from typing import Any, Protocol
@@ -218,7 +219,7 @@ class Traced(NDArrayOperatorsMixin):
         return self.copy()
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return self.copy()
+        return copy(self)
 
     # A program may put a text anywhere, so it goes on only where the text is the same.
     def __repr__(self) -> str:
@@ -247,6 +248,9 @@ class Number(Traced):
 
     def __hash__(self) -> int:
         return hash(self.trace.guard(self, "item", self.value))
+
+    def __copy__(self) -> Any:
+        return self
 
 
 # -- Python's operators --------------------------------------------------------------------------------------------
@@ -318,10 +322,15 @@ class Draws:
             return object.__getattribute__(self, name)
         if name == "spawn":  # which counts what it has spawned, where nothing can put it back
             raise UntraceableError("it spawns random generators; pass them as arguments")
-        shuffled = name == "shuffle"
-        return lambda *args, **options: self.trace.apply(
-            Method(name), (self, *args), options, [self, *(args[:1] if shuffled else ())]
-        )
+        return lambda *args, **options: self._draw(name, args, options)
+
+    def _draw(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        writes = [self, *args[:1]] if name == "shuffle" else [self]
+        if options.get("out") is not None:
+            writes.append(options["out"])
+        if not all(isinstance(x, ndarray | Traced | Draws) for x in writes):
+            raise UntraceableError("it shuffles a list; shuffle an array, or take what rng.permutation(len(x)) says")
+        return self.trace.apply(Method(name), (self, *args), options, writes)
 
 
 @cache

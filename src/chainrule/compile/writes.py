@@ -18,9 +18,12 @@ from .program import Program, is_reduction, read
 from .simplify import FILLED, IMPURE, is_all
 from .steps import Guard, Step, Var, inner, operands
 
-__all__ = ["begin_writing", "itself", "never_fails", "without_writes"]
+__all__ = ["begin_writing", "itself", "never_fails", "numbers_first", "without_writes"]
 
 PUTTING = {operator.setitem, np.copyto}
+# What Python's numbers of one class never refuse.
+SAFE = {operator.add, operator.sub, operator.mul, operator.neg, operator.pos, operator.abs}
+SAFE |= {operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge}
 
 
 def itself(x: Any) -> Any:
@@ -91,7 +94,7 @@ def _written_whole(program: Program) -> list[Var]:
     for step in program.steps:
         shown = {var.root for var in read(step) if var is not var.root}
         if isinstance(step, Guard):
-            shown |= {root for root in whole if root.outside} | {var.root for var in step.keeps}
+            shown |= {root for root in whole if root.outside}
         else:
             shown |= {var.root for var in operands(step.results) if var is not var.root}
             if not never_fails(step):  # what is written before an error is written
@@ -101,15 +104,49 @@ def _written_whole(program: Program) -> list[Var]:
                 whole[root] = whole.get(root, known) and len(step.writes) == 1 and _writes_all(step, root)
         whole |= dict.fromkeys(whole.keys() & shown, False)
     shown = {x.root for x in program.outputs if type(x) is Var and x is not x.root}
+    kept = {var.root for step in program.steps if isinstance(step, Guard) for var in step.keeps}
+    shown |= {root for root in kept if not root.outside}  # a branch may write there
     return [root for root, ok in whole.items() if ok and root.contiguous and root not in shown]
+
+
+def numbers_first(steps: list[Step | Guard]) -> list[Step | Guard]:
+    """Let arithmetic of Python's numbers alone, which may raise, come first between two decisions, ahead of writes."""
+    ordered: list[Step | Guard] = []
+    begins, late = 0, set[Var]()  # where numbers go, and what is made after that
+    for step in steps:
+        if isinstance(step, Guard):
+            ordered.append(step)
+            begins, late = len(ordered), set()
+        elif _is_of_numbers(step) and late.isdisjoint(operands(step.args)):
+            ordered.insert(begins, step)
+            begins += 1
+        else:
+            ordered.append(step)
+            late |= {*operands(step.results)}
+    return ordered
+
+
+def _is_of_numbers(step: Step) -> bool:
+    """Whether a step makes one of Python's numbers of others."""
+    made = type(step.results) is Var and step.results.python
+    return made and not step.writes and all(var.python for var in operands(step.args, step.options))
 
 
 def never_fails(step: Step) -> bool:
     """Whether a step raises for no values, other than floating-point errors."""
     if step.function is operator.getitem:
         return not operands(step.args[1])
+    numbers = {var.dtype.kind for var in operands(step.args) if var.python}
+    if numbers - {"f"} and not (step.function in SAFE and all(map(_is_integer, step.args))):
+        return False  # large integers are no floats, and do not fit into arrays
+    if numbers and _is_of_numbers(step):
+        return step.function in SAFE
     known = step.function in UFUNCS or step.function in FILLED or step.function in IMPURE or step.function in PUTTING
     return known or is_reduction(step) or isinstance(step.function, np.ufunc) or step.function is operator.pow
+
+
+def _is_integer(x: Any) -> bool:
+    return (x.python and x.dtype.kind == "i") if type(x) is Var else type(x) is int
 
 
 def _writes_all(step: Step, root: Var) -> bool:

@@ -188,9 +188,13 @@ formulas = Builder(rules)
 UNKNOWN = formulas.symbol("unknown")  # stands for a partial derivative that is not known
 
 
-@lru_cache(maxsize=4096)
 def partial_trees(rule: Rule) -> tuple[Node, ...]:
-    """The partial derivatives of an elementwise rule as graphs."""
+    """The partial derivatives of an elementwise rule as graphs; of others, none."""
+    return _partial_trees(rule) if rule.partials else ()  # others may be of one call, and are not to be kept
+
+
+@lru_cache(maxsize=4096)
+def _partial_trees(rule: Rule) -> tuple[Node, ...]:
     allowed = (*LETTERS[: len(rule.partials)], "y")
     return tuple(UNKNOWN if partial is None else formulas.parse(partial, allowed) for partial in rule.partials)
 
