@@ -224,11 +224,30 @@ def delayed(w: Any, x: Any, h: Any) -> Any:
     return np.sum(news**2 * olds) + np.sum(last * w[0])
 
 
+def surrounded(w: Any, x: Any, h: Any) -> Any:
+    """What the loop begins with, and what it reads, is used ahead of it and afterwards, element by element, too."""
+    start, scale = h * h, np.exp(w)
+    before = np.sum(np.sin(start) * w[0])
+    turn = lambda i, c: np.tanh(c @ scale * 0.3 + 0.1 * w[0, 0] * c[::-1])
+    last = cr.fori_loop(0, 70, turn, start)
+    return np.sum(last) * before * np.sum(np.cos(start)) + last[0] * h[1] + np.sum(scale[1] * h) + w[0, 0] ** 3
+
+
+WAYS = ["grad", "jvp", "vmap", "grad of grad", "jvp of grad", "jvp of jvp", "hessian"]
+
+
 @pytest.mark.parametrize(
     ("f", "rolled"),
-    [(recurrent(False), True), (recurrent(True), True), (descent, True), (falling, True), (delayed, False)],
+    [
+        (recurrent(False), True),
+        (recurrent(True), True),
+        (descent, True),
+        (falling, True),
+        (surrounded, True),
+        (delayed, False),
+    ],
 )
-@pytest.mark.parametrize("way", ["grad", "jvp", "vmap", "grad of grad"])
+@pytest.mark.parametrize("way", WAYS)
 def test_exact_derivatives_stay_loops(f: Any, rolled: bool, way: str) -> None:
     ways: dict[str, Any] = {
         "grad": cr.value_and_grad(f, argnums=(0, 1, 2)),
@@ -237,6 +256,9 @@ def test_exact_derivatives_stay_loops(f: Any, rolled: bool, way: str) -> None:
             np.stack([w, -w]), x, np.stack([h, h])
         ),
         "grad of grad": cr.grad(lambda *xs: sum(np.sum(np.sin(g)) for g in cr.grad(f, argnums=(0, 2))(*xs))),
+        "jvp of grad": lambda *xs: cr.jvp(cr.grad(f, argnums=(0, 2)), xs, tuple(map(np.cos, xs))),
+        "jvp of jvp": lambda *xs: cr.jvp(lambda *xs: ways["jvp"](*xs)[1], xs, tuple(map(np.sin, xs))),
+        "hessian": cr.hessian(f, argnums=2),
     }
     jitted = cr.jit(ways[way], exact=True)
     for seed in range(4):

@@ -25,6 +25,7 @@ from .record import Context, entered
 from .rules.bundle import Bundle, take
 from .rules.registry import EVERYTHING, Rule, rules
 from .tensor import Tensor, handle, record, tensor_like
+from .walk.parts import Parts
 from .walk.push import push
 
 __all__ = ["NotRolledError", "loop"]
@@ -69,6 +70,8 @@ def loop(
     plain = _Unbatched(turn, condition, init, items)
     if not any(is_traced(_plain(x)) for x in (*plain.init, *plain.items, *plain.seen)):
         raise NotRolledError("it does not depend on arguments")
+    if contexts.program.exact and any(levels_of(x) and _node(bottom(x)) is not None for x in items):
+        raise NotRolledError("the gradient of what it goes through would lie in memory in another order")
     differentiable = any(isinstance(x, Tensor) for x in (*plain.init, *plain.items, *plain.seen))
     length = 0 if turns is None else turns
     run = _Loop(plain.turn, turns, plain.condition, length=length, reverse=reverse, differentiable=differentiable)
@@ -147,8 +150,13 @@ class _Unbatched:
     def batched(self, after: list[Any], collected: list[Any]) -> tuple[list[Any], list[Any]]:
         """The results of the other loop as those of this one."""
         pairs = zip(collected, self._collected, strict=True)
-        moved = [wrapped(np.moveaxis(x, 0, len(levels)), levels) if levels else x for x, levels in pairs]
+        moved = [wrapped(self._in_front(x, len(levels)), levels) if levels else x for x, levels in pairs]
         return self._examples(after), moved
+
+    def _in_front(self, x: Any, levels: int) -> Any:
+        """What was collected, with the axes of the examples ahead of that of the turns."""
+        x = np.moveaxis(x, 0, levels)
+        return np.copy(x, order="C") if contexts.program.exact else x  # as it lies turn by turn, for sums go by that
 
 
 def _united(*several: Sequence[Level]) -> list[Level]:
@@ -231,6 +239,7 @@ class _Loop:
     ) -> None:
         self.turn, self.turns, self.condition = turn, turns, condition
         self.length, self.reverse, self.differentiable = length, reverse, differentiable
+        self.derived = False
 
     def __call__(self, init: list[Any], items: list[Any]) -> tuple[list[Any], list[Any]]:
         """Run it.  Where reverse mode may come through, what is carried into each turn is kept."""
@@ -279,8 +288,12 @@ class _Loop:
         irregular = len(set(left)) + len(set(self.twice.values())) < len(left) or any(
             node.index < first for node in left
         )
-        if irregular and self.differentiable and contexts.program.exact:
+        if irregular and self.differentiable and self.adds_up_in_order():
             raise NotRolledError("its derivative would be added up in another order")
+
+    def adds_up_in_order(self) -> bool:
+        """Whether a walk back through it must add up as turn by turn."""
+        return contexts.program.exact and not self.derived
 
     def _keeping(self, place: Any, carry: list[Any], parts: list[Any]) -> tuple[list[Any], list[Any]]:
         """A turn after which it can be seen what was carried into it."""
@@ -295,7 +308,7 @@ class _Loop:
         self.outputs = outputs
         operands = [self.inputs[i] for i in self.places] + [handle(node, x) for node, x in reads.found.items()]
         used = [node for node in map(_node, operands) if node is not None]
-        if contexts.program.exact and len(set(used)) < len(used):
+        if self.adds_up_in_order() and len(set(used)) < len(used):
             raise NotRolledError("what it begins with is read in other ways, too")
         rule = Rule("loop", _last, "custom", needs=(EVERYTHING,), pull_all=self.pull, push=self.push, runs_traced=True)
         tensor = record(rule, operands, (Bundle([outputs[i] for i in self.results]),))
@@ -310,7 +323,9 @@ class _Loop:
         """Another loop of as many turns."""
         turns = self.count if self.turns is None else self.turns
         length = self.kept[0].shape[0] if self.kept else self.length
-        return _Loop(turn, turns, length=length, reverse=reverse, differentiable=differentiable)
+        run = _Loop(turn, turns, length=length, reverse=reverse, differentiable=differentiable)
+        run.derived = True
+        return run
 
     def arguments(self, node: Node) -> tuple[list[Any], list[Any]]:
         """What was carried at first, and the items; Tensors where they are differentiated in turn."""
@@ -322,7 +337,8 @@ class _Loop:
     def pull(self, ct: Bundle, node: Node) -> list[Any]:
         """The cotangents of what was carried at first, of the items, and of what the turn reads from outside."""
         differentiable = any(_node(x) is not None for x in (*ct.parts, *(o.value for o in node.operands)))
-        _refuse_to_reorder(differentiable)
+        if self.derived and contexts.program.exact:
+            raise ImpureTurnError("reverse mode through a derivative of a loop would add up in another order")
         with nullcontext() if differentiable else unwatched():
             return self._pulled(ct.parts, node, differentiable)
 
@@ -373,7 +389,7 @@ class _Loop:
         Of the first turn, by what follows the loop; of others, by what collects that carry.
         """
         found = {}
-        first, last = (-1, 0) if self.reverse else (0, -1)
+        last = 0 if self.reverse else -1
         length = self.kept[0].shape[0] if self.kept else self.length
         for place, i in enumerate(self.places):
             if i >= self.carried:
@@ -382,23 +398,18 @@ class _Loop:
             collected = [k for k in of_collected if self.twice.get(k - self.carried) == i]
             if before is None and not collected:
                 continue
-            zero = _zero(self.inputs[i])
-            found[i] = all_turns = np.zeros_like(self.kept[i], shape=(length, *zero.shape))
+            first = np.expand_dims(_zero(self.inputs[i]) if before is None else before, 0)
+            others = np.zeros_like(self.kept[i], shape=(length - 1, *self.inputs[i].shape))
             if collected:
                 ct = of_collected.pop(collected[0])
                 ends[i] = ends[i] + ct[last]
-                if self.reverse:
-                    all_turns[:-1] = ct[1:]
-                else:
-                    all_turns[1:] = ct[:-1]
-            if before is not None:
-                all_turns[first] = before
+                others = ct[1:] if self.reverse else ct[:-1]
+            found[i] = np.concatenate([others, first] if self.reverse else [first, others])
         return found
 
     def push(self, node: Node, tangents: Sequence[Any]) -> Bundle:
         """The tangents of the results."""
         differentiable = any(_node(x) is not None for x in (*tangents, *(o.value for o in node.operands)))
-        _refuse_to_reorder(differentiable)
         with nullcontext() if differentiable else unwatched():
             return Bundle(self._pushed(node, tangents, differentiable))
 
@@ -434,7 +445,9 @@ class _Loop:
             plain, run = _Unbatched(self.turn, None, init, items), copy(self)  # for there may be many directions
             run.turn = plain.turn
             return plain.batched(*run(plain.init, plain.items))
-        except NotRolledError:
+        except NotRolledError as error:
+            if contexts.program.exact and self.differentiable:  # the turns of the function must be the same, then
+                raise ImpureTurnError(f"{error}") from None
             with entered(_Reads()):
                 return self._by_turns(init, items)
 
@@ -458,19 +471,13 @@ def _last(*values: Any) -> Any:
     return values[-1]
 
 
-def _refuse_to_reorder(differentiable: bool) -> None:
-    """Under `exact=True`: a turn that is differentiated again adds up in another order than the turns themselves."""
-    if differentiable and contexts.program.exact:
-        raise ImpureTurnError("the derivative of a derivative of a loop would be added up in another order")
-
-
 def _taken(operand: Node, otherwise: Any) -> Any:
     """What has been added up for an operand so far, which the loop goes on from."""
     total = operand.cotangent
     if total is None or total is CLOSED:
         return otherwise
     operand.cotangent = None
-    return total
+    return total.whole() if total.__class__ is Parts else total
 
 
 def _going_on(tensors: Sequence[Any], totals: Sequence[Any]) -> Node | None:
