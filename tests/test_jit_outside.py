@@ -25,6 +25,7 @@ import pytest
 from test_jit import assert_same, normal
 
 import chainrule as cr
+from chainrule import nn, optim
 from chainrule.errors import UntraceableWarning
 
 World = tuple[Callable[[Any], Any], Callable[[int], Any]]
@@ -629,3 +630,50 @@ def test_the_environment_is_read_in_each_call(monkeypatch: pytest.MonkeyPatch) -
         np.testing.assert_array_equal(jitted(np.ones(2)), 2)
     monkeypatch.setenv("SCALE_OF_A_TEST", "3")
     np.testing.assert_array_equal(jitted(np.ones(2)), 3)
+
+
+def test_programs_know_whether_anything_is_recorded() -> None:
+    net = nn.Sequential(nn.Linear(3, 4, rng=0), nn.Tanh(), nn.Linear(4, 2, rng=1))
+    predict, slope, x = cr.jit(net), cr.jit(cr.grad(lambda x: np.sum(net(x) ** 2))), normal(5, 3)
+    with pytest.warns(UntraceableWarning, match=r"or call it inside of no_grad\(\)"):
+        for i in range(12):
+            if i % 3 == 0:
+                assert predict(x).node is not None and slope(x).node is not None
+            else:
+                with cr.no_grad():
+                    answer, gradient = predict(x), slope(x)
+                    assert answer.node is None and type(gradient) is np.ndarray
+                assert_same(answer.data, net(x).data, False)
+                assert_same(gradient, slope.f(x).data, False)
+    assert len(predict.variants) == len(slope.variants) == 1
+
+
+def test_training_steps_learn_nothing_inside_of_no_grad() -> None:
+    net = nn.Linear(3, 2, rng=0)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+
+    @cr.jit
+    def train(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = np.sum(net(x) ** 2)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = normal(5, 3)
+    for _ in range(5):
+        train(x)
+    assert len(train.variants) == 1
+    before = net.state_dict()
+    with cr.no_grad(), pytest.raises(cr.errors.OutputError):
+        train(x)
+    assert_same(net.state_dict(), before, True)
+
+
+def test_what_is_made_inside_of_no_grad_is_recorded_there() -> None:
+    x = normal(3)
+    with cr.no_grad():
+        w = cr.Tensor(x)
+        times_w = cr.jit(lambda x: w * x)
+        with pytest.warns(UntraceableWarning, match="made inside of this no_grad"):
+            assert all(times_w(x).node is not None for _ in range(3))

@@ -14,7 +14,7 @@ from .errors import ConcreteValueError, user_line
 from .graph import Node, contexts, leaf, next_index, watchers
 from .tensor import Tensor, as_value, describe, handle
 
-__all__ = ["Context", "Record", "entered", "no_grad", "record", "stop_gradient", "trace"]
+__all__ = ["Context", "Record", "entered", "no_grad", "only_constant", "record", "stop_gradient", "trace"]
 
 
 class Context:
@@ -68,6 +68,14 @@ def no_grad() -> Iterator[None]:
     context.oldest = next_index()
     with entered(context):
         yield
+
+
+def only_constant(newest: int = 0) -> bool:
+    """Whether nothing but `no_grad` watches this thread, if anything, and nodes up to `newest` are constants then."""
+    stack = contexts.stack
+    return all(type(context) is Context for context in stack) and (
+        not newest or any(context.oldest > newest for context in stack)
+    )
 
 
 def stop_gradient(x: Any) -> Any:

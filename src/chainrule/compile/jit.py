@@ -25,6 +25,7 @@ import numpy as np
 from ..arguments import name_of
 from ..errors import MissingExtraError, UntraceableError, UntraceableWarning
 from ..graph import FREED, contexts, watchers
+from ..record import only_constant
 from ..tensor import Tensor, handle
 from ..tree import flatten
 from .checks import classes_in, memory_checked, strides_checked, unpacking
@@ -171,14 +172,14 @@ class Jitted:
             or contexts.singular != "zero"
             or contexts.levels
             or contexts.examples
-            or contexts.stack
+            or not only_constant()
             or not all(map(is_input, leaves))
         ):
             return self.f(*args, **options)
         if why := self._too_many(missed):
             self._give_up(why)
             return self.f(*args, **options)
-        key = structure, tuple(map(form_of, leaves))
+        key = structure, bool(contexts.stack), tuple(map(form_of, leaves))
         if key in self._refused or not tracing.acquire(blocking=False):
             return self.f(*args, **options)
         trace = Trace(self.exact, self._rolls)
@@ -467,7 +468,9 @@ class Jitted:
                 variant = first if len(found) == 1 else found[1]
                 return "\n".join(each.printed.source for each in variant.chain())
         leaves, _, structure = flatten((args, options))
-        why = self.given_up or self._refused.get((structure, tuple(map(form_of, leaves))), "they have not been traced")
+        why = self.given_up or self._refused.get(
+            (structure, bool(contexts.stack), tuple(map(form_of, leaves))), "they have not been traced"
+        )
         raise UntraceableError(f"jit of {name_of(self.f)} made no program for these arguments: {why}")
 
     def _compile(
@@ -585,7 +588,7 @@ def _result(trace: Trace, each: Any) -> tuple[Any, Any, str]:
         if x.node is not None and x.node.rule is not FREED:
             raise UntraceableError(
                 "the result is a Tensor with history, which a compiled program does not make; differentiate "
-                "inside: jit(grad(f))"
+                "inside, jit(grad(f)), or call it inside of no_grad()"
             )
         x, form = x.data, "constant_tensor({})" if x.node is None else "freed_tensor({})"
     if isinstance(x, Iterator | Coroutine):

@@ -25,7 +25,8 @@ from weakref import ReferenceType
 import numpy as np
 
 from ..errors import UntraceableError, is_ours
-from ..graph import Node
+from ..graph import Node, contexts, watchers
+from ..record import only_constant
 from ..rules.registry import Rule
 from ..tensor import Tensor
 from ..tree import flatten
@@ -141,6 +142,7 @@ class Outside:
     inputs : those of them whose content is an input
     lines : of the program: go away if something else lies there
     names : that the code uses
+    newest : the number of the newest node among them; 0 if there is none
     """
 
     def __init__(self, roots: list[Any], given: Names, changing: Container[tuple[int, Any]]) -> None:
@@ -152,6 +154,7 @@ class Outside:
         self._seen: dict[int, Any] = {}
         self._waiting: list[Any] = []
         self.names: set[str] = set()
+        self.newest = 0
         self._classes: set[type] = set()
         self._by_name: list[tuple[Any, set[str]]] = []  # what is read by the names in the code, and those looked at
         given.namespace["same"] = same
@@ -169,6 +172,8 @@ class Outside:
                     owner = getattr(x, "__name__", f"a {type(x).__name__}")
                     self._place(x, name, vars(x)[name], text, f"{name!r} of {owner}")
                 known |= self.names
+        if self.newest:
+            self.lines.insert(0, self._recorded())
         if self.lines:
             self.lines = [
                 "try:",
@@ -176,6 +181,17 @@ class Outside:
                 "except (AttributeError, LookupError, ValueError):",
                 "    return None",
             ]
+
+    def _recorded(self) -> str:
+        """Check whether operations on the Tensors that are read are recorded, or `no_grad` makes them constants."""
+        self.given.namespace |= {"watchers": watchers, "only_constant": only_constant}
+        if not contexts.stack:
+            return "if watchers and contexts.stack: return None"
+        if not only_constant(self.newest):
+            raise UntraceableError(
+                "it reads Tensors that were made inside of this no_grad(), and are no constants there"
+            )
+        return f"if not only_constant({self.newest}): return None"
 
     # -- the walk ------------------------------------------------------------------------------------------------------
     def _text(self, x: Any) -> str:
@@ -256,6 +272,7 @@ class Outside:
             if type(x) is Tensor:
                 self._attributes(x, "data", "node")
         elif isinstance(x, Node):
+            self.newest = max(self.newest, x.index)
             if x.rule is None and x.index:
                 self._attributes(x, "grad")  # the rest of a leaf stays as it is, or is of a walk
         elif isinstance(x, CONTAINERS):

@@ -54,6 +54,8 @@ RESERVED += [
     "place",
     "memory",
     "program",
+    "watchers",
+    "only_constant",
 ]
 KERNELS = 1024  # that are kept for other programs
 
