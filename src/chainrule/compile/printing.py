@@ -44,19 +44,16 @@ NUMBERED = re.compile(r"[vbc]\d+")
 RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
 RESERVED += [
     "freed_tensor",
+    "watchers",
+    "only_constant",
     "buffers",
     "new_buffers",
     "FRAMES",
     "EXITS",
     "count",
     "blocks",
-    "part",
-    "place",
-    "memory",
-    "program",
-    "watchers",
-    "only_constant",
 ]
+RESERVED += ["part", "place", "memory", "program"]
 KERNELS = 1024  # that are kept for other programs
 
 
@@ -72,6 +69,7 @@ class Names:
             "blocks": blocks,
         }
         self._used = set(RESERVED)
+        self._last: dict[str, int] = {}  # numbers that were tried
         self._of: dict[int, str] = {}
 
     def given(self, thing: Any, like: str) -> str:
@@ -88,12 +86,12 @@ class Names:
         like = re.sub(r"\W", "_", like) or "x"
         if like[0].isdigit() or keyword.iskeyword(like) or hasattr(builtins, like) or NUMBERED.fullmatch(like):
             like += "_"
-        name = like
-        for i in count(2):
-            if name not in self._used:
-                break
-            name = f"{like}_{i}"
+        name, number = like, self._last.get(like, 1)
+        while name in self._used:
+            number += 1
+            name = f"{like}_{number}"
         self._used.add(name)
+        self._last[like] = number
         return name
 
     def function(self, f: Callable[..., Any]) -> str:
