@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
+import sys
 import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from enum import Enum
 from types import SimpleNamespace as Of
 from typing import Any, NamedTuple
 
@@ -18,6 +22,7 @@ from test_jit import normal
 import chainrule as cr
 from chainrule import Tensor
 from chainrule.compile import variants
+from chainrule.compile.trace import Trace
 from chainrule.errors import UntraceableWarning
 
 # A function; what it leaves outside; what happens before call number i.
@@ -380,6 +385,105 @@ def keys_that_are_counted() -> Any:
     return f, lambda: o
 
 
+class Counted(dict):
+    sets = 0
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        dict.__setitem__(self, key, value)
+        self.sets += 1
+
+
+class Listed(list):
+    sets = 0
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        list.__setitem__(self, key, value)
+        self.sets += 1
+
+
+@world
+def containers_that_do_more() -> Any:
+    d, items = Counted(a=np.zeros(3)), Listed([np.zeros(3), np.ones(3)])
+    d.rate = 1.0
+
+    def f(x: Any) -> Any:
+        d["a"] = d["a"] + x * d.rate
+        items[0] = items[0] + x
+        items[1] = items[0] * 0.5
+        return items[1] * items.sets + d["a"] * d.sets
+
+    return f, lambda: [d, d.sets, items, items.sets], lambda i: setattr(d, "rate", 1.0 + i // 4)
+
+
+@world
+def entries_that_come_and_go() -> Any:
+    d, o = defaultdict(float, a=1.0), Of(n=0)
+
+    def f(x: Any) -> Any:
+        o.n += 1
+        d["b"] += o.n
+        return x * d.pop("a" if "a" in d else "b")
+
+    return f, lambda: [d, o], lambda i: d.__setitem__("a", float(i)) if i % 3 == 2 else None
+
+
+class Kind(Enum):
+    SLOW = 1
+    FAST = 2
+
+
+class Hidden:
+    __slots__ = ("__h", "kind")
+
+    def __init__(self) -> None:
+        self.__h, self.kind = np.zeros(3), Kind.SLOW
+
+    def __call__(self, x: Any) -> Any:
+        self.__h = self.__h + x
+        self.kind = Kind.FAST if self.kind is Kind.SLOW else Kind.SLOW
+        return self.__h * self.kind.value
+
+
+@world
+def private_slots_and_kinds() -> Any:
+    o = Hidden()
+    return o, lambda: [o._Hidden__h, o.kind.name]
+
+
+class Meters(np.ndarray):
+    unit = 1.0
+
+
+@world
+def arrays_of_a_class_and_of_objects() -> Any:
+    lengths, things = np.ones(3).view(Meters), np.array([1, None, "a"], object)
+    half = functools.partial(np.multiply, 0.5)
+    half.rate = 1.0
+
+    def f(x: Any) -> Any:
+        things[1] = half(x) * half.rate
+        return x * float(np.sum(np.asarray(lengths))) * lengths.unit + things[1]
+
+    def change(i: int) -> None:
+        lengths[0] = i // 3
+        lengths.unit = 1.0 + i // 5
+        half.rate = 1.0 + i // 4
+
+    return f, lambda: [things[1]], change
+
+
+@world
+def lengths_that_are_counted() -> Any:
+    o = Of(seen=np.zeros(12), n=0)
+
+    def f(x: Any) -> Any:
+        o.seen[o.n] = np.sum(x)
+        o.n = (o.n + 1) % 4
+        return np.tanh(o.seen[: o.n] * 2) + 1, np.mean(o.seen[o.n :]), np.tile(x, o.n)
+
+    return f, lambda: o
+
+
 # -- draws, loops, errors ----------------------------------------------------------------------------------------------
 @world
 def draws_into_arrays() -> Any:
@@ -550,3 +654,44 @@ def test_a_list_that_is_shuffled_runs_without_jit() -> None:
     jitted = cr.jit(f)
     with pytest.warns(UntraceableWarning, match=r"it shuffles a list; shuffle an array, or .* rng.permutation"):
         assert {jitted(2.0) for _ in range(9)} == {2, 4, 6}
+
+
+def test_programs_keep_nothing_of_a_run() -> None:
+    """No array between: what stood for arrays is gone, and what it led to."""
+    jitted = cr.jit(WORLDS["frozen_containers"]()[0])
+    for seed in range(5):
+        jitted(normal(3, seed=seed))
+    slope = cr.jit(cr.grad(lambda x: cr.while_loop(lambda s: s[1] < 9, lambda s: (s[0] * 0.5, s[1] + 1), (x, 0))[0]))
+    for _ in range(3):
+        slope(2.0)
+    gc.collect()
+    assert not [x for x in gc.get_objects() if type(x) is Trace]
+
+
+@pytest.mark.filterwarnings("ignore:jit of f")
+def test_threads_without_a_lock_see_arrays() -> None:
+    """Who gets which number is anybody's guess, as without jit; what comes out are arrays."""
+    o, before = Of(n=0, h=np.zeros(3), rng=np.random.default_rng(0)), sys.getswitchinterval()
+
+    def f(x: Any) -> Any:
+        o.n += 1
+        o.h += x
+        return o.h, o.h * o.n + o.rng.normal()
+
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(10):
+            jitted = cr.jit(f)
+            with ThreadPoolExecutor(6) as pool:
+                for found in pool.map(jitted, [np.ones(3)] * 40):
+                    assert [type(x) for x in found] == [np.ndarray, np.ndarray]
+            assert (type(o.n), type(o.h)) == (int, np.ndarray)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_arguments_that_are_lengths() -> None:
+    jitted = cr.jit(lambda x, k: (np.tanh(x[:k]), np.mean(x[1:k]), np.sum(np.tile(x, k))))
+    for k in (3, 3, 3, 4, 5, 3, 6, 2):
+        x = normal(6, seed=k)
+        near(shown(jitted(x, np.int64(k))), shown(jitted.f(x, k)), exact=False)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import is_ours
 from ..tensor import traced_among
-from .steps import Step, function_name, operands
+from .steps import Method, Step, function_name, operands
 
 __all__ = [
     "AT_FAULT",
@@ -49,6 +50,8 @@ VARYING = frozenset(
     + ["extract", "compress", "union1d", "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "bincount", "ix_"]
     + ["histogram", "histogramdd"]
 )
+# What is given numbers that are no lengths.
+KEEPING = frozenset(["clip", "round", "take", "roll", "item", "full_like", "fill", "copyto", "setitem"])
 # Python's operators on arrays, whose results have the shape that the operands' shapes make.
 STEADY = frozenset(function for function in vars(operator).values() if callable(function)) - {operator.getitem}
 # Errors that a call which may raise for values is looked at for, and those of them that shapes never cause.
@@ -73,7 +76,17 @@ def length_varies(step: Step) -> bool:
     if name == "where":
         return len(step.args) == 1
     chosen = operands(*step.args[1:], step.options)
-    return name in VARYING or (name == "repeat" and bool(chosen)) or any(var.dtype == np.bool for var in chosen)
+    if name in VARYING or any(var.dtype == np.bool for var in chosen):
+        return True
+    if step.function is operator.getitem:
+        index = step.args[1] if type(step.args[1]) is tuple else step.args[1:]
+        return any(type(part) is slice and operands(part) for part in index)
+    counts = any(var.dtype.kind in "iu" and not var.shape for var in chosen)
+    return (name == "repeat" and bool(chosen)) or (counts and name not in KEEPING and not _is_rule(step.function))
+
+
+def _is_rule(function: Any) -> bool:
+    return type(function) is not Method and is_ours(getattr(function, "__module__", None))
 
 
 def may_be_of_values(error: Exception, function: Any, args: tuple[Any, ...]) -> bool:

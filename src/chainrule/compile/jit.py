@@ -31,7 +31,7 @@ from ..tree import flatten
 from .checks import classes_in, memory_checked, strides_checked, unpacking
 from .inputs import data_of, entering, enters, form_of, is_array, is_input, is_written
 from .left import mended
-from .outside import CAPTURES, Outside, Place, holds_traced, taken_apart
+from .outside import CAPTURES, Outside, Place, holds_traced, plain, taken_apart
 from .printed import Exit, Missed
 from .printing import Names
 from .program import is_fixed
@@ -180,8 +180,10 @@ class Jitted:
             self._give_up(why)
             return self.f(*args, **options)
         key = structure, bool(contexts.stack), tuple(map(form_of, leaves))
-        if key in self._refused or not tracing.acquire(blocking=False):
+        if key in self._refused:
             return self.f(*args, **options)
+        if not tracing.acquire(blocking=False):
+            return plain(self.f(*args, **options))  # what stands in for arrays there may come out here
         trace = Trace(self.exact, self._rolls)
         value, outside = UNKNOWN, None
         changed, found = "", []
@@ -210,6 +212,8 @@ class Jitted:
                     changed, found = outside.put_back()
             if not changed and not found:  # otherwise it may go another way the next time
                 why = f"{error}"
+                if not isinstance(error, UntraceableError):
+                    why = f"what stands for its arrays and numbers makes it raise a {type(error).__name__} ({error})"
                 if trace.objects.made and not isinstance(error, UntraceableError):
                     why += "; write np.stack([a, b]), not np.array([a, b]), which is an array of objects while traced"
                 self._refused[key] = why
@@ -224,9 +228,12 @@ class Jitted:
         if len(self._changing) > CAPTURES:
             self._give_up(f"it changes more than {CAPTURES} things outside. It runs without jit from now on")
         elif self._changes >= CHANGES:
+            instead = "pass that as an argument, and return the new one"
+            if "of a Tensor" in changed:
+                instead = "write to the array in it: p.data -= step"
             self._give_up(
                 f"it changes {changed}, which comes from outside, in every call. It runs without jit from now on; "
-                "pass that as an argument, and return the new one"
+                f"{instead}"
             )
         return value
 
@@ -651,13 +658,15 @@ def _for_what(missed: Exit | None) -> str:
     """What the variants differ in, and what to write instead."""
     if missed is None:
         return (
-            " for the arguments it is called with: each shape and dtype, each form of containers and each of Python's "
-            "numbers is one. It runs without jit from now on; numbers that change from call to call are inputs if they "
-            "are NumPy's: np.float64(0.1), not 0.1"
+            " for the arguments it is called with and for what it reads outside: each shape and dtype, each form of "
+            "containers, each of Python's numbers and texts, and each function or object that lies in one place is "
+            "one. It runs without jit from now on; numbers that change from call to call are inputs if they are "
+            "NumPy's: np.float64(0.1), not 0.1"
         )
     guard = missed.guard
     instead = {
         "text": "return the value, and make a text of it outside",
+        "float": "write NumPy's functions, np.sin(x) and not math.sin(x), or take that part out",
         "bool": "write np.where(condition, a, b) or cr.while_loop, or take that part out",
     }.get(guard.kind, "take that part out")
     return (

@@ -18,6 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
+from enum import Enum
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 from weakref import ReferenceType
@@ -77,8 +78,10 @@ class Place:
     def read(self) -> Any:
         """What lies there now."""
         try:
-            if isinstance(self.holder, dict | list | tuple | deque | ndarray):
-                return self.holder[self.key]
+            if isinstance(self.holder, dict):
+                return _inherited(self.holder, "get")(self.key, NOTHING)
+            if isinstance(self.holder, list | tuple | deque | ndarray):
+                return _inherited(self.holder, "__getitem__")(self.key)
             return vars(self.holder)[self.key] if isinstance(self.holder, type) else getattr(self.holder, self.key)
         except (AttributeError, LookupError, ValueError):
             return NOTHING
@@ -90,7 +93,7 @@ class Place:
     def write(self, value: Any) -> None:
         """Put something there."""
         if isinstance(self.holder, dict | list | deque | ndarray):
-            self.holder[self.key] = value
+            _inherited(self.holder, "__setitem__")(self.key, value)
         elif isinstance(self.holder, functools.partial):
             state = self.holder.func, value, self.holder.keywords, self.holder.__dict__
             self.holder.__setstate__(state)  # type: ignore[attr-defined]
@@ -102,9 +105,11 @@ class Place:
     def written(self, given: Names, text: str) -> str:
         """How to write in Python that something is put there."""
         holder = given.given(self.holder, "read")
-        if isinstance(self.holder, dict | list | deque):
+        if isinstance(self.holder, dict | list | deque | ndarray):
             key = repr(self.key) if isinstance(self.key, int | str) else given.given(self.key, "key")
-            return f"{holder}[{key}] = {text}"
+            if is_installed(type(self.holder).__module__):
+                return f"{holder}[{key}] = {text}"
+            return f"{given.given(_inherited(self.holder, '__setitem__'), 'set_item')}({key}, {text})"
         if type(self.holder).__setattr__ in SETTING:
             return f"{holder}.{self.key} = {text}"
         return f"{given.given(object.__setattr__, 'set_attribute')}({holder}, {self.key!r}, {text})"
@@ -248,7 +253,7 @@ class Outside:
             self.lines.append(f"if {self._text(x)}.shape != {x.shape}: return None")
             for index in np.ndindex(x.shape):
                 self._place(x, index, x[index], f"{self._text(x)}[{index}]", "an array of objects")
-        elif type(x) in LIKE_ARRAYS or x.dtype.kind not in "biufc" or hasattr(x, "mask"):
+        elif type(x) is not ndarray or x.dtype.kind not in "biufc":
             written = f"{self.given.given(bytes_in, 'bytes_in')}({self._text(x)})"
             self.lines.append(f"if {written} != {self._text(bytes_in(x))}: return None")
         elif is_fixed(x):
@@ -261,6 +266,8 @@ class Outside:
             self._attributes(x, "__func__", "__self__")
         elif isinstance(x, functools.partial):
             self._attributes(x, "func", "args", "keywords")
+            if x.__dict__:
+                self._container(x.__dict__, f"{self._text(x)}.__dict__", "a partial")
         elif isinstance(x, property):
             for f in (x.fget, x.fset):
                 self._visit(f)
@@ -275,10 +282,13 @@ class Outside:
             self.newest = max(self.newest, x.index)
             if x.rule is None and x.index:
                 self._attributes(x, "grad")  # the rest of a leaf stays as it is, or is of a walk
-        elif isinstance(x, CONTAINERS):
-            self._container(x, self._text(x), f"a {type(x).__name__}")
-        elif isinstance(x, ndarray) or type(x) in LIKE_ARRAYS:
-            self._array(x)
+        elif isinstance(x, (*CONTAINERS, ndarray)) or type(x) in LIKE_ARRAYS:
+            if isinstance(x, CONTAINERS):
+                self._container(x, self._text(x), f"a {type(x).__name__}")
+            else:
+                self._array(x)
+            if not is_installed(type(x).__module__):
+                self._object(x)
         elif isinstance(x, MappingProxyType):  # shows a dictionary
             for shown in gc.get_referents(x):
                 self._visit(shown)
@@ -373,7 +383,7 @@ class Outside:
         others: list[tuple[Place, Any]] = []  # with what is there now
         for place in self.places:
             now, standing = place.read(), place.standing
-            place.standing = NOTHING
+            place.standing, place.entered = NOTHING, []
             if standing is not NOTHING and now is standing:
                 place.write(place.value)
                 if any(map(is_written, flatten(standing)[0])):
@@ -406,15 +416,21 @@ class Outside:
         """Let everything be as it was."""
         for container, _, before in self._contents:
             if _is_other(container, before):
-                container.clear()
-                container.extend(before) if isinstance(container, list | deque) else container.update(before)
+                _inherited(container, "clear")()
+                _inherited(container, "extend" if isinstance(container, list | deque) else "update")(before)
         for place in self.places:
             if not place.holds(place.read()):
                 place.write(place.value)
 
 
 def _is_leaf(x: Any) -> bool:
-    return isinstance(x, PLAIN) or (is_input(x) and enters(x))
+    return isinstance(x, (*PLAIN, Enum)) or (is_input(x) and enters(x))
+
+
+def _inherited(container: Any, method: str) -> Any:
+    """A method of a container as Python or a library has it: that of a user's class may do more."""
+    kind = next(kind for kind in type(container).__mro__ if is_installed(kind.__module__))
+    return functools.partial(getattr(kind, method), container)
 
 
 def _is_other(container: Any, before: Any) -> bool:
@@ -473,12 +489,12 @@ def _plain(x: Any, seen: set[int], found: list[Any]) -> Any:
     if isinstance(x, dict | list | deque):
         for key, part in [*(x.items() if isinstance(x, dict) else enumerate(x))]:
             if (other := _plain(part, seen, found)) is not part:
-                x[key] = other
+                _inherited(x, "__setitem__")(key, other)
     if isinstance(x, dict | set) and any(isinstance(key, FOLLOWED) for key in x):
         items = [_plain(key, seen, found) for key in x]
         content = items if isinstance(x, set) else [*zip(items, x.values(), strict=True)]
-        x.clear()
-        x.update(content)
+        _inherited(x, "clear")()
+        _inherited(x, "update")(content)
     elif type(x) is Tensor:
         x.data = _plain(x.data, seen, found)
     elif not isinstance(x, type | ModuleType | FunctionType) and _is_looked_into(type(x)):

@@ -69,7 +69,7 @@ class Trace:
         self._roots: dict[int, Var] = {}
         self._lying: dict[int, Var] = {}  # by identity, arrays that were there before, whether they are used or not
         self._overwritten: dict[Var, tuple[Any, Any]] = {}
-        self._thread: int | None = None  # the only one whose calls are written down
+        self._thread = get_ident()  # the only one whose calls are written down
         self._over = False
         self._failed = ""
         self._alive: list[Any] = []  # so that no identity comes twice
@@ -83,7 +83,7 @@ class Trace:
         with np.errstate(all="call", call=_nothing) if ignored else nullcontext():
             self.loud = np.geterr()
             programs.append(self)
-            contexts.program, self._thread = self, get_ident()
+            contexts.program = self
             try:
                 return f()
             finally:
@@ -93,7 +93,7 @@ class Trace:
     @property
     def elsewhere(self) -> bool:
         """Whether this is not the run that is written down: after it, or in another thread."""
-        return self._over or self._thread not in (None, get_ident())
+        return self._over or self._thread != get_ident()
 
     # -- what goes in ------------------------------------------------------------------------------------------------
     def argument(self, value: Any) -> Any:

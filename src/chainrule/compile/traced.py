@@ -135,6 +135,8 @@ class Traced(NDArrayOperatorsMixin):
             function := getattr(np, name, None), np.ufunc
         ):  # of an array of objects
             return lambda *args: self.trace.apply(function, (self, *args), {})
+        if self.trace.elsewhere:
+            return getattr(self.value, name)
         raise AttributeError(f"a traced array has no attribute {name!r}")
 
     @property
