@@ -15,8 +15,8 @@ from ..tensor import Tensor, handle
 from ..tree import fields_of
 from .contents import owner
 from .inputs import same
+from .names import Names
 from .outside import Place
-from .printing import Names
 from .steps import Var
 from .traced import Draws, Traced
 

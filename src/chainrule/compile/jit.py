@@ -31,9 +31,9 @@ from ..tree import flatten
 from .checks import classes_in, memory_checked, strides_checked, unpacking
 from .inputs import data_of, entering, enters, form_of, is_array, is_input, is_written
 from .left import mended
+from .names import Names
 from .outside import CAPTURES, Outside, Place, holds_traced, plain, taken_apart
 from .printed import Exit, Missed
-from .printing import Names
 from .program import is_fixed
 from .replays import Kept, at, reading_watched
 from .rounding import agree

@@ -32,7 +32,7 @@ from ..rules.registry import Rule
 from ..tensor import Tensor
 from ..tree import flatten
 from .inputs import PLAIN, carried, enters, is_input, is_written, same
-from .printing import Names
+from .names import Names
 from .program import is_fixed
 from .trace import Trace
 from .traced import FOLLOWED, value_of

@@ -6,11 +6,8 @@ from a step whose result nobody needs any more; what is returned is always new.
 
 from __future__ import annotations
 
-import builtins
-import keyword
 import linecache
 import operator
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -24,89 +21,20 @@ from ..walk.pull import has_nan
 from .blocks import Blocked, blocks
 from .blocks import lines as lines_of_blocks
 from .buffers import Buffers
+from .expressions import Expressions
 from .groups import Fused
 from .kernels import Group, Kernel, compile_group
+from .names import Names
 from .printed import Exit, Printed
 from .program import Loop, Program, escaping, is_reduction, read
-from .steps import Guard, Method, Property, Step, Var, operands
+from .steps import Guard, Property, Step, Var, operands
 from .writes import begin_writing, itself
 
-__all__ = ["Names", "print_program"]
+__all__ = ["print_program"]
 
-INFIX: dict[Any, str] = {
-    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//",
-    operator.mod: "%", operator.pow: "**", operator.matmul: "@",
-    operator.lt: "<", operator.le: "<=", operator.eq: "==", operator.ne: "!=", operator.gt: ">", operator.ge: ">=",
-}  # fmt: skip
-PREFIX: dict[Any, str] = {operator.neg: "-{}", operator.pos: "+{}", operator.invert: "~{}", operator.abs: "abs({})"}
 SILENT = {operator.getitem, itself, begin_writing}
-NUMBERED = re.compile(r"[vbc]\d+")
-RESERVED = ["np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor"]
-RESERVED += [
-    "freed_tensor",
-    "watchers",
-    "only_constant",
-    "buffers",
-    "new_buffers",
-    "FRAMES",
-    "EXITS",
-    "count",
-    "blocks",
-]
-RESERVED += ["part", "place", "memory", "program"]
 KERNELS = 1024  # that are kept for other programs
-
-
-class Names:
-    """Names for what the printed program uses."""
-
-    def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {
-            "np": np,
-            "has_nan": has_nan,
-            "empty": empty,
-            "count": count,
-            "blocks": blocks,
-        }
-        self._used = set(RESERVED)
-        self._last: dict[str, int] = {}  # numbers that were tried
-        self._of: dict[int, str] = {}
-
-    def given(self, thing: Any, like: str) -> str:
-        """The name of an object that is not printed but put into the namespace."""
-        known = self._of.get(id(thing))
-        if known is None:
-            known = self.fresh(like)
-            self.namespace[known] = thing
-            self._of[id(thing)] = known
-        return known
-
-    def fresh(self, like: str) -> str:
-        """A name that is not in use yet."""
-        like = re.sub(r"\W", "_", like) or "x"
-        if like[0].isdigit() or keyword.iskeyword(like) or hasattr(builtins, like) or NUMBERED.fullmatch(like):
-            like += "_"
-        name, number = like, self._last.get(like, 1)
-        while name in self._used:
-            number += 1
-            name = f"{like}_{number}"
-        self._used.add(name)
-        self._last[like] = number
-        return name
-
-    def function(self, f: Callable[..., Any]) -> str:
-        """How to write a function: by NumPy's own name if it has one."""
-        name = getattr(f, "__name__", "function")
-        modules: tuple[tuple[Any, str], ...] = ((np, "np"), (np.linalg, "np.linalg"), (np.fft, "np.fft"))
-        for module, prefix in modules:
-            if getattr(module, name, None) is f:
-                return f"{prefix}.{name}"
-        ufunc = getattr(f, "__self__", None)
-        owner = getattr(ufunc, "__name__", "")
-        if isinstance(ufunc, np.ufunc) and getattr(np, owner, None) is ufunc:
-            return f"np.{owner}.{name}"
-        return self.given(f, name)
-
+USED: dict[str, Any] = {"has_nan": has_nan, "empty": empty, "count": count, "blocks": blocks}  # by what is printed
 
 _compiled: dict[str, Kernel] = {}
 
@@ -150,43 +78,46 @@ def print_program(
     return _Printer(variant, program, names, given, exact).run(unpack, result)
 
 
-class _Printer:
+class _Printer(Expressions):
     """Prints one program; a copy of it prints the turns of a loop inside.
 
     Attributes
     ----------
-    variant, program, given, exact : as in `print_program`
-    names : how values are called
+    variant, program, exact : as in `print_program`
     inputs : what a branch reads of the program that it begins in
     buffers, escaping : the memory of results, and the results that are on memory of their own since they are returned
     made, ordered : the results of kernels; those of others, as they are called once they lie in order
     made_at, at : the steps that made values, and the one that is printed now
     exits : where the program may be left
+    shows : of what lies in arrays from outside before the program writes to them (`writes.itself`): these arrays
+    put_in : of what is put into such an array at the end: the array
+    writing : whether nothing more is asked that would want these arrays as they were: results may be computed there
+    there : results that are
     """
 
     def __init__(self, variant: Any, program: Program, names: dict[Var, str], given: Names, exact: bool) -> None:
-        self.variant, self.program, self.given, self.exact = variant, program, given, exact
+        super().__init__(dict(names), given)
+        self.variant, self.exact = variant, exact
         self.made: set[Var] = set()
         self.ordered: dict[Var, str] = {}
-        self.names = dict(names)
-        used = {var for step in program.steps for var in read(step)} | {x for x in program.outputs if type(x) is Var}
-        for var, array in program.captured.items():
-            if var in used:
-                self.names[var] = given.given(array, "captured")
         made = {var for step in program.steps if isinstance(step, Step) for var in operands(step.results)}
         wanted = dict.fromkeys(var for step in program.steps for var in read(step))
         wanted |= dict.fromkeys(x for x in program.outputs if type(x) is Var)
+        for var, array in program.captured.items():
+            if var in wanted:
+                self.names[var] = given.given(array, "captured")
         self.inputs = tuple(var for var in wanted if var not in made and var not in self.names)
         self.count = count(getattr(variant.parent, "values", 0))  # numbers for values: after those of the parent
         for var in self.inputs:
-            self.names[var] = variant.parent.names.get(var) or f"v{next(self.count)}"
+            self.names[var] = variant.parent.names.get(var) or self.fresh()
         self.made_at: dict[Var, int] = {}
         self.exits: list[Exit] = []
         self.at = 0
-        self.writing = False  # whether nothing more is asked that would want memory from outside as it was
+        self.writing = False
         self._begin(program, Buffers(program))
 
     def _begin(self, program: Program, buffers: Buffers) -> None:
+        """Go over a program, or over the body of a loop."""
         self.program, self.buffers = program, buffers
         self.escaping = escaping(program)
         calls = [step for step in program.steps if isinstance(step, Step)]
@@ -194,8 +125,7 @@ class _Printer:
         puts = [step.args for step in calls if step.function is operator.setitem and step.writes[0] in whole]
         self.put_in = {x: root for root, _, x in puts}
         self.shows = {step.results: step.args[0] for step in calls if step.function is itself}
-        self.first = {root: x for x, root in self.shows.items()}  # what lies there before
-        self.there: set[Var] = set()  # what is computed there
+        self.there: set[Var] = set()
 
     # -- memory ----------------------------------------------------------------------------------------------------
     def _may_be_put(self, step: Step) -> bool:
@@ -221,112 +151,69 @@ class _Printer:
 
     def _is_read_no_more(self, root: Var, i: int) -> bool:
         """Whether no step after this one reads what lies in an array before the program writes to it."""
-        first = self.first.get(root)
-        return first is None or self.buffers.last.get(first, -1) <= i
+        return all(self.buffers.last.get(x, -1) <= i for x, shown in self.shows.items() if shown is root)
 
-    # -- text ------------------------------------------------------------------------------------------------------
-    def _text(self, x: Any) -> str:
-        kind = type(x)
-        if kind is Var:
-            return self.names[x]
-        if kind is tuple:
-            inside = ", ".join(map(self._text, x))
-            return f"({inside},)" if len(x) == 1 else f"({inside})"
-        if kind is list:
-            return f"[{', '.join(map(self._text, x))}]"
-        if kind is dict:
-            return "{" + ", ".join(f"{key!r}: {self._text(part)}" for key, part in x.items()) + "}"
-        if kind is slice:
-            return f"slice({self._text(x.start)}, {self._text(x.stop)}, {self._text(x.step)})"
-        if x is None or x is Ellipsis or kind in (bool, int, str):
-            return repr(x)
-        if kind is float and x - x == 0:
-            return repr(x)
-        if isinstance(x, type) and getattr(np, name := str(x.__name__), None) is x:
-            return f"np.{name}"
-        return self.given.given(x, "constant")
-
-    def _index(self, index: Any) -> str:
-        def part(x: Any) -> str:
-            if type(x) is slice:
-                ends = ["" if end is None else self._text(end) for end in (x.start, x.stop, x.step)]
-                return ":".join(ends[: 2 + (x.step is not None)])
-            return "..." if x is Ellipsis else self._text(x)
-
-        if type(index) is tuple and index:
-            return ", ".join(map(part, index)) + ("," if len(index) == 1 else "")
-        return part(index)
-
-    def call(self, step: Step, out: str) -> str:
-        """How to write a step; `out` says where its result goes."""
-        function: Any = step.function
-        args = step.args
-        if function is operator.getitem:
-            return f"{self._text(args[0])}[{self._index(args[1])}]"
-        if function is operator.setitem:
-            return f"{self._text(args[0])}[{self._index(args[1])}] = {self._text(args[2])}"
-        if function in INFIX:
-            left, right = (f"({self._text(x)})" if isinstance(x, int | float) else self._text(x) for x in args)
-            return f"{left} {INFIX[function]} {right}"
-        if function in PREFIX:
-            return PREFIX[function].format(self._text(args[0]))
-        if type(function) is Property:
-            return f"{self._text(args[0])}.{function.name}"
-        if function is np.stack and type(args[0]) is list and not step.options and all(map(_is_number, args[0])):
-            return f"np.array({self._text(args[0])})"  # the same, in a tenth of the time
-        written = [self._text(x) for x in args]
-        written += [f"{name}={self._text(x)}" for name, x in step.options.items()]
-        if type(function) is Method:
-            return f"{written[0]}.{function.name}({', '.join(written[1:])})"
-        return f"{self.given.function(function)}({', '.join(written)}{out})"
-
+    # -- kernels ---------------------------------------------------------------------------------------------------
     def _kernel(self, step: Fused, i: int) -> list[str]:
         """The call of a kernel, with what must be done to its operands before and to its results after."""
         kernel = compiled(step.group, self.exact)
         name = self.given.given(kernel.of_size(step.rows, step.columns), "kernel")
         lines = ["# " + line for line in step.described(self._told)]
-        operands, taken = [], []
-        for x in step.args:
-            text = self.names[x]
-            if x.scalar:
-                text = f"float({text})" if x.dtype != np.double else text
-            elif x not in self.buffers.slots and x not in self.made and x.contiguous:
-                if x not in self.ordered:
-                    self.ordered[x] = f"v{next(self.count)}"
-                    lines.append(f"{self.ordered[x]} = {text} if {text}.flags.carray else {text}.copy()")
-                text = self.ordered[x]
-            operands.append(text)
-        after = []
+        given = [self._operand(x, lines) for x in step.args]
+        rooms: list[str] = []
+        after: list[str] = []
+        taken: list[int] = []
         showing = Counter(x.root for x in step.args)
         for number, y in enumerate(step.results):
             if y in step.results[:number]:  # another component of it
-                operands.append(operands[len(step.args) + step.results.index(y)])
+                rooms.append(rooms[step.results.index(y)])
                 continue
-            given = [step.args[k] for o, k in kernel.plan.in_place if o == number]
-            self.made.add(y)
+            inputs = [step.args[k] for o, k in kernel.plan.in_place if o == number]
             # Where another input shows the same memory, it may be read after it was overwritten.
-            alone = [x for x in given if showing[x.root] == 1 and self.buffers.dies(x, i)]
-            shown = next((x for x in alone if self.writing and self.shows.get(x, x) is self.put_in.get(y)), None)
-            if shown is not None:  # what lies there before the program writes to it
-                self.names[y] = self.ordered[shown]
-                self.made_at[y] = self.at
-                operands.append(self.names[y])
-                continue
-            if y in self.escaping and not y.scalar:
-                operands.append(self.new(y))
-                lines.append(f"{operands[-1]} = empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})")
-                continue
-            slot = self.buffers.slot_for(y, alone)
-            operands.append(f"b{slot}")
-            if y.scalar:
-                taken.append(slot)
-                after.append(f"{self.new(y)} = b{slot}[()]")
-            else:
-                self.buffers.slots[y] = slot
-                after.append(f"{self.new(y)} = b{slot}")
+            alone = [x for x in inputs if showing[x.root] == 1 and self.buffers.dies(x, i)]
+            rooms.append(self._room(y, alone, lines, after, taken))
         for slot in taken:
             self.buffers.give_back(slot)
-        return [*lines, f"{name}({step.rows}, {step.columns}, {', '.join(operands)})", *after]
+        return [*lines, f"{name}({step.rows}, {step.columns}, {', '.join([*given, *rooms])})", *after]
+
+    def _operand(self, x: Var, before: list[str]) -> str:
+        """What a kernel is given: a number as a float, an array in C order."""
+        text = self.names[x]
+        if x.scalar:
+            return f"float({text})" if x.dtype != np.double else text
+        if x in self.buffers.slots or x in self.made or not x.contiguous:
+            return text
+        if x not in self.ordered:
+            self.ordered[x] = self.fresh()
+            before.append(f"{self.ordered[x]} = {_in_order(text)}")
+        return self.ordered[x]
+
+    def _room(self, y: Var, dying: list[Var], before: list[str], after: list[str], taken: list[int]) -> str:
+        """Where a kernel puts a result: on one of the dying inputs, if it can.
+
+        Lines for before and after the call are added, and the buffer of a number, which is free once it has been read.
+        """
+        self.made.add(y)
+        shown = next((x for x in dying if self.writing and self.shows.get(x, x) is self.put_in.get(y)), None)
+        if shown is not None:  # what lies there before the program writes to it
+            self.names[y] = self.ordered[shown]
+            self.made_at[y] = self.at
+            return self.names[y]
+        name = self.new(y)
+        if y in self.escaping and not y.scalar:
+            before.append(f"{name} = {self._make('empty', y)}")
+            return name
+        slot = self.buffers.slot_for(y, dying)
+        if y.scalar:
+            taken.append(slot)
+        else:
+            self.buffers.slots[y] = slot
+        after.append(f"{name} = b{slot}" + ("[()]" if y.scalar else ""))
+        return f"b{slot}"
+
+    def _make(self, function: str, y: Var) -> str:
+        """How to write a new array for a value."""
+        return f"{function}({y.shape}, {self.given.given(y.dtype, y.dtype.name)})"
 
     def _told(self, x: Any) -> str:
         return self.names.get(x, "?") if type(x) is Var else repr(x)
@@ -342,23 +229,23 @@ class _Printer:
         inside.names, inside.made, inside.ordered = dict(self.names), set(self.made), dict(self.ordered)
         inside.names |= {var: self.given.given(array, "captured") for var, array in loop.body.captured.items()}
         inside._begin(loop.body, Buffers(loop.body, self.buffers))
-        inside.names |= {var: self._text(x) for var, x in zip(loop.outer, outer, strict=True)}
+        inside.names |= {var: self.text(x) for var, x in zip(loop.outer, outer, strict=True)}
         place, *carried = (inside.new(var) for var in (loop.place, *loop.carry))
         lines = [
-            f"{name} = {self._text(x)}" + ("" if var.scalar else ".copy()")  # results are nobody else's memory
+            f"{name} = {self.text(x)}" + ("" if var.scalar else ".copy()")  # results are nobody else's memory
             for name, x, var in zip(carried, init, loop.carry, strict=True)
         ]
         collected = [self.new(var) for var in results[len(init) :]]
         make = "np.empty" if type(turns) is int and turns == loop.length else "np.zeros"
         for name, var in zip(collected, results[len(init) :], strict=True):
-            lines.append(f"{name} = {make}({var.shape}, {self.given.given(var.dtype, var.dtype.name)})")
-        last = self._text(turns)
+            lines.append(f"{name} = {self._make(make, var)}")
+        last = self.text(turns)
         bounds = "" if turns is None else f"{last} - 1, -1, -1" if loop.reverse else last
-        body = [f"{inside.new(var)} = {self._text(x)}[{place}]" for x, var in zip(items, loop.items, strict=True)]
+        body = [f"{inside.new(var)} = {self.text(x)}[{place}]" for x, var in zip(items, loop.items, strict=True)]
         if loop.place in loop.body_reads():
             body.insert(0, f"{place} = {self.given.given(np.int64, 'int64')}({place})")
         body += inside.lines(step.quiet)
-        after = [inside._text(x) for x in loop.body.outputs]
+        after = [inside.text(x) for x in loop.body.outputs]
         body += [f"{name}[{place}] = {x}" for name, x in zip(collected, after[len(init) :], strict=True)]
         if carried:
             body.append(f"{', '.join(carried)} = {', '.join(after[: len(init)])}")
@@ -382,16 +269,14 @@ class _Printer:
         turns, init, items, outer = step.args
         count, *results = step.results
         lines = ["# " + line for line in loop.described(self._told)]
-        given = [self._text(turns) if turns is not None else str(loop.length if results[len(init) :] else 2**62)]
+        given = [self.text(turns) if turns is not None else str(loop.length if results[len(init) :] else 2**62)]
         for x in (*init, *items, *outer):
-            text = self._text(x)
             array = type(x) is Var and not x.scalar
-            given.append(f"({text} if {text}.flags.carray else {text}.copy())" if array else text)
+            given.append(f"({_in_order(self.text(x))})" if array else self.text(x))
         for k, var in enumerate(results):
             whole = k < len(init) or (type(turns) is int and turns == loop.length)
-            text, dtype = self.new(var), self.given.given(var.dtype, var.dtype.name)
-            lines.append(f"{text} = np.{'empty' if whole else 'zeros'}({var.shape}, {dtype})")
-            given.append(text)
+            given.append(self.new(var))
+            lines.append(f"{given[-1]} = {self._make('np.empty' if whole else 'np.zeros', var)}")
         done = self.new(count)
         lines.append(f"{done} = np.zeros(1, np.int64)")
         lines.append(f"{self.given.given(loop.kernel, 'loop')}(1, 1, {', '.join([*given, done])})")
@@ -402,22 +287,23 @@ class _Printer:
         lines += [f"{self.names[var]} = {self.names[var]}[()]" for var in results if var.scalar]
         return lines
 
-    def _lines_of(self, step: Step, i: int) -> str:
+    def _assigned(self, step: Step, i: int) -> str:
+        """A call, with names for its results and, where it can be told, where to put them."""
         out = ""
         if self._may_be_put(step):
             y = step.results
             into = self.put_in.get(y)
             if into is not None and self.writing and self._is_read_no_more(into, i):
-                out = f", out={self._text(into)}"
+                out = f", out={self.text(into)}"
                 self.there.add(y)
             elif y not in self.escaping:
                 self.buffers.slots[y] = slot = self._slot(step, i)
                 out = f", out=b{slot}"
             elif y.size * y.dtype.itemsize >= BIG:
-                out = f", out=empty({y.shape}, {self.given.given(y.dtype, y.dtype.name)})"
+                out = f", out={self._make('empty', y)}"
         call = self.call(step, out)
         if step.function is operator.setitem and type(step.args[2]) is Var and step.args[1] is Ellipsis:
-            return f"if {self._text(step.args[2])} is not {self._text(step.args[0])}: {call}"
+            return f"if {self.text(step.args[2])} is not {self.text(step.args[0])}: {call}"
         if step.function is operator.setitem or step.results is None:
             return call
         if type(step.results) is tuple:
@@ -472,9 +358,9 @@ class _Printer:
             case "shape":
                 return f"if {x}.shape != {guard.outcome}: {miss}"
             case "array":
-                return f"if {x}.tobytes() != {self._text(guard.outcome.tobytes())}: {miss}"
+                return f"if {x}.tobytes() != {self.text(guard.outcome.tobytes())}: {miss}"
             case _ if guard.outcome and guard.outcome == guard.outcome:
-                return f"if {x} != {self._text(guard.outcome)}: {miss}"
+                return f"if {x} != {self.text(guard.outcome)}: {miss}"
             case _:  # NaN is not NaN, and 0.0 is -0.0
                 return f"if repr({self.given.function(type(guard.outcome))}({x})) != {repr(guard.outcome)!r}: {miss}"
 
@@ -497,24 +383,29 @@ class _Printer:
             indent = "    " if quiet and not within else ""
             if comment:
                 body.append(indent + comment)
-            if isinstance(step, Guard):
-                body.append(indent + self._guard(step))
-            elif isinstance(step, Fused):
-                body += [indent + line for line in self._kernel(step, i)]
-            elif step.function is begin_writing:
-                self.writing = True
-            elif step.function is itself:
-                self.names[step.results] = self.names[step.args[0]]
-            elif step.function is operator.setitem and type(step.args[2]) is Var and step.args[2] in self.there:
-                pass
-            elif isinstance(step, Blocked):
-                body += [indent + line for line in lines_of_blocks(self, step, i)]
-            elif isinstance(step.function, Loop):
-                body += [indent + line for line in self._loop(step)]
-            else:
-                body.append(indent + self._lines_of(step, i))
+            body += [indent + line for line in self._written(step, i)]
             self.buffers.release(step, i)
         return body
+
+    def _written(self, step: Step | Guard, i: int) -> list[str]:
+        """One step."""
+        if isinstance(step, Guard):
+            return [self._guard(step)]
+        if isinstance(step, Fused):
+            return self._kernel(step, i)
+        if isinstance(step, Blocked):
+            return list(lines_of_blocks(self, step, i))
+        if isinstance(step.function, Loop):
+            return self._loop(step)
+        if step.function is begin_writing:
+            self.writing = True
+            return []
+        if step.function is itself:
+            self.names[step.results] = self.names[step.args[0]]
+            return []
+        if step.function is operator.setitem and type(step.args[2]) is Var and step.args[2] in self.there:
+            return []
+        return [self._assigned(step, i)]
 
     def run(self, unpack: Sequence[str], result: Callable[[list[str]], tuple[list[str], str]]) -> Printed:
         """The whole program."""
@@ -533,11 +424,16 @@ class _Printer:
             lines += [*body, f"return {returned}"]
         given = "*args, **options" if self.variant.parent is None else ", ".join(self.names[x] for x in self.inputs)
         source = f"def program({given}):\n" + "".join(f"    {line}\n" for line in lines)
-        namespace = dict(self.given.namespace)
-        namespace["FRAMES"] = []
-        namespace["EXITS"] = self.exits
         forms = self.buffers.forms
-        namespace["new_buffers"] = lambda: [np.empty(shape, dtype) for shape, dtype in forms]
+        namespace = (
+            self.given.namespace
+            | USED
+            | {
+                "FRAMES": [],
+                "EXITS": self.exits,
+                "new_buffers": lambda: [np.empty(shape, dtype) for shape, dtype in forms],
+            }
+        )
         self.variant.names, self.variant.values = self.names, next(self.count)
         return Printed(source, namespace, self.inputs, {exit.guard.place: exit for exit in self.exits})
 
@@ -546,7 +442,7 @@ class _Printer:
         texts = []
         traced = getattr(self.variant, "outputs", self.program.outputs)
         for x, before in zip(self.program.outputs, traced, strict=True):
-            text = self._text(x)
+            text = self.text(x)
             # Two results that were computed once are two arrays.
             twice = type(x) is Var and x.root is x and seen.get(x, before) is not before
             if type(x) is Var and not x.scalar and not x.root.outside and (twice or x.root in self.inputs):
@@ -557,8 +453,9 @@ class _Printer:
         return texts
 
 
-def _is_number(x: Any) -> bool:
-    return x.scalar if type(x) is Var else type(x) in (int, float)
+def _in_order(array: str) -> str:
+    """How to write an array, or a copy of it that lies as machine code reads it."""
+    return f"{array} if {array}.flags.carray else {array}.copy()"
 
 
 def _can_warn(step: Step) -> bool:

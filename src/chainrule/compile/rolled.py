@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from .guards import asked_for_nan, asked_once, implied
+from .names import Names
 from .printed import Missed
-from .printing import Names, print_program
+from .printing import print_program
 from .program import Loop, Program, Steps, alike, described, read
 from .simplify import needed
 from .steps import Guard, Method, Step, Var, operands

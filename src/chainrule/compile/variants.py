@@ -20,10 +20,11 @@ from .calls import ORDERING, UFUNCS
 from .components import componentwise
 from .expand import expanded
 from .machine_loops import with_kernels as with_kernels_in
+from .names import Names
 from .on_numpy import on_numpy
 from .outside import Place
 from .printed import Printed
-from .printing import Names, print_program
+from .printing import print_program
 from .program import Loop, Program, key_of, read
 from .reordering import REORDERING
 from .repeated import repeated
