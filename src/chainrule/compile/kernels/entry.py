@@ -29,8 +29,9 @@ __all__ = [
     "work_bytes",
 ]
 
-CHUNKS = 16  # at most
-CHUNK = 1 << 15  # elements, at least
+CHUNKS = 16  # at most; they are the same however many threads do them, and so is the order in which sums are added up
+CHUNK = 1 << 15  # elements, at least: of the quickest operations, 6 us
+LONG = 1 << 13  # elements, above which other threads of Python may run: to let them costs 70 ns, 5 % of a product
 MOST = 256  # pointers of a kernel: arguments and intermediate rows
 ENTRIES = ("whole", "part")
 DATA_OFFSET = 16  # of the data pointer in an array object; checked when the compiler is first used
@@ -61,7 +62,8 @@ TABLE = (
     "every",  # of how many rows parts consist that must not be divided
 )
 
-READING = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}  # of scalar inputs; 0 is an array
+# How scalar inputs are read: the numbers that `@unpack` goes by; 0 is an array.
+READING = {"f4": 1, "f8": 2, "i4": 3, "i8": 4, "bool": 5}
 
 
 def codes(group: Group) -> bytes:
@@ -94,6 +96,7 @@ def entries(triple: str) -> str:
     return f'target triple = "{triple}"\n{text}'
 
 
+# In LLVM's language, but for `GET name`: the entry of the table with that name, as a value with that name.
 _TEXT = f"""
 declare i64 @llvm.umin.i64(i64, i64)
 
@@ -144,19 +147,19 @@ eight:
   store i64 %long, ptr %slot
   br label %step
 number:
-  switch i8 %code, label %refuse [ i8 1, label %float i8 2, label %double i8 3, label %int
+  switch i8 %code, label %refuse [ i8 1, label %real i8 2, label %real i8 3, label %int
                                    i8 4, label %int i8 5, label %truth ]
-float:
+real:
   GET PyFloat_AsDouble
   %wide = call double %PyFloat_AsDouble(ptr %thing)
+  %is_wide = icmp eq i8 %code, 2
+  br i1 %is_wide, label %double, label %float
+float:
   %narrow = fptrunc double %wide to float
   store float %narrow, ptr %slot
   br label %check
 double:
-  %function.at = getelementptr ptr, ptr %table, i64 {TABLE.index("PyFloat_AsDouble")}
-  %function = load ptr, ptr %function.at
-  %real = call double %function(ptr %thing)
-  store double %real, ptr %slot
+  store double %wide, ptr %slot
   br label %check
 int:
   GET PyLong_AsLongLong
@@ -353,7 +356,7 @@ share:
   %final = icmp eq i64 %k, %count
   %combine = or i1 %final, %alone
   %elements = mul i64 %m, %n
-  %long = icmp ugt i64 %elements, 8192
+  %long = icmp ugt i64 %elements, {LONG}
   br i1 %long, label %release, label %work.begin
 release:
   GET PyEval_SaveThread
