@@ -19,6 +19,12 @@ from .steps import Guard, Method, Step, Var, inner
 __all__ = ["DiffersError", "Known", "Repetition"]
 
 
+# Where an operand of a turn comes from: ("same", the value) in all turns; ("here", the step) of the same turn that makes
+# it; ("before", (the step of the turn before, the value that the first turn reads)); or ("row", (row, start, apart)), the
+# places of a row of an earlier stretch.
+Origin = tuple[str, Any]
+
+
 class DiffersError(Exception):
     """A turn does something else."""
 
@@ -116,50 +122,58 @@ class Repetition:
         self.last: dict[tuple[int, Var], Var] = {}
         self._build()
 
-    # -- what a turn reads ---------------------------------------------------------------------------------------------
     def _build(self) -> None:
-        kinds = [[self._kind(values) for values in zip(*map(read, steps), strict=True)] for steps in self.done]
-        before = {which[0] for each in kinds for kind, which in each if kind == "before"}
+        origins = [[self._origin(values) for values in zip(*map(read, steps), strict=True)] for steps in self.done]
         indices = [self._indices(steps) for steps in self.done]
-        added = self._added(kinds, {k for k, steps in enumerate(self.done) if self._is_gathered(steps[0], indices[k])})
-        invariant = self.invariant
-        for k, each in enumerate(kinds):
-            if k in added:
-                continue
-            if self.done[k][0].results.size > SMALL:
-                raise DiffersError(self.middle)
-            fixed = all(kind == "same" or (kind == "here" and which in invariant) for kind, which in each)
-            if indices[k]:
-                if not fixed:
-                    raise DiffersError(self.middle)
-            elif fixed and k not in before:
-                invariant.add(k)
+        put = {k for k, steps in enumerate(self.done) if self._is_gathered(steps[0], indices[k])}
+        added = self._added(origins, put)
+        self._find_invariant(origins, indices, added)
         downwards = [step < 0 for _, step in filter(None, indices)]
-        downwards += [which[2] < 0 for each in kinds for kind, which in each if kind == "row"]
+        downwards += [which[2] < 0 for each in origins for kind, which in each if kind == "row"]
         self.reverse = 2 * sum(downwards) > len(downwards)
         for k, (steps, index) in enumerate(zip(self.done, indices, strict=True)):
             if k in added:
                 continue
-            if k in invariant:
+            if k in self.invariant:
                 self.ahead.append(steps[self.middle])
             elif index is not None:
                 self._read_item(k, *index)
             else:
-                self._do(k, kinds[k])
+                self._do(k, origins[k])
         for _, terms in self.sums.values():
             for k in terms:
-                ((kind, which),) = kinds[k]
+                ((kind, which),) = origins[k]
                 terms[k] = indices[k], Row(self, self._operand(kind, which, self.done[k][0]))
+        self._tell()
+
+    def _find_invariant(self, origins: list[list[Origin]], indices: list[Any], added: set[int]) -> None:
+        """Find the steps that do the same in all turns; only of such arrays may turns read items."""
+        carried = {which[0] for each in origins for kind, which in each if kind == "before"}
+        for k, each in enumerate(origins):
+            if k in added:
+                continue
+            if self.done[k][0].results.size > SMALL:
+                raise DiffersError(self.middle)
+            fixed = all(kind == "same" or (kind == "here" and which in self.invariant) for kind, which in each)
+            if indices[k] is None:
+                if fixed and k not in carried:
+                    self.invariant.add(k)
+            elif not fixed:
+                raise DiffersError(self.middle)
+
+    def _tell(self) -> None:
+        """Let stretches that come later know what this one makes."""
         for (k, init), var in self.carry.items():
             row = Row(self, var)
             self.carried.setdefault(k, []).append(row)
             self.known.inits.setdefault(init, []).append((row, self.place_of(0)))
-        for k in invariant:
+        for k in self.invariant:
             self.known.ahead |= {step.results: self.done[k][self.middle].results for step in self.done[k]}
         self.known.made |= {var: (self, *place) for var, place in self.made.items()}
 
-    def _kind(self, values: tuple[Var, ...]) -> tuple[str, Any]:
-        """Where what one operand is in each turn comes from."""
+    # -- what a turn reads ---------------------------------------------------------------------------------------------
+    def _origin(self, values: tuple[Var, ...]) -> Origin:
+        """Where one operand comes from, of which these are the values in all turns."""
         ahead, middle = self.known.ahead, self.middle
         values = tuple([ahead.get(x, x) for x in values]) if ahead else values
         x = values[middle]
@@ -183,14 +197,14 @@ class Repetition:
         """Whether a step puts something at another place in each turn, or into something large."""
         return puts_item(step) and step.results.dtype.kind in "fc" and (index is not None or step.results.size > SMALL)
 
-    def _added(self, kinds: list[list[tuple[str, Any]]], put: set[int]) -> set[int]:
+    def _added(self, origins: list[list[Origin]], put: set[int]) -> set[int]:
         """The steps that put something somewhere, and those that add this up."""
         found = set(put)
-        for k, each in enumerate(kinds):
+        for k, each in enumerate(origins):
             if self.done[k][0].function in ADDING and any(kind == "here" and which in found for kind, which in each):
                 found.add(k)
         read_by: dict[int, list[int]] = {k: [] for k in found}
-        for k, each in enumerate(kinds):
+        for k, each in enumerate(origins):
             for kind, which in each:
                 made = which[0] if kind == "before" else which if kind == "here" else None
                 if made in found:
@@ -224,7 +238,7 @@ class Repetition:
         return best
 
     def _must(self, good: list[bool]) -> None:
-        """All turns must be good; if not, those around the middle are kept."""
+        """Raise if a turn is not good: the last one of those before the middle, so that the rest may be kept."""
         if not all(good):
             before, after = good[: self.middle + 1], good[self.middle :]
             later = after.index(False) + self.middle if False in after else len(good)
@@ -278,9 +292,9 @@ class Repetition:
         stop = start + self.turns * apart
         return slice(start, None if stop < 0 else stop, apart), apart
 
-    def _do(self, k: int, kinds: list[tuple[str, Any]]) -> None:
+    def _do(self, k: int, origins: list[Origin]) -> None:
         like = self.done[k][self.middle]
-        reads = [self._operand(kind, which, like) for kind, which in kinds]
+        reads = [self._operand(kind, which, like) for kind, which in origins]
         new = iter(reads)
         step = like.copy()
         step.args, step.options = inner((like.args, like.options), lambda x: next(new) if type(x) is Var else x)
