@@ -15,7 +15,8 @@ __all__ = ["Names"]
 NUMBERED = re.compile(r"[vbc]\d+")  # what programs call their values and buffers
 RESERVED = {
     "np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor", "freed_tensor",
-    "buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place", "memory", "program", "watchers", "only_constant",
+    "buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place", "memory", "program",
+    "watchers", "only_constant",
 }  # fmt: skip
 
 

@@ -19,9 +19,9 @@ from .steps import Guard, Method, Step, Var, inner
 __all__ = ["DiffersError", "Known", "Repetition"]
 
 
-# Where an operand of a turn comes from: ("same", the value) in all turns; ("here", the step) of the same turn that makes
-# it; ("before", (the step of the turn before, the value that the first turn reads)); or ("row", (row, start, apart)), the
-# places of a row of an earlier stretch.
+# Where an operand of a turn comes from: ("same", value) is the same in all turns; ("here", step) is made by a step of
+# the same turn; ("before", (step, value)) by one of the turn before, and the first turn reads the value instead;
+# ("row", (row, start, apart)) lies at places of a row of an earlier stretch.
 Origin = tuple[str, Any]
 
 
@@ -238,7 +238,7 @@ class Repetition:
         return best
 
     def _must(self, good: list[bool]) -> None:
-        """Raise if a turn is not good: the last one of those before the middle, so that the rest may be kept."""
+        """Raise if a turn is not good, with the one nearest to the middle, first of all of those before it."""
         if not all(good):
             before, after = good[: self.middle + 1], good[self.middle :]
             later = after.index(False) + self.middle if False in after else len(good)

@@ -36,12 +36,11 @@ class ElementFunction(Writer):
     def load(self, address: str, dtype: str, step: int = 1) -> Vector:
         """The elements from an address on, so many apart."""
         element, kind, size, suffix = self._form(dtype)
+        mask = self.type("bool"), self.mask or "splat (i1 true)"
         if step != 1:
-            masks, pointers = self.type("bool"), f"<{self.lanes} x ptr>"
-            function = f"@llvm.masked.gather.{suffix}.v{self.lanes}p0"
-            self.declared.add(f"declare {kind} {function}({pointers}, i32, {masks}, {kind})")
-            call = f"call {kind} {function}({pointers} {self._apart(address, element, step)}, i32 {size}, "
-            name = self.fresh(f"{call}{masks} {self.mask or 'splat (i1 true)'}, {kind} zeroinitializer)")
+            apart = self._apart(address, element, step)
+            gather = f"masked.gather.{suffix}.v{self.lanes}p0"
+            name = self.fresh(self.call(kind, gather, apart, ("i32", f"{size}"), mask, (kind, "zeroinitializer")))
         elif self.left:  # later reads of what was written with a mask wait until it is in memory
             narrow = f"<{self.left} x {element}>"
             name = self.fresh(f"load {narrow}, ptr {address}, align {size}")
@@ -52,17 +51,17 @@ class ElementFunction(Writer):
         elif self.mask is None:
             name = self.fresh(f"load {kind}, ptr {address}, align {size}")
         else:
-            self.declared.add(f"declare {kind} @llvm.masked.load.{suffix}.p0(ptr, i32, {self.type('bool')}, {kind})")
-            call = f"call {kind} @llvm.masked.load.{suffix}.p0(ptr {address}, i32 {size}, "
-            name = self.fresh(f"{call}{self.type('bool')} {self.mask}, {kind} zeroinitializer)")
+            operands = ("ptr", address), ("i32", f"{size}"), mask, (kind, "zeroinitializer")
+            name = self.fresh(self.call(kind, f"masked.load.{suffix}.p0", *operands))
         if dtype == "bool":
             name = self.fresh(f"icmp ne {kind} {name}, zeroinitializer")
         return Vector(self, dtype, name)
 
-    def _apart(self, address: str, element: str, step: int) -> str:
-        """The addresses of all lanes, so many elements apart."""
+    def _apart(self, address: str, element: str, step: int) -> tuple[str, str]:
+        """The addresses of all lanes, so many elements apart: type and name."""
         steps = ", ".join(f"i64 {k * step}" for k in range(self.lanes))
-        return self.value(f"getelementptr {element}, ptr {address}, <{self.lanes} x i64> <{steps}>")
+        name = self.value(f"getelementptr {element}, ptr {address}, <{self.lanes} x i64> <{steps}>")
+        return f"<{self.lanes} x ptr>", name
 
     def store(self, value: Vector, address: str, step: int = 1) -> None:
         """Write the elements from an address on, so many apart."""
@@ -70,24 +69,20 @@ class ElementFunction(Writer):
         element, kind, size, suffix = self._form(dtype)
         if dtype == "bool":
             name = self.fresh(f"zext {self.type('bool')} {name} to {kind}")
+        mask = self.type("bool"), self.mask or "splat (i1 true)"
         if step != 1:
-            masks, pointers = self.type("bool"), f"<{self.lanes} x ptr>"
-            function = f"@llvm.masked.scatter.{suffix}.v{self.lanes}p0"
-            self.declared.add(f"declare void {function}({kind}, {pointers}, i32, {masks})")
-            call = f"call void {function}({kind} {name}, {pointers} {self._apart(address, element, step)}, i32 {size}, "
-            self.line(f"{call}{masks} {self.mask or 'splat (i1 true)'})")
-            return
-        if self.left:
+            apart = self._apart(address, element, step)
+            scatter = f"masked.scatter.{suffix}.v{self.lanes}p0"
+            self.line(self.call("void", scatter, (kind, name), apart, ("i32", f"{size}"), mask))
+        elif self.left:
             order = ", ".join(f"i32 {k}" for k in range(self.left))
             name = self.fresh(f"shufflevector {kind} {name}, {kind} poison, <{self.left} x i32> <{order}>")
             self.line(f"store <{self.left} x {element}> {name}, ptr {address}, align {size}")
-            return
-        if self.mask is None:
+        elif self.mask is None:
             self.line(f"store {kind} {name}, ptr {address}, align {size}")
-            return
-        self.declared.add(f"declare void @llvm.masked.store.{suffix}.p0({kind}, ptr, i32, {self.type('bool')})")
-        call = f"call void @llvm.masked.store.{suffix}.p0({kind} {name}, ptr {address}, i32 {size}, "
-        self.line(f"{call}{self.type('bool')} {self.mask})")
+        else:
+            operands = (kind, name), ("ptr", address), ("i32", f"{size}"), mask
+            self.line(self.call("void", f"masked.store.{suffix}.p0", *operands))
 
     def load_one(self, address: str, dtype: str) -> Vector:
         element = "i8" if dtype == "bool" else SCALAR[dtype]

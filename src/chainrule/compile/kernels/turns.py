@@ -228,9 +228,7 @@ class Turns(ElementFunction):
             one = row & self._these_lanes(range(value.width)) if 1 < value.width < self.lanes else row
             found = one if found is None else found | one
         assert found is not None
-        any_of = f"@llvm.vector.reduce.or.v{self.lanes}i1"
-        self.declared.add(f"declare i1 {any_of}({self.type('bool')})")
-        return self.value(f"call i1 {any_of}({self.type('bool')} {found.name})")
+        return self.any_lane(found)
 
     def unless(self, condition: str, label: str) -> None:
         """Go on where a condition holds, and elsewhere to a label."""

@@ -85,9 +85,18 @@ class Writer:
     def intrinsic(self, name: str, dtype: str, *operands: Vector) -> Vector:
         """Call an LLVM intrinsic on vectors of one dtype."""
         kind = self.type(dtype)
-        full = f"@llvm.{name}.v{self.lanes}{'f' if dtype[0] == 'f' else 'i'}{8 * int(dtype[1])}"
-        self.declared.add(f"declare {kind} {full}({', '.join([kind] * len(operands))})")
-        return Vector(self, dtype, self.value(f"call {kind} {full}({', '.join(f'{kind} {v.name}' for v in operands)})"))
+        full = f"{name}.v{self.lanes}{'f' if dtype[0] == 'f' else 'i'}{8 * int(dtype[1])}"
+        return Vector(self, dtype, self.value(self.call(kind, full, *((kind, v.name) for v in operands))))
+
+    def call(self, kind: str, name: str, *operands: tuple[str, str]) -> str:
+        """The text of a call of an LLVM intrinsic, which is declared: with the type and the name of each operand."""
+        self.declared.add(f"declare {kind} @llvm.{name}({', '.join(each for each, _ in operands)})")
+        return f"call {kind} @llvm.{name}({', '.join(f'{each} {x}' for each, x in operands)})"
+
+    def any_lane(self, condition: Vector) -> str:
+        """Whether a condition holds in any lane."""
+        name = f"vector.reduce.or.v{self.lanes}i1"
+        return self.value(self.call("i1", name, (self.type("bool"), condition.name)))
 
     def constant(self, dtype: str, value: float) -> Vector:
         """The same number in all lanes."""
@@ -221,10 +230,10 @@ class Vector:
     def scale(self, whole: Vector) -> Vector:
         """`self * 2**whole`, rounded once, for a whole number as a float."""
         w, kind = self.writer, self.writer.type(self.dtype)
-        function = f"@llvm.x86.avx512.mask.scalef.{'ps' if self.dtype == 'f4' else 'pd'}.512"
-        w.declared.add(f"declare {kind} {function}({kind}, {kind}, {kind}, i{w.lanes}, i32)")
-        operands = f"{kind} {self.name}, {kind} {whole.name}, {kind} zeroinitializer, i{w.lanes} -1, i32 4"
-        return Vector(w, self.dtype, w.value(f"call {kind} {function}({operands})"))
+        name = f"x86.avx512.mask.scalef.{'ps' if self.dtype == 'f4' else 'pd'}.512"
+        operands = (kind, self.name), (kind, whole.name), (kind, "zeroinitializer")
+        all_lanes, as_rounding_is_set = (f"i{w.lanes}", "-1"), ("i32", "4")
+        return Vector(w, self.dtype, w.value(w.call(kind, name, *operands, all_lanes, as_rounding_is_set)))
 
     def call(self, name: str) -> Vector:
         """An intrinsic of one operand: sqrt, floor, ceil, trunc, rint."""
@@ -256,12 +265,10 @@ class Vector:
         function, text, declared = helper(self.dtype, w.lanes)
         w.helpers[function] = text
         w.declared |= declared
-        any_of = f"@llvm.vector.reduce.or.v{w.lanes}i1"
-        w.declared.add(f"declare i1 {any_of}({w.type('bool')})")
         place = w.name("%rare")
         slot = w.variable(kind)
         w.line(f"store {kind} {self.name}, ptr {slot}")
-        found = w.fresh(f"call i1 {any_of}({w.type('bool')} {condition.name})")
+        found = w.any_lane(condition)
         w.line(f"br i1 {found}, label {place}, label {place}end")
         w.label(place[1:])
         new = w.fresh(f"call {kind} @{function}({kind} {of.name}, {kind} {self.name})")
