@@ -145,6 +145,7 @@ class _Contexts(threading.local):
         self.levels: list[Any] = []  # the batches that are being worked on (vmap), the outermost first
         self.examples: dict[Any, int] = {}  # of batches that are worked on one by one: which example
         self.singular = "zero"  # what a zero factor does to infinity and NaN; see walk/singular.py
+        self.careful = False  # whether walks multiply carefully, and look for no NaN before; see compile/rolled.py
         self.object_arrays = 0  # how often NumPy made an array of objects of a Tensor
         self.program: Any = None  # the program that this thread writes down (jit)
         self.debug: Any = None  # what looks for NaN and infinity as they arise; see walk/debug.py

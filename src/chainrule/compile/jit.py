@@ -397,7 +397,7 @@ class Jitted:
         if not first:
             return self._compile(variant, result, args, options, kept)
         result, written = (result, None) if kept is None else kept.turn_back(result)
-        again = Trace(self.exact, variant.rolls, variant.rooms)
+        again = Trace(self.exact, variant.rolls, variant.rooms, variant.careful)
         leaves, rebuild, _ = flatten((args, options))
         if not tracing.acquire(blocking=False):
             variant.first = True

@@ -7,7 +7,8 @@ of nothing that changes is done once, ahead of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import contexts
 from .guards import asked_for_nan, asked_once, implied
 from .names import Names
 from .printed import Missed
@@ -22,7 +24,7 @@ from .printing import print_program
 from .program import Loop, Program, Steps, alike, described, read
 from .simplify import needed
 from .steps import Guard, Method, Step, Var, operands
-from .trace import ImpureTurnError, NotRolledError, Trace, users_line
+from .trace import ImpureTurnError, NotRolledError, Trace, UndecidedError, users_line
 from .traced import Traced, is_captured
 
 __all__ = ["ImpureTurnError", "Iteration", "NotRolledError", "is_traced", "roll"]
@@ -89,6 +91,37 @@ def roll(
         If it has to be written down turn by turn.
     """
     iteration = replace(iteration, init=[_scalar(x) for x in iteration.init])
+    written: list[list[Any]] = [trace.steps, trace.rooms, trace.careful]
+    before = [len(each) for each in written]
+    if not next(trace.known_careful, contexts.careful):
+        trace.careful.append(False)
+        try:
+            return _rolled(trace, turn, condition, iteration)
+        except UndecidedError:  # most often there is a NaN in the gradient of some turns
+            for each, length in zip(written, before, strict=True):
+                del each[length:]
+    trace.careful.append(True)
+    with multiplying_carefully():
+        return _rolled(trace, turn, condition, iteration)
+
+
+@contextmanager
+def multiplying_carefully() -> Iterator[None]:
+    """Let an exact zero win over NaN at once, in every turn: asked first, some turns would say one thing, some another.
+
+    Where there is no NaN that is the plain product to the bit.
+    """
+    before, contexts.careful = contexts.careful, True
+    try:
+        yield
+    finally:
+        contexts.careful = before
+
+
+def _rolled(
+    trace: Trace, turn: Turn, condition: Condition | None, iteration: Iteration
+) -> tuple[Any, list[Any], list[Any]]:
+    """Trace two turns, compare them, and write the step."""
     one, two = iteration.places()
     first = _Turn(trace, turn, condition, one, iteration.init, iteration.items)
     with np.errstate(all="ignore"):
@@ -190,7 +223,7 @@ class _Turn:
         """
         decided = [[step.outcome for step in turn.steps if isinstance(step, Guard)] for turn in (self, other)]
         if not alike(*decided):
-            raise NotRolledError("two turns decide differently")
+            raise UndecidedError("two turns decide differently")
         arrays = {var: array for array, var, _ in self.trace.captured.values()}
         same = len(self.outer) == len(other.outer) and all(
             a is b
@@ -269,6 +302,6 @@ def _run(trace: Trace, step: Step, loop: Loop, like: Sequence[Any]) -> list[Any]
     printed = print_program(variant, program, unpack, names, result, Names(), exact=True)
     found = printed.function(*(trace.values[var] for var in inputs))
     if found.__class__ is Missed:
-        raise NotRolledError("not all turns decide alike")
+        raise UndecidedError("not all turns decide alike")
     values: list[Any] = found[0]
     return values if step.args[0] is None else [np.int64(0), *values]

@@ -26,13 +26,17 @@ from .objects import PLAIN_ARRAY, ObjectArrays
 from .steps import ARRAYS, Guard, Line, Step, Var, function_name, inner, operands
 from .traced import FOLLOWED, Number, Traced, is_captured, number_of, traced_generator, value_of
 
-__all__ = ["ImpureTurnError", "NotRolledError", "Trace", "users_line"]
+__all__ = ["ImpureTurnError", "NotRolledError", "Trace", "UndecidedError", "users_line"]
 
 ndarray = np.ndarray
 
 
 class NotRolledError(UntraceableError):
     """A loop cannot be one step: it is written down turn by turn."""
+
+
+class UndecidedError(NotRolledError):
+    """Turns of a loop decide differently."""
 
 
 class ImpureTurnError(UntraceableError):
@@ -55,12 +59,16 @@ class Trace:
     scopes : the lists of steps that are being written: the program's, and those of the turns of loops in it
     rooms : for how many turns there is room in each loop that does not know their number; as many as in an earlier
         trace, if that is given
+    careful : of each loop that is one step: whether it multiplies carefully; as in an earlier trace, if that is given
     lying : says what lies outside of the function now
     """
 
-    def __init__(self, exact: bool, rolls: bool = True, rooms: Sequence[int] = ()) -> None:
-        self.exact, self.rolls, self.known_rooms = exact, rolls, iter(rooms)
+    def __init__(
+        self, exact: bool, rolls: bool = True, rooms: Sequence[int] = (), careful: Sequence[bool] = ()
+    ) -> None:
+        self.exact, self.rolls, self.known_rooms, self.known_careful = exact, rolls, iter(rooms), iter(careful)
         self.rooms: list[int] = []
+        self.careful: list[bool] = []
         self.steps: list[Step | Guard] = []
         self.scopes = [self.steps]
         self.captured: dict[int, tuple[Any, Var, int]] = {}

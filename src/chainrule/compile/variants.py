@@ -65,7 +65,7 @@ class Variant:
     arguments, unpack, names_given : of the first: the values that are passed in, and how the program gets them
     memory : of the first: lines that check which of them lie on the same memory, for programs that write there
     strides : of the first: lines that check how they lie there, for programs that write to what may be a view or a copy
-    rolls, rooms : of the trace
+    rolls, rooms, careful : of the trace
     printed : the program that runs
     names, values : what it calls its values, and how many names of values there are
     first : whether it has not been checked yet against a second run
@@ -91,6 +91,7 @@ class Variant:
         self.printed: Printed | Any
         self.rolls = True
         self.rooms: list[int] = []
+        self.careful: list[bool] = []
         self.first, self.settled, self.disagreed, self.on_kernels = True, False, False, False
         self.with_kernels: Callable[[], Printed | None] | None = None
         self._trial: tuple[int, Printed] | None = None
@@ -237,7 +238,7 @@ def begun(trace: Trace, arguments: list[Var], outputs: list[Any], exact: bool) -
         exact,
     )
     variant.arguments = arguments
-    variant.rolls, variant.rooms = trace.rolls, trace.rooms
+    variant.rolls, variant.rooms, variant.careful = trace.rolls, trace.rooms, trace.careful
     _number(variant.steps, 0, Counter())
     return variant
 
@@ -285,7 +286,7 @@ def branched(owner: Variant, guard: Guard, trace: Trace, arguments: list[Var], o
     )
     branch.parent, branch.place, branch.depth = owner, place, owner.depth + 1
     branch.given = owner.given
-    branch.rolls, branch.rooms = trace.rolls, trace.rooms
+    branch.rolls, branch.rooms, branch.careful = trace.rolls, trace.rooms, trace.careful
     _number(steps, place, Counter(step.line for step in path[:place] if isinstance(step, Guard)))
     if newly_written:  # the programs that lead here relied on nobody writing there
         for variant in owner.chain():
