@@ -112,6 +112,20 @@ def test_imports_point_one_way(file: Path) -> None:
         assert at_top, f"{module_name(file)} imports {module} inside a function: that hides a dependency"
 
 
+def test_the_map_of_compile_says_what_imports_what() -> None:
+    """Its docstring names every module, after those that it imports from."""
+    folder = SOURCE / "compile"
+    doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    named = re.findall(r"\w+", " ".join(re.findall(r"^- .*: (.*)$", doc, re.MULTILINE)))
+    files = {file.stem: file for file in folder.glob("*.py") if file.stem != "__init__"}
+    assert sorted(named) == sorted(files), "give each module of compile/ a place in the docstring of its __init__.py"
+    for place, name in enumerate(named):
+        for module, _, _ in imports(files[name]):
+            package, _, imported = module.partition(".")
+            inside = package == "compile" and imported.partition(".")[0] in files
+            assert not inside or imported in named[:place], f"compile.{name} imports {module}, which is named after it"
+
+
 @pytest.mark.parametrize("file", FILES, ids=module_name)
 def test_no_import_by_string(file: Path) -> None:
     if module_name(file) == "rules.registry":
