@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_jit import normal
 
 import chainrule as cr
@@ -427,6 +429,20 @@ def entries_that_come_and_go() -> Any:
     return f, lambda: [d, o], lambda i: d.__setitem__("a", float(i)) if i % 3 == 2 else None
 
 
+@world
+def errors_of_indices_and_powers_after_a_write() -> Any:
+    o = Of(n=3, h=np.zeros(3), b=np.zeros(9), k=np.array([2, 3]))
+
+    def f(x: Any) -> Any:
+        o.h[0] += 1
+        o.b[o.n] = x[0]
+        o.n += 1
+        o.h[1] += 1
+        return o.k ** (o.k * 0 + 7 - o.n) + o.h[:2]
+
+    return f, lambda: o, lambda i: setattr(o, "n", 3) if i == 8 else None
+
+
 class Kind(Enum):
     SLOW = 1
     FAST = 2
@@ -695,3 +711,114 @@ def test_arguments_that_are_lengths() -> None:
     for k in (3, 3, 3, 4, 5, 3, 6, 2):
         x = normal(6, seed=k)
         near(shown(jitted(x, np.int64(k))), shown(jitted.f(x, k)), exact=False)
+
+
+# -- programs that nobody thought of -------------------------------------------------------------------------------
+class Refused(Exception):
+    """Raised half way."""
+
+
+def state_of(aliased: bool) -> Any:
+    o = Of(a=np.ones(3), b=np.zeros(3), c=None, n=0, t=0.5, items=[np.zeros(3), 1.0], rng=np.random.default_rng(0))
+    o.view = o.a[1:] if aliased else np.ones(2)
+    if aliased:
+        o.b = o.a[::-1]
+    return o
+
+
+ARRAYS: list[Callable[[Any, Any], Any]] = [
+    lambda o, x: x, lambda o, x: o.a, lambda o, x: o.b, lambda o, x: x if o.c is None else o.c,
+    lambda o, x: o.items[0], lambda o, x: np.concatenate([o.view, x[:1]]), lambda o, x: np.tanh(o.a + x) * o.t,
+    lambda o, x: cr.grad(lambda w: np.sum(np.sin(w) * o.a) + o.n)(x), lambda o, x: np.sort(o.b) + o.rng.normal(size=3),
+]  # fmt: skip
+NUMBERS: list[Callable[[Any, Any], Any]] = [
+    lambda o, x: o.t, lambda o, x: o.n, lambda o, x: o.items[1], lambda o, x: o.a[0], lambda o, x: np.sum(x),
+    lambda o, x: o.t / (o.n - 3), lambda o, x: o.n % 3 - 1.5, lambda o, x: o.rng.random() - 0.5, lambda o, x: 2,
+    lambda o, x: o.a[o.n % 3], lambda o, x: len(o.items) + float(o.view.size),
+]  # fmt: skip
+
+
+def do(o: Any, program: Any, x: Any) -> Any:
+    """Runs a program; what it returns, or None where it goes on."""
+    for kind, i, j, *inside in program:
+        a, s = ARRAYS[i % len(ARRAYS)], NUMBERS[j % len(NUMBERS)]
+        match kind:
+            case "set":
+                name = "abc"[j % 3]
+                setattr(o, name, a(o, x) * 0.9 + 0.1)
+            case "set as it is":
+                o.b, o.c = a(o, x), o.b
+            case "write":
+                target = (o.a, o.b, o.view, x)[j % 4]
+                target *= 0.5
+                target += a(o, x)[: len(target)]
+            case "write a part":
+                o.a[j % 3] = s(o, x)
+                o.b[: 1 + i % 2] += o.a[:1]
+            case "count":
+                o.n = o.n + 1 + i % 2
+            case "scale":
+                o.t = np.clip(s(o, x), -3, 3) * 0.5 if i % 3 else o.t * 0.8
+            case "items":
+                o.items[0] = a(o, x) + o.items[0] * 0.3
+                if i % 2:
+                    o.items[1] = s(o, x) * 0.1
+            case "forget":
+                o.c = None
+            case "if":
+                found = do(o, inside[0 if s(o, x) > 0.1 * (i % 5) else 1], x)
+                if found is not None:
+                    return found
+            case "return":
+                if s(o, x) > 1:
+                    return a(o, x) * 1, s(o, x)
+            case "raise":
+                if s(o, x) > 1.5:
+                    raise Refused(kind)
+            case "catch":
+                try:
+                    do(o, inside[0], x)
+                except (Refused, ZeroDivisionError):
+                    o.n += 1
+            case "loop":
+                for _ in range(o.n % 3):
+                    do(o, inside[0], x)
+    return None
+
+
+def statements(depth: int) -> Any:
+    numbers = st.integers(0, 40), st.integers(0, 40)
+    kinds = ["set", "set as it is", "write", "write a part", "count", "scale", "items", "forget", "return", "raise"]
+    simple = st.tuples(st.sampled_from(kinds), *numbers)
+    if not depth:
+        return st.lists(simple, min_size=1, max_size=3)
+    inner = statements(depth - 1)
+    nested = st.tuples(st.just("if"), *numbers, inner, inner)
+    again = st.tuples(st.sampled_from(["catch", "loop"]), *numbers, inner)
+    return st.lists(st.one_of(simple, simple, nested, again), min_size=1, max_size=5)
+
+
+@pytest.mark.filterwarnings("ignore:jit of")
+@settings(deadline=None, max_examples=25)
+@given(program=statements(1), aliased=st.booleans(), mode=st.sampled_from(MODES), seed=st.integers(0, 99))
+def test_programs_with_states(program: Any, aliased: bool, mode: str, seed: int) -> None:
+    """Whichever way a call goes: its result or error, what it writes to, and what lies outside then."""
+    made = []
+    for _ in range(2):
+        o = state_of(aliased)
+
+        def f(x: Any, o: Any = o) -> Any:
+            found = do(o, program, x)
+            return (o.a + o.b, o.n, o.t) if found is None else found
+
+        made.append((f, o))
+    (f, a), (g, b) = made
+    jitted = cr.jit(g, exact=mode == "exact")
+    with np.errstate(all="ignore"), pytest.MonkeyPatch.context() as patch:
+        if mode == "NumPy":
+            patch.setattr(variants, "with_kernels_in", lambda program, exact: ([], False))
+        for i in range(9):
+            ours, theirs = (np.random.default_rng([seed, i % 4]).normal(size=3) for _ in range(2))
+            near(shown(outcome(jitted, ours)), shown(outcome(f, theirs)), mode == "exact")
+            near(shown([ours, b]), shown([theirs, a]), mode == "exact")
+    assert "differ" not in jitted.given_up

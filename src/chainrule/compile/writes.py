@@ -134,8 +134,10 @@ def _is_of_numbers(step: Step) -> bool:
 
 def never_fails(step: Step) -> bool:
     """Whether a step raises for no values, other than floating-point errors."""
-    if step.function is operator.getitem:
+    if step.function in (operator.getitem, operator.setitem):
         return not operands(step.args[1])
+    if step.function in (operator.pow, np.power) and any(var.dtype.kind != "f" for var in operands(step.args)):
+        return False  # negative powers of integers
     numbers = {var.dtype.kind for var in operands(step.args) if var.python}
     if numbers - {"f"} and not (step.function in SAFE and all(map(_is_integer, step.args))):
         return False  # large integers are no floats, and do not fit into arrays
