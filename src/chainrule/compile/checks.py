@@ -34,12 +34,18 @@ def unpacking(
     traced: Iterator[Any],
     given: Names,
     exact: bool,
-) -> tuple[list[str], dict[Var, str]]:
-    """Lines that check the form of the arguments, and of what lies in places, and assign what is an input.
+) -> tuple[list[str], dict[Var, str], dict[Var, str]]:
+    """How a program gets at its inputs.
 
     If every bit must be kept, it counts how an array lies in memory: NumPy adds up in that order.
+
+    Returns
+    -------
+    Lines that check the form of the arguments, and of what lies in places, and assign what is an input; what they call
+    the inputs; and how to reach these.
     """
     names: dict[Var, str] = {}
+    reached: dict[Var, str] = {}
     lines: list[str] = []
 
     def check(condition: str) -> None:
@@ -82,7 +88,7 @@ def unpacking(
             constant(x, text)
             return
         name = given.fresh(name)
-        names[entered.var] = name
+        names[entered.var], reached[entered.var] = name, text
         lines.append(f"{name} = {text}")
         kind = given.given(type(x), type(x).__name__)
         if isinstance(x, ndarray):
@@ -111,12 +117,16 @@ def unpacking(
         visit(arg, f"options[{name!r}]", name)
     for place in places:
         visit(place.value, place.text, place.key if isinstance(place.key, str) else "input")
-    return [
-        "try:",
-        *("    " + line for line in lines),
-        "except (AttributeError, KeyError, IndexError, TypeError):",
-        "    return None",
-    ], names
+    return (
+        [
+            "try:",
+            *("    " + line for line in lines),
+            "except (AttributeError, KeyError, IndexError, TypeError):",
+            "    return None",
+        ],
+        names,
+        reached,
+    )
 
 
 def classes_in(x: Any) -> list[type]:

@@ -30,7 +30,6 @@ from .inputs import form_of, is_array, is_input
 from .limits import CHANGES, DEPTH, VARIANTS, too_many
 from .outside import CAPTURES, Outside, Place, plain
 from .printed import Exit, Missed
-from .replays import Kept
 from .runs import Run, looked_at, traced_run, tracing, uncollected
 from .trace import ImpureTurnError, Trace
 from .trials import Trial, must_agree
@@ -76,8 +75,7 @@ class Jitted:
         missed = kept = None
         programs = self._first  # another thread may put another list there
         for first in programs:
-            keeps = first.keeps or (first.writes and "raise" in np.geterr().values())
-            kept = Kept.of(first.writes, args, options, first.places) if keeps else None
+            kept = first.keep(args, options) if first.compares or first.writes else None
             try:
                 result = first.printed.function(*args, **options)
             except Exception as error:
@@ -175,8 +173,10 @@ class Jitted:
                     changed, found = outside.put_back()
             if not changed and not found:  # otherwise it may go another way the next time
                 why = f"{error}"
-                if trace.objects.made and not isinstance(error, UntraceableError):
-                    why += "; write np.stack([a, b]), not np.array([a, b]), which is an array of objects while traced"
+                if not isinstance(error, UntraceableError):
+                    why = f"what stands for its arrays and numbers makes it raise a {type(error).__name__} ({error})"
+                    if trace.objects.made:
+                        why += "; write np.stack([a, b]), not np.array([a, b]), an array of objects while traced"
                 self._refuse(key, why)
         finally:
             tracing.release()
@@ -203,10 +203,10 @@ class Jitted:
         if len(self._changing) > CAPTURES:
             self._give_up(f"it changes more than {CAPTURES} things outside. {WITHOUT}")
         elif self._changes >= CHANGES:
-            self._give_up(
-                f"it changes {changed}, which comes from outside, in every call. {WITHOUT}; "
-                "pass that as an argument, and return the new one"
-            )
+            of_tensor = changed.endswith("of a Tensor")
+            instead = "pass that as an argument, and return the new one"
+            instead = "write to the array in it: p.data -= step" if of_tensor else instead
+            self._give_up(f"it changes {changed}, which comes from outside, in every call. {WITHOUT}; {instead}")
 
     def _add(
         self, key: Any, trace: Trace, run: Run, outside: Outside, args: Any, options: Any, missed: Exit | None
@@ -232,7 +232,7 @@ class Jitted:
         missed.guard.branches.append(branch)
         branch.provide()
         branch.chain()[0].tree.append(branch)
-        branch.count_writes(run.written())
+        branch.count_writes()
         self._turns[missed.guard.line, missed.guard.turn] += 1
         return True
 
@@ -241,12 +241,14 @@ class Jitted:
         given, places = outside.given, outside.inputs
         first = begun(trace, run.arguments(), run.outputs, self.exact)
         first.given, first.write, first.places = given, functools.partial(run.write, given), places
-        first.unpack, first.names_given = unpacking(self.f, args, options, places, iter(run.traced), given, self.exact)
+        first.unpack, first.names_given, first.reached = unpacking(
+            self.f, args, options, places, iter(run.traced), given, self.exact
+        )
         first.unpack += outside.lines
         first.strides = strides_checked(first.names_given, trace.values)
         first.memory = memory_checked(first.names_given, trace.values, outside.arrays(), given)
         first.printed = Unprinted(functools.partial(self._made, key, first))
-        first.count_writes(run.written())
+        first.count_writes()
         return first
 
     def _made(self, key: Any, first: Variant) -> Any:
@@ -316,7 +318,7 @@ class Jitted:
                     "its kernels give another result, which rounding does not explain; its steps are NumPy calls"
                 )
         trial.variant.settled = all(other.with_kernels is None for other in chain)
-        chain[0].keep_what_is_written()
+        chain[0].count_settled()
         return trial.result
 
     # -- what is not compiled ------------------------------------------------------------------------------------------

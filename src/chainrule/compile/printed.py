@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import linecache
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
 from .steps import Guard, Var
 
-__all__ = ["Exit", "Missed", "Printed"]
+__all__ = ["Exit", "Missed", "Printed", "reaching"]
 
 _numbers = count()
 
@@ -37,6 +37,14 @@ class Printed:
         linecache.cache[file] = len(source), None, source.splitlines(True), file  # for tracebacks
         weakref.finalize(self, linecache.cache.pop, file, None)
         self.function: Callable[..., Any] = namespace["program"]
+
+
+def reaching(texts: Sequence[str], namespace: dict[str, Any]) -> Callable[[Any, Any], list[Any]]:
+    """A function of the arguments that finds inputs, there and outside, from how to reach each."""
+    namespace = dict(namespace)
+    exec(f"def reached(args, options):\n    return [{', '.join(texts)}]", namespace)
+    found: Callable[[Any, Any], list[Any]] = namespace["reached"]
+    return found
 
 
 class Exit:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import linecache
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
 from ..tree import flatten
 from .contents import content, put
 from .outside import Place, is_installed
@@ -39,15 +38,17 @@ class Kept:
         self.before = self.now()
 
     @classmethod
-    def of(cls, numbers: Sequence[int], args: Any, options: Any, places: Sequence[Place]) -> Kept | None:
-        """Keep these of the leaves of the arguments and the places; None if there are others."""
-        leaves = flatten((args, options, [place.read() for place in places]))[0]
-        if numbers and len(leaves) <= numbers[-1]:
+    def of(
+        cls, written: Callable[[Any, Any], list[Any]], args: Any, options: Any, places: Sequence[Place]
+    ) -> Kept | None:
+        """Keep what is written to in the arguments and outside, and the places; None if there are others."""
+        try:
+            leaves = written(args, options)
+        except (AttributeError, LookupError, TypeError):
             return None
-        chosen = [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in map(leaves.__getitem__, numbers)]
-        if not all(isinstance(leaf, ndarray | np.random.Generator) for leaf in chosen):
+        if not all(isinstance(leaf, ndarray | np.random.Generator) for leaf in leaves):
             return None
-        return cls(chosen, places)
+        return cls(leaves, places)
 
     def now(self) -> tuple[list[Any], list[Any]]:
         """What they hold now."""

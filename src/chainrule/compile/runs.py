@@ -15,7 +15,7 @@ from ..errors import UntraceableError
 from ..graph import contexts
 from ..tree import flatten
 from .checks import classes_in
-from .inputs import data_of, entering, enters, is_written
+from .inputs import data_of, entering, enters
 from .left import mended
 from .names import Names
 from .outside import Outside, Place, taken_apart
@@ -57,10 +57,6 @@ class Run:
     def arguments(self) -> list[Var]:
         """What stands for the inputs in the program."""
         return [leaf.var for leaf in self.traced if isinstance(leaf, FOLLOWED)]
-
-    def written(self) -> set[int]:
-        """Which of these are written to."""
-        return {i for i, leaf in enumerate(self.traced) if is_written(leaf)}
 
     def told(self) -> str:
         """Something from outside that it changed, in words; or ""."""

@@ -23,12 +23,12 @@ from .machine_loops import with_kernels as with_kernels_in
 from .names import Names
 from .on_numpy import on_numpy
 from .outside import Place
-from .printed import Printed
+from .printed import Printed, reaching
 from .printing import print_program
 from .program import Loop, Program, key_of, read
 from .reordering import REORDERING
 from .repeated import repeated
-from .replays import at
+from .replays import Kept, at
 from .rounding import Otherwise
 from .simplify import simplified
 from .steps import Guard, Step, Var, inner, operands
@@ -95,14 +95,17 @@ class Variant:
         self.first, self.settled, self.disagreed, self.on_kernels = True, False, False, False
         self.with_kernels: Callable[[], Printed | None] | None = None
         self._trial: tuple[int, Printed] | None = None
-        # Of the first, for the whole tree: places outside whose content is an input; which leaves of the arguments, and
-        # of these, a program writes to; whether one asks something, or may fail, after having written; whether what was
-        # there must be kept until it is clear that the call counts; the variants.
+        # Of the first, for the whole tree: places outside whose content is an input; how to reach each input; which of
+        # these a program writes to, and to which before it asks something more, or may fail; the variants.
         self.places: list[Place] = []
-        self.writes: tuple[int, ...] = ()
-        self.decides_late = False
-        self.keeps = False
+        self.reached: dict[Var, str] = {}
+        self.writes: list[Var] = []
+        self.writes_early: list[Var] = []
         self.tree: list[Variant] = [self]
+        # The content of these two as a function of the arguments; whether calls are compared with runs of the function.
+        self.written: Callable[[Any, Any], list[Any]]
+        self.written_early: Callable[[Any, Any], list[Any]]
+        self.compares = False
 
     # -- the tree ------------------------------------------------------------------------------------------------------
     @property
@@ -128,20 +131,33 @@ class Variant:
             if isinstance(step, Guard):
                 yield from step.branches
 
-    def count_writes(self, written: set[int]) -> None:
-        """Note what this way writes to among the arguments."""
+    def count_writes(self) -> None:
+        """Note what this way writes to among the inputs."""
         first = self.chain()[0]
-        first.writes = tuple(sorted({*first.writes, *written}))
-        wrote = False
+        roots: set[Var] = set()
+        early: set[Var] = set()
         for step in self.path():
-            first.decides_late |= wrote and (isinstance(step, Guard) or not never_fails(step))
-            wrote |= isinstance(step, Step) and any(root.outside for root in step.writes)
-        first.keep_what_is_written()
+            certain = isinstance(step, Step) and never_fails(step)
+            early |= set() if certain else roots
+            roots |= set(step.writes) if isinstance(step, Step) else set()
+            early |= set() if certain or isinstance(step, Guard) else set(step.writes)
+        first.writes = [x for x in first.arguments if x.home in roots or x in first.writes]
+        first.writes_early = [x for x in first.arguments if x.home in early or x in first.writes_early]
+        namespace = first.given.namespace
+        first.written, first.written_early = (
+            reaching([first.reached[x] for x in inputs], namespace) for inputs in (first.writes, first.writes_early)
+        )
+        first.count_settled()
 
-    def keep_what_is_written(self) -> None:
-        """Decide whether what is written to must be kept during a call."""
-        settled = all(variant.settled for variant in self.tree)
-        self.keeps = (bool(self.writes) and self.decides_late) or (bool(self.writes or self.places) and not settled)
+    def count_settled(self) -> None:
+        """Note whether there is something left to do in the tree."""
+        self.compares = bool(self.writes or self.places) and not all(variant.settled for variant in self.tree)
+
+    def keep(self, args: tuple[Any, ...], options: dict[str, Any]) -> Kept | None:
+        """Keep what a call may have to put back: all of it, or what is written to before the last decision."""
+        if self.compares or (self.writes and "raise" in np.geterr().values()):
+            return Kept.of(self.written, args, options, self.places)
+        return Kept.of(self.written_early, args, options, ()) if self.writes_early else None
 
     # -- the program -----------------------------------------------------------------------------------------------
     def compile(self) -> None:
