@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import combinations, product
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from oracle import check, check_dtypes, close, same, spaced
 
 import chainrule as cr
+import chainrule.scipy.special as special
+from chainrule import nn
 from chainrule.rules import rules
 from chainrule.rules.linear import added_up
 
@@ -178,3 +182,74 @@ def test_what_is_not_finite_stays_so_where_it_is(value):
     with np.errstate(invalid="ignore"):  # as walks have it
         found = added_up(x, (0,))
     assert np.isnan(found[4, 5]) and np.sum(np.isnan(found)) == 1
+
+
+# -- logsumexp, where its value has lost the logarithm of the sum ------------------------------------------------------
+def shares_of(row: Any, weights: Any) -> list[Any]:
+    """What each element of a row adds to the sum of exponentials, over the sum."""
+    with mpmath.workdps(60):
+        powers = [
+            mpmath.mpf(float(w)) * mpmath.exp(mpmath.mpf(float(x)) - max(row))
+            for x, w in zip(row, weights, strict=True)
+        ]
+        return [float(power / sum(powers)) for power in powers]
+
+
+def by_hand(x: Any, axis: Any) -> Any:
+    top = np.max(x, axis=axis, keepdims=True)
+    return np.squeeze(top, axis) + np.log(np.sum(np.exp(x - top), axis=axis))
+
+
+WEIGHTS = np.array([1.0, 2.0, 0.5])
+LOGSUMEXP = {
+    "nn": lambda x, axis: nn.logsumexp(x, axis),
+    "scipy": lambda x, axis: special.logsumexp(x, axis),
+    "weighted": lambda x, axis: special.logsumexp(x, axis, b=WEIGHTS.astype(x.dtype)),
+    "by hand": by_hand,
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("scale", [1.0, 50.0, -700.0, 1e4, 1e20, -1e20, 3e38])
+@pytest.mark.parametrize("name", LOGSUMEXP)
+def test_logsumexp_of_large_numbers_and_of_equal_ones(name: str, scale: float, dtype: str) -> None:
+    """Softmax, in both modes, and its derivative; equal elements share, however large they are; under jit, too."""
+    weights = WEIGHTS if name == "weighted" else np.ones(3)
+    x = np.array([[0.2, -0.5, 0.4], [0, 0, 0], [0, 0, -np.inf]]) + scale
+    x = x.astype(dtype)
+    shares = np.array([shares_of(row, weights) for row in x])
+    second = np.array([np.diag(p) - np.outer(p, p) for p in shares])
+    ulps = 8 + (abs(scale) if abs(scale) <= 1e3 else 0)  # the value's rounding, in the exponent
+    room = {"rtol": ulps * np.finfo(dtype).eps, "atol": ulps * np.finfo(dtype).eps}
+
+    def rows(x: Any) -> Any:
+        return np.sum(LOGSUMEXP[name](x, 1))
+
+    def whole(row: Any) -> Any:
+        return LOGSUMEXP[name](row, None if name != "by hand" else 0)
+
+    with np.errstate(all="ignore"):
+        for f in (cr.grad(rows), lambda x: cr.jacobian(rows, mode="fwd")(x)):
+            for g in (f, cr.jit(f), cr.jit(f, exact=True)):
+                for _ in range(3):
+                    found = g(x)
+                    assert found.dtype == x.dtype
+                    np.testing.assert_allclose(found, shares, **room)
+        for row, p, pp in zip(x, shares, second, strict=True):
+            np.testing.assert_allclose(cr.grad(whole)(row), p, **room)
+            np.testing.assert_allclose(cr.hessian(whole)(row), pp, **room)
+            np.testing.assert_allclose(cr.jacobian(cr.grad(whole), mode="rev")(row), pp, **room)
+
+
+@pytest.mark.parametrize("name", ["nn", "scipy"])
+def test_logsumexp_of_infinite_numbers(name: str) -> None:
+    for row, shares in (
+        ([-np.inf] * 3, [0, 0, 0]),
+        ([np.inf, 0, 1], [1, 0, 0]),
+        ([np.inf, 1e20, np.inf], [0.5, 0, 0.5]),
+        ([-np.inf, 1e20, 1e20], [0, 0.5, 0.5]),
+    ):
+        f = functools.partial(LOGSUMEXP[name], axis=0)
+        for derived in (cr.grad(f), cr.jacobian(f, mode="fwd")):
+            for g in (derived, cr.jit(derived), cr.jit(derived, exact=True)):
+                assert g(np.array(row)).tolist() == shares

@@ -390,14 +390,24 @@ def _logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     return y if keepdims else np.squeeze(y, axis=axis)[()]
 
 
+EXTREME = 1e3  # exp(x - y) is off by |y|/2 units in the last place: from here on it is divided by its sum, too
+
+
 def _weights(node: Any) -> Any:
     """exp(x - y): 0 where the whole group is -inf; infinite elements share; NaN where a NaN is in the group."""
     x, y = node.operands[0].value, raised(node.value, node)
-    infinite = np.isinf(y)
-    if not infinite.any():
+    if not (np.abs(y) > EXTREME).any():
         return _exp_in_place(_less(x, y))
-    weights = _exp_in_place(_less(x, np.where(infinite, 0, y)))
+    weights = _normalised(_exp_in_place(_less(x, np.where(np.isinf(y), 0, y))), y)
     return np.where(np.isposinf(y), _shares(node), weights) if np.isposinf(y).any() else weights
+
+
+def _normalised(weights: Any, y: Any) -> Any:
+    """Divide by the sum of each group: where y is so large that it lost the logarithm of the sum, that is not 1."""
+    axes = tuple(i for i, n in enumerate(y.shape) if n == 1)
+    total = np.sum(weights, axis=axes if y.ndim else None, keepdims=bool(axes))
+    total = np.where((total == 0) | np.isinf(y), 1, total).astype(weights.dtype)
+    return np.divide(weights, total, weights) if weights.__class__ is np.ndarray else weights / total
 
 
 def _is_plain(x: Any) -> bool:
@@ -412,7 +422,8 @@ def _through_moderate(ct: Any, x: Any, y: Any) -> Any:
 def _through_finite(ct: Any, x: Any, y: Any) -> Any:
     if ct.__class__ is np.ndarray and _moderate(x, y):
         return _through_moderate(ct, x, y)
-    return _times(ct, _exp_in_place(_less(x, y)))
+    weights = _exp_in_place(_less(x, y))
+    return _times(ct, _normalised(weights, y) if (np.abs(y) > EXTREME).any() else weights)
 
 
 def _logsumexp_pull(times: Any, ct: Any, node: Any) -> Any:

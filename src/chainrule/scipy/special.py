@@ -245,13 +245,13 @@ def _weighted(a: Any, b: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _shares(node: Any) -> Any:
-    """exp(a - y) with the sign of the sum: what a unit of weight adds to the logarithm of the sum."""
+    """exp(a) over the sum, which has a sign: what a unit of weight adds to the logarithm of the sum."""
     a, b = node.operands[0].value, node.operands[1].value
     y = raised(node.value, node)
     finite = np.where(np.isfinite(y), y, 0)
     shares = np.exp(a - finite)
-    total = summed(b * shares, node)
-    return shares * np.sign(raised(total, node))
+    total = raised(summed(b * shares, node), node)  # 1 or -1, if y were not rounded
+    return shares / np.where(np.isfinite(y) & (total != 0), total, np.where(total < 0, -1.0, 1.0))
 
 
 # The operands are of one shape: `logsumexp` has broadcast them.
@@ -297,7 +297,7 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
         of_one(x, "the sign of scipy.special.logsumexp")
     a, b = np.broadcast_arrays(a, b)
     value = weighted_rule(a, b, axis=axis, keepdims=keepdims)
-    sign = special.logsumexp(plain(a), axis=axis, b=plain(b), keepdims=keepdims, return_sign=True)[1]
+    sign = called(special.logsumexp, plain(a), axis=axis, b=plain(b), keepdims=keepdims, return_sign=True)[1]
     if return_sign:
         return value, sign
     return np.where(sign < 0, np.nan, value)  # as SciPy has it: a negative sum has no logarithm
