@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import math
 import sys
 import weakref
 from collections import OrderedDict, defaultdict, deque
@@ -658,6 +659,59 @@ def test_errors_of_numpy_leave_what_they_leave_without_jit() -> None:
         with np.errstate(all="raise"):
             near(shown(outcome(jitted, x)), shown(outcome(f, x)), exact=True)
         near(shown(b), shown(a), exact=True)
+
+
+def of_a_root() -> Any:
+    o = Of(t=0.9)
+
+    def f(x: Any) -> Any:
+        o.t = math.sqrt(o.t)
+        return x * o.t
+
+    return f
+
+
+def of_a_tensor() -> Any:
+    w = Tensor(np.ones(3))
+
+    def f(x: Any) -> Any:
+        np.sum((w * x) ** 2).backward()
+        with cr.no_grad():
+            descend(w)
+        w.grad = None
+        return x
+
+    return f
+
+
+def descend(w: Any) -> None:
+    w -= 0.1 * w.grad
+
+
+def of_a_seed() -> Any:
+    o = Of(n=0)
+
+    def f(x: Any) -> Any:
+        o.n += 1
+        return x + np.random.default_rng(o.n).normal(size=3)
+
+    return f
+
+
+SAID = {
+    of_a_root: r"by `float` of a value, .*o.t = math.sqrt\(o.t\)`.*; write NumPy's functions, np.sin\(x\)",
+    of_a_tensor: r"'node' of a Tensor, .* in every call.*; write to the array in it: p.data -= step",
+    of_a_seed: r"what stands for its arrays and numbers makes it raise a TypeError \(SeedSequence expects",
+}
+
+
+@pytest.mark.parametrize("make", SAID)
+def test_warnings_say_what_to_write(make: Any) -> None:
+    f, jitted = make(), cr.jit(make())
+    with pytest.warns(UntraceableWarning, match=SAID[make]) as caught:
+        for seed in range(14):
+            np.testing.assert_array_equal(jitted(normal(3, seed=seed)), f(normal(3, seed=seed)))
+    assert len(caught) == 1
 
 
 def test_a_list_that_is_shuffled_runs_without_jit() -> None:
