@@ -26,6 +26,8 @@ OF_TRUTHS = {
     "bitwise_xor": "logical_xor",
     "invert": "logical_not",
 }
+# Whether np.power(x, 0.5) is C's, as it was in NumPy 2.0, or the root.
+POWER_IS_C = not np.signbit(np.power(np.full(1, -0.0), 0.5))[0]
 REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 
 
@@ -41,6 +43,8 @@ def name_of(step: Step) -> str | None:
     function = UFUNCS.get(step.function, step.function)
     if step.options:
         return None
+    if function is np.power and step.args[1] == 0.5 and POWER_IS_C:
+        return "root"
     rule = computed_by.get(function)
     if isinstance(function, np.ufunc) and function.signature is None:
         name = str(function.__name__)
