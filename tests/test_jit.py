@@ -960,14 +960,13 @@ def test_arguments_that_are_written_to() -> None:
 
 # -- what cannot be compiled ---------------------------------------------------------------------------------------
 def test_hidden_randomness_is_noticed() -> None:
-    rng = np.random.RandomState(0)
-    jitted = cr.jit(lambda x: x + rng.standard_normal(3))
+    jitted = cr.jit(lambda x: x + np.random.default_rng().standard_normal(3))
     jitted(np.zeros(3))
     with pytest.warns(UntraceableWarning, match="two runs of it differ: an array of shape"):
         second = jitted(np.zeros(3))
     assert not np.array_equal(second, jitted(np.zeros(3)))
-    counted = iter(range(100))
-    jitted = cr.jit(lambda x: np.exp(x) if next(counted) % 2 else np.sin(x))
+    following = iter(range(100)).__next__
+    jitted = cr.jit(lambda x: np.exp(x) if following() % 2 else np.sin(x))
     jitted(np.zeros(3))
     with pytest.warns(UntraceableWarning, match=r"two runs of it differ: sin, File .*test_jit.py"):
         jitted(np.zeros(3))

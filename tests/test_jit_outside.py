@@ -398,8 +398,8 @@ def going_on() -> Any:
 
 CHANGING = {
     "a list": (noting, "it changes a list"),
-    "a generator of random numbers": (drawing, "two runs of it differ"),
-    "an iterator": (going_on, "two runs of it differ"),
+    "a generator of random numbers": (drawing, "it draws from a RandomState"),
+    "an iterator": (going_on, "it takes from an iterator, 'numbers' of the function around it"),
 }
 
 

@@ -4,7 +4,7 @@ Where to read: `jit` is the story of a call, and `variants` that of a program; e
 its first sentence tells.  A module imports from those that are named before it.
 
 - what a program is: steps, calls, program
-- a run is written down: contents, objects, traced, trace, inputs, names, outside, left, results, checks
+- a run is written down: contents, objects, traced, trace, inputs, names, outside, left, hidden, results, checks
 - passes that keep every bit: guards, simplify, writes
 - what repeats itself becomes a loop, and sums are done at once: signatures, stretches, repetition, repeated, reordering
 - kernels, whose machine code is in `kernels/`: layouts, operations, groups, fuse, recompute, machine_loops, expand

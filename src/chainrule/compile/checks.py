@@ -20,7 +20,7 @@ from .outside import Place
 from .steps import Var
 from .traced import Draws, Traced
 
-__all__ = ["classes_in", "memory_checked", "strides_checked", "unpacking"]
+__all__ = ["identities_checked", "memory_checked", "parts_of_program", "strides_checked", "unpacking"]
 
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool)
@@ -59,6 +59,8 @@ def unpacking(
                 f"{text}.__class__ is not {given.given(type(x), type(x).__name__)} "
                 f"or tuple({text}) != {given.given(tuple(x), 'keys')}"
             )
+            if not all(type(key) is str for key in x):  # 1 is True as a key
+                check(f"[*map(type, {text})] != {given.given([*map(type, x)], 'kinds')}")
             for key, part in x.items():
                 visit(
                     part,
@@ -78,6 +80,9 @@ def unpacking(
                 constant(part, f"{text}.{key}")
         else:
             visit_leaf(x, text, name, next(traced))
+            return
+        for key, part in _further(x).items():
+            constant(part, f"{text}.{key}")
 
     def visit_leaf(x: Any, text: str, name: str, entered: Any) -> None:
         if isinstance(x, Tensor):
@@ -86,6 +91,9 @@ def unpacking(
             return
         if not isinstance(entered, Traced | Draws):
             constant(x, text)
+            return
+        if entered.var in names:  # what is passed twice
+            check(f"{text} is not {names[entered.var]}")
             return
         name = given.fresh(name)
         names[entered.var], reached[entered.var] = name, text
@@ -129,18 +137,43 @@ def unpacking(
     )
 
 
-def classes_in(x: Any) -> list[type]:
-    """The user's classes of containers, which may have methods."""
+def _further(x: Any) -> dict[str, Any]:
+    """Attributes of a container that are none of its parts."""
+    attributes = getattr(x, "__dict__", None) or {}
+    fields = getattr(x, "__dataclass_fields__", {})
+    return {name: value for name, value in attributes.items() if name not in fields}
+
+
+def parts_of_program(x: Any) -> list[Any]:
+    """What of containers is no input: the user's classes, which may have methods, and attributes that are no parts."""
     if isinstance(x, dict):
         parts = list(x.values())
     elif isinstance(x, list | tuple):
         parts = list(x)
     elif dataclasses.is_dataclass(x) and not isinstance(x, type):
-        parts = list(fields_of(x)[0].values())
+        varying, fixed = fields_of(x)
+        parts = list(varying.values())
+        return [type(x), *fixed.values(), *_further(x).values(), *_of_all(parts)]
     else:
         return []
-    found = [kind for part in parts for kind in classes_in(part)]
-    return found if type(x) in (dict, list, tuple) else [type(x), *found]
+    found = _of_all(parts)
+    return found if type(x) in (dict, list, tuple) else [type(x), *_further(x).values(), *found]
+
+
+def _of_all(parts: Iterable[Any]) -> list[Any]:
+    return [each for part in parts for each in parts_of_program(part)]
+
+
+def identities_checked(names: dict[Var, str], values: dict[Var, Any], given: Names) -> list[str]:
+    """Lines of a program whose function asks which array is which: go away if two are one that were not."""
+    several = [name for name, _ in _arrays(names, values)]
+    given.namespace["identities"] = identities
+    return [f"if identities({', '.join(several)}) != {len(several)}: return None"] if len(several) > 1 else []
+
+
+def identities(*several: Any) -> int:
+    """How many things these are."""
+    return len({*map(id, several)})
 
 
 def memory_checked(names: dict[Var, str], values: dict[Var, Any], others: list[Any], given: Names) -> list[str]:

@@ -57,7 +57,7 @@ def form_of(leaf: Any) -> Any:
         return type(leaf), leaf.shape, leaf.dtype
     try:
         hash(leaf)
-    except TypeError:
+    except (TypeError, ValueError):  # of memory that may be written to
         raise StructureError(
             f"jit: an argument is a {type(leaf).__name__}, which is part of the program and must be hashable. Pass "
             "arrays in lists, tuples and dictionaries"
@@ -77,4 +77,5 @@ def is_written(leaf: Any) -> bool:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two Python numbers or texts are the same to a program: 1 is not 1.0, and 0.0 not -0.0."""
-    return type(a) is type(b) and isinstance(a, PLAIN) and (a == b or a != a) and repr(a) == repr(b)
+    plain = type(a) in PLAIN or isinstance(a, np.dtype)  # others may have attributes
+    return type(a) is type(b) and plain and (a == b or a != a) and repr(a) == repr(b)

@@ -25,7 +25,7 @@ from ..errors import MissingExtraError, UntraceableError, UntraceableWarning, is
 from ..graph import contexts, watchers
 from ..record import only_constant
 from ..tree import flatten
-from .checks import memory_checked, strides_checked, unpacking
+from .checks import identities_checked, memory_checked, strides_checked, unpacking
 from .inputs import form_of, is_array, is_input
 from .limits import CHANGES, DEPTH, VARIANTS, too_many
 from .outside import CAPTURES, Outside, Place, plain
@@ -62,6 +62,7 @@ class Jitted:
         self._changes = 0
         self._changing: dict[tuple[int, Any], Any] = {}  # places whose content is an input: `Place.where`, the holder
         self._known: dict[tuple[int, Any], Place] = {}  # numbers and arrays, and where they lay at the last look
+        self._misses: dict[Any, int] = {}  # of caches, at the last look
         self._lock = threading.RLock()
 
     @property
@@ -186,6 +187,12 @@ class Jitted:
     def _looked_at(self, args: tuple[Any, ...], options: dict[str, Any]) -> Outside:
         """What the function reads from outside: numbers and arrays that are others than at the last look are inputs."""
         outside = looked_at(self.f, args, options, self._changing)
+        for x in outside.caches:
+            if (misses := x.cache_info().misses) < self._misses.get(x, 0):
+                self._misses[x] = sys.maxsize  # so that this goes for other arguments, too
+                self._first = []
+                raise UntraceableError(f"it calls {name_of(x)}, whose cache was cleared: what it gives now is not seen")
+            self._misses[x] = misses
         leaves = {
             place.where: place for place in outside.places if type(place.value) in LEAVES or is_array(place.value)
         }
@@ -244,6 +251,8 @@ class Jitted:
         first.unpack, first.names_given, first.reached = unpacking(
             self.f, args, options, places, iter(run.traced), given, self.exact
         )
+        if outside.compares:
+            first.unpack += identities_checked(first.names_given, trace.values, given)
         first.unpack += outside.lines
         first.strides = strides_checked(first.names_given, trace.values)
         first.memory = memory_checked(first.names_given, trace.values, outside.arrays(), given)

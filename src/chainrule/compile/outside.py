@@ -9,13 +9,15 @@ an argument, and, if it is another one then, a result, which is put there as the
 
 from __future__ import annotations
 
+import dis
 import functools
 import gc
+import io
 import sys
 import sysconfig
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
@@ -48,7 +50,10 @@ NAMESPACES |= {"weakref.WeakKeyDictionary", "weakref.WeakValueDictionary", "_wea
 NAMESPACES |= {"collections.UserDict", "collections.UserList", "collections.ChainMap"}
 CONTAINERS = (dict, list, tuple, deque, set)
 LIKE_ARRAYS = (array, bytearray)
-BY_NAME = {"getattr", "hasattr", "attrgetter"}  # what reads an attribute whose name is a text
+CACHE = type(functools.cache(len))
+LOADING = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+BY_MODULE = {"import_module", "__import__", "modules"}  # what finds a module whose name is a text
+BY_NAME = {"getattr", "hasattr", "attrgetter", "vars"}  # what reads an attribute whose name is a text
 
 
 class Place:
@@ -148,6 +153,9 @@ class Outside:
     lines : of the program: go away if something else lies there
     names : that the code uses
     newest : the number of the newest node among them; 0 if there is none
+    builtins : those of them that are looked up as Python's own
+    compares : whether it asks which of two things it has, by `is`
+    caches : what `functools.cache` made of functions
     """
 
     def __init__(self, roots: list[Any], given: Names, changing: Container[tuple[int, Any]]) -> None:
@@ -162,6 +170,12 @@ class Outside:
         self.newest = 0
         self._classes: set[type] = set()
         self._by_name: list[tuple[Any, set[str]]] = []  # what is read by the names in the code, and those looked at
+        self._missing: dict[int, tuple[FunctionType, set[str]]] = {}  # globals that are not there
+        self._installed: list[Any] = []  # objects of libraries
+        self._states: list[tuple[Any, tuple[str, ...], Any]] = []  # what they had, by name
+        self.builtins: set[str] = set()
+        self.compares = False
+        self.caches: list[Any] = []
         given.namespace["same"] = same
         for x in roots:
             self._visit(x)
@@ -171,12 +185,16 @@ class Outside:
             self._waiting = []
             if not self.names.isdisjoint(BY_NAME):
                 self.names |= {x for x in self._seen.values() if type(x) is str}
+            computed = not self.names.isdisjoint(BY_NAME)
             for x, known in self._by_name:
-                for name in sorted((self.names - known) & vars(x).keys()):
+                named = vars(x).keys() if computed and isinstance(x, type) else self.names
+                for name in sorted((named - known) & vars(x).keys()):
                     text = f"{self._text(x)}.__dict__.get({name!r})"
                     owner = getattr(x, "__name__", f"a {type(x).__name__}")
                     self._place(x, name, vars(x)[name], text, f"{name!r} of {owner}")
-                known |= self.names
+                known |= named
+        self._check_what_is_missing()
+        self._check_what_is_installed()
         if self.newest:
             self.lines.insert(0, self._recorded())
         if self.lines:
@@ -197,6 +215,25 @@ class Outside:
                 "it reads Tensors that were made inside of this no_grad(), and are no constants there"
             )
         return f"if not only_constant({self.newest}): return None"
+
+    def _check_what_is_missing(self) -> None:
+        """A global that was not there hides what is Python's own, or the error that there is none."""
+        for f, names in self._missing.values():
+            if names:
+                known, own = self._text(tuple(sorted(names))), self._text(f.__builtins__)  # type: ignore[attr-defined]
+                self.lines.append(f"if not {self._text(f.__globals__)}.keys().isdisjoint({known}): return None")
+                there = [*map(f.__builtins__.get, sorted(names))]  # type: ignore[attr-defined]
+                self.lines.append(f"if [*map({own}.get, {known})] != {self._text(there)}: return None")
+
+    def _check_what_is_installed(self) -> None:
+        """Of objects of libraries the attributes are checked, and how much is in them, not what lies further inside."""
+        read = {place.where for place in self.places}
+        for x in self._installed:
+            names = tuple(name for name in vars(x) if (id(x), name) not in read)
+            state = _state(vars(x), names)
+            text = f"{self._text(x)}.__dict__, {self._text(names)}, {self._text(state)}"
+            self.lines.append(f"if {self.given.given(has_changed, 'has_changed')}({text}): return None")
+            self._states.append((x, names, state))
 
     # -- the walk ------------------------------------------------------------------------------------------------------
     def _text(self, x: Any) -> str:
@@ -253,7 +290,7 @@ class Outside:
             self.lines.append(f"if {self._text(x)}.shape != {x.shape}: return None")
             for index in np.ndindex(x.shape):
                 self._place(x, index, x[index], f"{self._text(x)}[{index}]", "an array of objects")
-        elif type(x) is not ndarray or x.dtype.kind not in "biufc":
+        elif type(x) not in (ndarray, np.memmap) or x.dtype.kind not in "biufc":
             written = f"{self.given.given(bytes_in, 'bytes_in')}({self._text(x)})"
             self.lines.append(f"if {written} != {self._text(bytes_in(x))}: return None")
         elif is_fixed(x):
@@ -282,13 +319,17 @@ class Outside:
             self.newest = max(self.newest, x.index)
             if x.rule is None and x.index:
                 self._attributes(x, "grad")  # the rest of a leaf stays as it is, or is of a walk
-        elif isinstance(x, (*CONTAINERS, ndarray)) or type(x) in LIKE_ARRAYS:
+        elif isinstance(x, (*CONTAINERS, ndarray)) or type(x) in LIKE_ARRAYS or _shows_memory(x):
             if isinstance(x, CONTAINERS):
                 self._container(x, self._text(x), f"a {type(x).__name__}")
             else:
                 self._array(x)
             if not is_installed(type(x).__module__):
                 self._object(x)
+        elif isinstance(x, CACHE):
+            self.caches.append(x)
+            self.lines.append(f"if {self._text(x)}.cache_info().misses < {x.cache_info().misses}: return None")
+            self._visit(x.__wrapped__)
         elif isinstance(x, MappingProxyType):  # shows a dictionary
             for shown in gc.get_referents(x):
                 self._visit(shown)
@@ -312,9 +353,11 @@ class Outside:
             self._object(x)
         elif getattr(x, "__dict__", None):  # a library's
             self._by_name.append((x, set()))
+            if type(x).__module__ != "numpy" and not callable(x):
+                self._installed.append(x)
 
     def _function(self, f: FunctionType) -> None:
-        if _is_foreign(f.__module__):
+        if _is_foreign(f.__module__) and f.__globals__.get("__name__"):  # otherwise made by exec, in a dictionary
             return
         self._attributes(f, "__code__")
         if f.__defaults__:
@@ -323,6 +366,19 @@ class Outside:
             self._attributes(f, "__kwdefaults__")
         names = _names_in(f.__code__)
         self.names |= names
+        if not names.isdisjoint(BY_MODULE):
+            for name in sys.modules.keys() & {*map(str, f.__code__.co_consts), f.__globals__.get("__name__")}:
+                if not _is_foreign(name):
+                    self._visit(sys.modules[name])
+        loaded, imported, compares = _looked_up(f.__code__)
+        missing = {name for name in loaded if name not in f.__globals__}
+        self._missing.setdefault(id(f.__globals__), (f, set()))[1].update(missing)
+        self.builtins |= missing
+        self.compares |= compares
+        for name in missing:  # that somebody has put there
+            if isinstance(own := f.__builtins__.get(name), FunctionType):  # type: ignore[attr-defined]
+                self._visit(own)
+        self._imports(f, imported)
         for name in sorted(names & f.__globals__.keys()):
             text = f"{self.given.given(f.__globals__, 'globals_')}[{name!r}]"
             self._place(f.__globals__, name, f.__globals__[name], text, f"the global {name!r}")
@@ -330,10 +386,28 @@ class Outside:
             if _filled(cell):
                 text = f"{self._text(cell)}.cell_contents"
                 self._place(cell, "cell_contents", cell.cell_contents, text, f"{name!r} of the function around it")
+            else:
+                self.lines.append(f"if {self.given.given(_filled, 'filled')}({self._text(cell)}): return None")
         if f.__dict__:
             self._container(f.__dict__, f"{self._text(f)}.__dict__", "a function")
 
+    def _imports(self, f: FunctionType, names: frozenset[str]) -> None:
+        """Modules that a function imports as it runs."""
+        packages = f.__globals__.get("__package__") or ""
+        for name in sorted(names):
+            parts = name.split(".")
+            full = [".".join(parts[: i + 1]) for i in range(len(parts))] if name else []
+            while packages and not (full and full[0] in sys.modules):  # relative to one of these
+                full += [packages, f"{packages}.{name}"]
+                packages = packages.rpartition(".")[0]
+            for each in full:
+                if not _is_foreign(each):
+                    text = f"{self.given.given(sys.modules, 'modules')}.get({each!r})"
+                    self.lines.append(f"if {text} is not {self._text(sys.modules.get(each))}: return None")
+                    self._visit(sys.modules.get(each))
+
     def _class(self, kind: type) -> None:
+        self.lines.append(f"if {self._text(kind)}.__mro__ is not {self._text(kind.__mro__)}: return None")
         metaclass: type = type(kind)
         for part in kind.__mro__ + metaclass.__mro__:
             if not _is_foreign(part.__module__) and part not in self._classes:
@@ -347,6 +421,7 @@ class Outside:
             self._container(attributes, f"{text}.__dict__", f"a {type(x).__name__}")
         self._attributes(x, *_slots_of(x))
         if not _is_foreign(type(x).__module__):
+            self.lines.append(f"if {text}.__class__ is not {self._text(type(x))}: return None")
             self._visit(type(x))
 
     # -- while the function is traced ----------------------------------------------------------------------------------
@@ -356,7 +431,7 @@ class Outside:
         for place in self.inputs:
             place.enter(trace)
         for place in self.places:
-            other = _traced(trace, place.value) if place.standing is NOTHING else place.value
+            other = _traced(trace, place) if place.standing is NOTHING else place.value
             if other is not place.value:
                 with suppress(AttributeError, TypeError):
                     place.write(other)
@@ -403,6 +478,9 @@ class Outside:
             if _is_other(container, before):
                 changed = changed or owner
                 plain(container)
+        for x, names, before in self._states:
+            if has_changed(vars(x), names, before):
+                changed = changed or f"a {type(x).__name__}"
         return changed, found
 
     def _can_be_input(self, place: Place, now: Any) -> bool:
@@ -447,14 +525,33 @@ def _with_parts(x: Any, parts: list[Any]) -> Any:
     return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
 
 
-def _traced(trace: Trace, x: Any) -> Any:
-    """What stands for an array that may change, also inside of tuples; otherwise the thing itself."""
-    if type(x) is ndarray:
-        return x if x.dtype.kind not in "biufc" or is_fixed(x) else trace.from_outside(x)
-    if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
-        parts = [_traced(trace, part) for part in x]
-        return _with_parts(x, parts)
-    return x
+class Taken:
+    """Stands for an iterator: a program would take nothing from it."""
+
+    def __init__(self, trace: Trace, told: str) -> None:
+        self._trace, self._why = trace, f"it takes from an iterator, {told}: pass what it gives"
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        self._trace.fail(self._why)
+        raise UntraceableError(self._why)
+
+
+def _traced(trace: Trace, place: Place) -> Any:
+    """What stands for what may change: arrays, also inside of tuples, and iterators; otherwise the thing itself."""
+
+    def standing(x: Any) -> Any:
+        if type(x) in (ndarray, np.memmap):
+            return x if x.dtype.kind not in "biufc" or is_fixed(x) else trace.from_outside(x)
+        if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
+            return _with_parts(x, [standing(part) for part in x])
+        if isinstance(x, Iterator) and not isinstance(x, io.IOBase):
+            return Taken(trace, place.told)
+        return x
+
+    return standing(place.value)
 
 
 def holds_traced(x: Any) -> bool:
@@ -544,6 +641,49 @@ def _libraries() -> tuple[str, ...]:
 def bytes_in(x: Any) -> tuple[bytes, ...]:
     """What is in the memory of an array, and in its mask if it has one."""
     return np.asarray(x).tobytes(), np.asarray(getattr(x, "mask", 0)).tobytes()
+
+
+def _state(x: dict[str, Any], names: Iterable[str]) -> list[Any]:
+    """Attributes, how much is in each, and how many there are."""
+    values = [x.get(name, NOTHING) for name in names]
+    return [*values, *(len(value) for value in values if type(value) in CONTAINERS), len(x)]
+
+
+def has_changed(x: dict[str, Any], names: Iterable[str], before: list[Any]) -> bool:
+    """Whether attributes are others, or hold more or less."""
+    now = _state(x, names)
+    return len(now) != len(before) or not all(a is b or same(a, b) for a, b in zip(now, before, strict=True))
+
+
+def _shows_memory(x: Any) -> bool:
+    """Whether something is a stretch of memory that somebody may write to."""
+    if isinstance(x, type | FunctionType | ModuleType | np.generic | bytes):
+        return False
+    try:
+        return not memoryview(x).readonly
+    except (TypeError, ValueError):
+        return False
+
+
+@functools.lru_cache(maxsize=4096)
+def _looked_up(code: CodeType) -> tuple[frozenset[str], frozenset[str], bool]:
+    """Globals that a function looks up, modules that it imports, and whether it compares by `is`, but for constants."""
+    loaded, imported, compares, constant = set(), set(), False, False
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        if name in LOADING:
+            loaded.add(instruction.argval)
+        elif name == "IMPORT_NAME":
+            imported.add(instruction.argval)
+        elif name == "IS_OP":
+            compares |= not constant
+        constant = name == "LOAD_CONST"
+    inside = [_looked_up(x) for x in code.co_consts if isinstance(x, CodeType)]
+    return (
+        frozenset(loaded).union(*(names for names, _, _ in inside)),
+        frozenset(imported).union(*(names for _, names, _ in inside)),
+        compares or any(compares for _, _, compares in inside),
+    )
 
 
 def _names_in(code: CodeType) -> set[str]:

@@ -1,26 +1,21 @@
-"""Replaying a program before it is trusted: what arguments held before, and what was read."""
+"""Replaying a program before it is trusted: what arguments and places held before."""
 
 from __future__ import annotations
 
-import io
 import linecache
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..tree import flatten
 from .contents import content, put
-from .outside import Place, is_installed
+from .outside import Place
 from .steps import Line
 
-__all__ = ["Kept", "at", "reading_watched"]
+__all__ = ["Kept", "at"]
 
 ndarray = np.ndarray
-READING = {"open", "input", "fromfile", "read", "readline", "readlines", "readinto"}
 
 
 class Kept:
@@ -69,37 +64,6 @@ class Kept:
         written = self.now()
         self.put_back()
         return rebuild(copies), written
-
-
-@contextmanager
-def reading_watched() -> Iterator[list[Line]]:
-    """The lines that open or read files, or ask the user, while this runs: what comes in there may be different later.
-
-    It comes in by a call of C code, which only a profiler's hook sees.
-    """
-    lines: list[Line] = []
-
-    def hook(frame: FrameType, event: str, what: Any) -> None:
-        if event == "c_call" and what.__name__ in READING:
-            stream = isinstance(getattr(what, "__self__", None), io.IOBase)
-            inside: FrameType | None = frame
-            while inside is not None and is_installed(inside.f_globals.get("__name__")):
-                if inside.f_globals["__name__"] in ("linecache", "importlib._bootstrap_external"):
-                    return  # of a traceback, of a module
-                inside = inside.f_back
-            if inside is not None and inside.f_globals["__name__"].startswith(__package__):
-                return  # of kernels that are kept on disk
-            if inside is not None and (stream or what in (open, input, np.fromfile)):
-                lines.append((inside.f_code.co_filename, inside.f_lineno))
-
-    if sys.getprofile() is not None:  # somebody is measuring, whom nothing can put back
-        yield lines
-        return
-    sys.setprofile(hook)
-    try:
-        yield lines
-    finally:
-        sys.setprofile(None)
 
 
 def at(line: Line) -> str:

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..errors import UntraceableError
 from ..graph import contexts
 from ..tree import flatten
-from .checks import classes_in
+from .checks import parts_of_program
+from .hidden import Streams
 from .inputs import data_of, entering, enters
 from .left import mended
 from .names import Names
@@ -27,6 +30,7 @@ from .writes import numbers_first
 
 __all__ = ["Run", "looked_at", "traced_run", "tracing", "uncollected"]
 
+LOOKING, FRAMES = {"globals", "eval", "exec"}, {"_getframe", "currentframe"}  # names of what reads others
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}  # names of what reads it
 # Names of what tells an array of objects from one of numbers.
 TELLING = {"dtype", "issubdtype", "result_type", "iscomplexobj", "isrealobj", "nan_to_num", "item", "tolist", "tobytes"}
@@ -70,11 +74,11 @@ def looked_at(
     given = Names()
     given.namespace["contexts"] = contexts
     fixed = [leaf for leaf in flatten((args, options))[0] if not enters(leaf)]
-    outside = Outside([f, *fixed, *classes_in((args, options))], given, changing)
+    outside = Outside([f, *fixed, *parts_of_program((args, options))], given, changing)
     if not outside.names.isdisjoint(ENVIRONMENT):
         raise UntraceableError("it reads environment variables, which may change: pass what they say")
-    if "globals" in outside.names:
-        raise UntraceableError("it looks into globals(), where nobody sees what it reads: write the names")
+    if unseen := (LOOKING & outside.builtins) | (FRAMES & outside.names):
+        raise UntraceableError(f"it looks by {min(unseen)}() where nobody sees what it reads: write the names")
     return outside
 
 
@@ -83,10 +87,12 @@ def traced_run(
 ) -> Run:
     """Trace the function; if that fails, everything is as it was."""
     trace.objects.allowed &= outside.names.isdisjoint(TELLING)
+    trace.streams = Streams(outside.names, (place.value for place in outside.places))
     references = sys.getrefcount(trace)
     try:
         outside.stand_in(trace)
         run = _traced(f, trace, outside, args, options)
+        trace.streams.check()
         run.changed, run.found = outside.put_back()
         known = {id(leaf) for leaf in run.traced if isinstance(leaf, FOLLOWED)}
         if sys.getrefcount(trace) > references + len(known):
@@ -97,6 +103,7 @@ def traced_run(
         outside.put_back()
         outside.undo()
         trace.undo()
+        trace.streams.put_back()
         raise
     return run
 
@@ -106,6 +113,9 @@ def _traced(
 ) -> Run:
     leaves, rebuild, _ = flatten((args, options))
     traced = [entering(trace, leaf) for leaf in leaves]
+    if outside.compares:  # what is passed twice is one thing inside, too
+        first = {id(leaf): stands for leaf, stands in zip(reversed(leaves), reversed(traced), strict=True)}
+        traced = [first[id(x)] if type(x) is np.ndarray else stands for x, stands in zip(leaves, traced, strict=True)]
     given = rebuild(traced)
     _, _, form = flatten(given)
 

@@ -80,6 +80,7 @@ class Trace:
         self._thread = get_ident()  # the only one whose calls are written down
         self._over = False
         self._failed = ""
+        self.streams: Any = None  # random numbers that the function must not draw
         self._alive: list[Any] = []  # so that no identity comes twice
         self.loud = np.geterr()
         self.objects = ObjectArrays(allowed=not exact)
@@ -186,6 +187,16 @@ class Trace:
                 waiting += more
         return True
 
+    def _watched(self, function: Any) -> Any:
+        """What a function of others draws from random numbers without a generator, it draws anew in each call."""
+        module = getattr(function, "__module__", None) or "numpy"
+        ours = self.streams is None or module.partition(".")[0] in ("numpy", "_operator", "chainrule")
+        return nullcontext() if ours else self.streams.passing_over()
+
+    def fail(self, why: str) -> None:
+        """Let the run fail, whatever the function makes of it."""
+        self._failed = why
+
     def check(self) -> None:
         """Raise if a run that has come to its end was not what is written down.
 
@@ -226,7 +237,8 @@ class Trace:
                 "it asks how an array lies in memory (order='K', 'A'), which may differ in a program"
             )
         try:
-            value = function(*inner(args, value_of), **inner(options, value_of))
+            with self._watched(function):
+                value = function(*inner(args, value_of), **inner(options, value_of))
         except AT_FAULT as error:
             if may_be_of_values(error, function, args):
                 what = f"a {type(error).__name__} of {function_name(function)}"

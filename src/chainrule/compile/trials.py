@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UntraceableError
+from .hidden import reading_watched
 from .printed import Printed
-from .replays import Kept, at, reading_watched
+from .replays import Kept, at
 from .rounding import agree
 from .runs import Run, looked_at, traced_run, uncollected
 from .trace import Trace
@@ -93,10 +94,11 @@ class Trial:
             where = difference(variant.path(), variant.captured, again.steps, captured, known)
         value = run.value
         if where is None:  # otherwise what it did has been done
-            with reading_watched() as files:
+            with reading_watched() as hidden:
                 value = self.without()
-            if files:
-                return value, f"it reads a file, {at(files[0])}, which a program would not read again", False
+            if hidden:
+                told, line = hidden[0]
+                return value, f"it reads {told}, {at(line)}, which a program would not read again", False
             before, after = self.turned_back(value)
             if not agree((self.result, self.written), (before, after), variant.exact, self.otherwise()):
                 where = "the program that was made of it gives, or writes, something else"
