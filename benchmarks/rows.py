@@ -14,6 +14,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.compile.jit import Jitted
+from chainrule.compile.trials import Trial
 from chainrule.nn import functional
 
 from .libraries import chainrule_library, each, torch_library
@@ -146,10 +147,10 @@ class Row:
 class OnNumpy(Jitted):
     """A function that `jit` made where there is no llvmlite."""
 
-    def _compile(self, variant: Any, result: Any, *_: Any) -> Any:
-        for other in variant.chain():
-            other.with_kernels, other.settled = None, True
-        return result
+    def _compile(self, trial: Trial) -> Any:
+        for variant in trial.variant.chain():
+            variant.with_kernels, variant.settled = None, True
+        return trial.result
 
 
 class Chain(Row):
