@@ -22,7 +22,7 @@ from test_jit import assert_same
 
 import chainrule as cr
 from chainrule.errors import UntraceableWarning
-from chainrule.scipy import special, stats
+from chainrule.scipy import interpolate, special, stats
 from chainrule.tree import flatten
 
 Case = tuple[Callable[..., Any], list[Any]]
@@ -158,3 +158,54 @@ def test_what_cannot_be_traced_says_so(name: str, tmp_path: Any, monkeypatch: py
     jitted = cr.jit(f)
     with warnings.catch_warnings(), pytest.warns(UntraceableWarning):
         assert jitted(test_coverage.MATRIX) == f(test_coverage.MATRIX)
+
+
+NUMBERS = np.array([0.3, 0.1, 0.8, 0.45, 0.62, 0.9])
+
+
+def changed(write: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    def f(x: Any) -> Any:
+        y = x * 1
+        write(y, x)
+        return y
+
+    return f
+
+
+# Masks, places and counts that depend on values.
+CHOSEN: dict[str, Callable[[Any], Any]] = {
+    "put": changed(lambda y, x: np.put(y, np.argsort(x)[:2], x[:2])),
+    "putmask": changed(lambda y, x: np.putmask(y, x > 0.4, x * 2)),
+    "place": changed(lambda y, x: np.place(y, x > 0.4, x[:3] * 2)),
+    "copyto": changed(lambda y, x: np.copyto(y, x * 2, where=x > 0.4)),
+    "out": changed(lambda y, x: np.multiply(x, 2, out=y, where=x > 0.4)),
+    "zeros": lambda x: np.add(x, x, where=x > 0.4, out=np.zeros_like(x)),
+    "at": changed(lambda y, x: np.add.at(y, np.argsort(x), x**2)),
+    "repeat": lambda x: np.repeat(x, (x * 5).astype(int)),
+    "take": lambda x: np.take(x, np.argsort(x) + 4, mode="wrap"),
+    "mask": lambda x: x[x > 0.4] * 2,
+    "sum": lambda x: np.sum(x, where=x > 0.4),
+}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("name", CHOSEN)
+def test_what_is_chosen_by_values_is_traced(name: str, exact: bool) -> None:
+    for f, args in list(transformed(CHOSEN[name], [NUMBERS]))[:3]:
+        assert once(f, args, exact)
+
+
+@pytest.mark.parametrize(
+    ("f", "named"),
+    [
+        (lambda x: np.vectorize(lambda a: a * a)(x), "in vectorize.__call__ of numpy"),
+        (lambda x: interpolate.CubicSpline(np.arange(6.0), x)(2.5), "in CubicSpline.__init__ of chainrule"),
+        (lambda x: np.asarray(x) * 2, "into a plain one (np.asarray"),
+    ],
+)
+def test_what_makes_plain_arrays_is_named(f: Callable[..., Any], named: str) -> None:
+    jitted = cr.jit(f)
+    with pytest.warns(UntraceableWarning) as caught:
+        for _ in range(3):
+            np.testing.assert_array_equal(jitted(NUMBERS), f(NUMBERS))
+    assert named in str(caught[0].message)

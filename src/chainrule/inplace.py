@@ -21,7 +21,7 @@ from .errors import InPlaceError
 from .graph import Gone, Node, constant, contexts, leaf, next_index, watchers
 from .memory import owns
 from .rules.indexing import Steps, is_basic, shown
-from .rules.linear import as_array
+from .rules.linear import as_array, grid
 from .rules.registry import Rule, implements, rules
 from .tensor import (
     Indirect,
@@ -320,7 +320,7 @@ def cycled(values: Any, count: int) -> Any:
 
 def spots(a: Any, flat_index: Any) -> tuple[Any, ...]:
     """The index of elements that are counted through the whole array."""
-    return np.unravel_index(np.asarray(flat_index, dtype=int), a.shape)
+    return np.unravel_index(as_array(flat_index).astype(int), a.shape)
 
 
 @implements(np.copyto)
@@ -341,14 +341,14 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) ->
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     a = target_of(a, "put")
     take: Any = np.take
-    places = take(np.arange(a.size), np.ravel(plain(ind)).astype(int, casting="same_kind"), mode=mode)
+    places = take(grid((a.size,), plain(ind)), np.ravel(plain(ind)).astype(int, casting="same_kind"), mode=mode)
     if places.size and np.size(plain(v)):
         setitem(a, spots(a, places), cycled(v, places.size))
 
 
 @implements(np.putmask)
 def putmask(a: Any, mask: Any, values: Any) -> None:
-    a, mask = target_of(a, "putmask"), np.asarray(plain(mask), bool)
+    a, mask = target_of(a, "putmask"), as_array(plain(mask)).astype(bool)
     if mask.size != a.size:
         raise ValueError(f"np.putmask: a mask of shape {mask.shape} for an array of shape {a.shape}")
     if np.size(plain(values)):
@@ -358,7 +358,7 @@ def putmask(a: Any, mask: Any, values: Any) -> None:
 
 @implements(np.place)
 def place(arr: Any, mask: Any, vals: Any) -> None:
-    arr, mask = target_of(arr, "place"), np.asarray(plain(mask), bool)
+    arr, mask = target_of(arr, "place"), as_array(plain(mask)).astype(bool)
     places = np.flatnonzero(mask)
     if places.size and not np.size(plain(vals)):
         raise ValueError("np.place: no values to write")

@@ -90,24 +90,29 @@ def _call(
     return tuple(_written(result, target) for result, target in zip(results, targets, strict=True))
 
 
+def _selected(x: Any, mask: Any) -> Any:
+    """The elements of what is stretched to the shape of a mask."""
+    x = np.broadcast_to(as_array(x), mask.shape)
+    return x[mask] if isinstance(x, Tensor) else np.extract(mask, x)  # which sees that the mask is traced
+
+
 def _masked(ufunc: np.ufunc, inputs: tuple[Any, ...], where: Any, targets: tuple[Any, ...]) -> tuple[Any, ...]:
     """Compute on the selected elements only; elsewhere stays `out`, or, as in NumPy, whatever was in memory."""
-    mask = np.asarray(plain(where), bool)
+    mask = as_array(plain(where)).astype(bool)
     values = [plain(x) for x in inputs]
     shape = np.broadcast_shapes(mask.shape, *map(np.shape, values))
     mask = np.broadcast_to(mask, shape)
-    selected = [
-        x if isinstance(x, int | float | complex) else np.broadcast_to(as_array(x), shape)[mask] for x in inputs
-    ]
+    selected = [x if isinstance(x, int | float | complex) else _selected(x, mask) for x in inputs]
     chosen = ufunc(*selected)
     parts = chosen if type(chosen) is tuple else (chosen,)
     bases = [
-        np.empty(shape, part.dtype) if target is None else target for part, target in zip(parts, targets, strict=True)
+        np.empty_like(mask, part.dtype, shape=shape) if target is None else target
+        for part, target in zip(parts, targets, strict=True)
     ]
     for base in bases:
-        if not isinstance(base, Tensor | np.ndarray) or base.shape != shape:
+        if not (isinstance(base, np.ndarray) or hasattr(type(base), "_record")) or base.shape != shape:
             raise InPlaceError(f"out= is {describe(base)}, but the result has shape {shape}")
-    exact = tuple(np.array(plain(base)) for base in bases)
+    exact = tuple(np.copy(plain(base)) for base in bases)
     ufunc(*values, out=exact, where=mask)
     return tuple(
         _exactly(value, rules["put"](base, part, index=mask))

@@ -14,15 +14,33 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UntraceableError
+from ..errors import UntraceableError, is_ours
 
-__all__ = ["PLAIN_ARRAY", "ObjectArrays"]
+__all__ = ["PLAIN_ARRAY", "ObjectArrays", "made_plain"]
 
 PLAIN_ARRAY = (
     "the function turns an array that is being traced into a plain one (np.asarray, an assignment to an element of a "
     "plain array, a library that does not know NumPy's protocols). Write np.stack([a, b]) instead of np.array([a, b]), "
     "and fill np.zeros_like(x, shape=shape)"
 )
+
+
+def made_plain() -> UntraceableError:
+    """What to raise where a plain array is made, above a method of what is traced: it says which function does so."""
+    frame: FrameType | None = sys._getframe(2)
+    by = ""
+    while frame is not None and _is_library(module := frame.f_globals.get("__name__") or ""):
+        if frame.f_code.co_name == "_traced":  # no line of the user's asked for it: a walk did
+            break
+        if module != "chainrule.arguments":
+            by = f", in {frame.f_code.co_qualname} of {module.partition('.')[0]}"
+        frame = frame.f_back
+    what, _, rest = PLAIN_ARRAY.partition(" (")
+    return UntraceableError(f"{what}{by} ({rest}")
+
+
+def _is_library(module: str) -> bool:
+    return is_ours(module) or module.partition(".")[0] == "scipy"
 
 
 class ObjectArrays:

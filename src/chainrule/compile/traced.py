@@ -20,7 +20,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from ..errors import UntraceableError, is_ours
 from ..tensor import Tensor, record, traced_among
 from .calls import UFUNCS, WRITING
-from .objects import PLAIN_ARRAY, ObjectArrays
+from .objects import ObjectArrays, made_plain
 from .steps import Guard, Method, Property, Step, Var
 
 __all__ = ["FOLLOWED", "Draws", "Number", "Traced", "is_captured", "number_of", "traced_generator", "value_of"]
@@ -95,7 +95,7 @@ class Traced(NDArrayOperatorsMixin):
             return np.array(self.trace.guard(self, "array", np.array(self.value)), dtype)
         if self.trace.objects.allowed and not self.ndim and dtype is None and self.value.dtype == np.double:
             return self.trace.objects.holding(self)
-        raise UntraceableError(PLAIN_ARRAY)
+        raise made_plain()
 
     @property
     def __class__(self) -> Any:

@@ -266,12 +266,18 @@ linear(
 )
 linear(np.triu, lambda ct, x, k=0: np.triu(ct, k))
 linear(np.tril, lambda ct, x, k=0: np.tril(ct, k))
-linear(np.repeat, lambda ct, x, repeats, axis=None: _added_back(ct, x, np.repeat(grid(x.shape), repeats, axis)))
+linear(
+    np.repeat, lambda ct, x, repeats, axis=None: _added_back(ct, x, np.repeat(grid(x.shape, repeats), repeats, axis))
+)
 
 
-def grid(shape: tuple[int, ...]) -> Any:
-    """The flat position of every element: what a function does to it says where elements went."""
-    return np.arange(prod(shape)).reshape(shape)
+def grid(shape: tuple[int, ...], by: Any = None) -> Any:
+    """The flat position of every element: what a function does to it says where elements went.
+
+    Traced if `by` is, which says where they go.
+    """
+    positions = np.arange(prod(shape)).reshape(shape)
+    return positions + np.zeros_like(by, int, shape=shape) if hasattr(type(by), "_record") else positions
 
 
 def _added_back(ct: Any, x: Any, index: Any) -> Any:
