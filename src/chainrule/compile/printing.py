@@ -123,8 +123,11 @@ class _Printer(Expressions):
         calls = [step for step in program.steps if isinstance(step, Step)]
         whole = next((step.writes for step in calls if step.function is begin_writing), ())
         puts = [step.args for step in calls if step.function is operator.setitem and step.writes[0] in whole]
-        self.put_in = {x: root for root, _, x in puts}
-        self.shows = {step.results: step.args[0] for step in calls if step.function is itself}
+        # What is returned as well is a copy: nobody but the caller writes to that.
+        self.put_in = {x: root for root, _, x in puts if x.root not in self.escaping}
+        shows = {step.results: step.args[0] for step in calls if step.function is itself}
+        leaving = self.escaping | {x.root for root, _, x in puts if shows.get(x.root) is not root}
+        self.shows = {x: root for x, root in shows.items() if x not in leaving}
         self.there: set[Var] = set()
 
     # -- memory ----------------------------------------------------------------------------------------------------
@@ -401,7 +404,10 @@ class _Printer(Expressions):
             self.writing = True
             return []
         if step.function is itself:
-            self.names[step.results] = self.names[step.args[0]]
+            name = self.names[step.args[0]]
+            if step.results not in self.shows:  # it is returned, or put elsewhere
+                return [f"{self.new(step.results)} = {name}.copy()"]
+            self.names[step.results] = name
             return []
         if step.function is operator.setitem and type(step.args[2]) is Var and step.args[2] in self.there:
             return []
