@@ -25,7 +25,7 @@ from .program import Loop, Program, Steps, alike, described, read
 from .simplify import needed
 from .steps import Guard, Method, Step, Var, operands
 from .trace import ImpureTurnError, NotRolledError, Trace, UndecidedError, users_line
-from .traced import Traced, is_captured
+from .traced import Traced, is_captured, value_of
 
 __all__ = ["ImpureTurnError", "Iteration", "NotRolledError", "is_traced", "roll"]
 
@@ -61,7 +61,7 @@ class Iteration:
 
     def places(self) -> tuple[int, int]:
         """The numbers of the first two turns; of a turn that there may be, where there are none."""
-        many = int(value_or(self.turns, 1))
+        many = int(1 if self.turns is None else value_of(self.turns))
         first = max(many - 1, 0) if self.reverse else 0
         last = (len(self.items[0]) if self.items else many or 2) - 1
         return first, min(max(first + (-1 if self.reverse else 1), 0), last)
@@ -125,7 +125,7 @@ def _rolled(
     one, two = iteration.places()
     first = _Turn(trace, turn, condition, one, iteration.init, iteration.items)
     with np.errstate(all="ignore"):
-        second = _Turn(trace, turn, condition, two, [value_or(x) for x in first.after], iteration.items)
+        second = _Turn(trace, turn, condition, two, [value_of(x) for x in first.after], iteration.items)
     first.must_do_what(second)
     outer, steps = first.split()
     trace.steps += outer
@@ -139,11 +139,6 @@ def _is_made(x: Any) -> bool:
 def _scalar(x: Any) -> Any:
     """What has no axes as a NumPy scalar."""
     return x[()] if isinstance(x, Traced) and not x.ndim and not x.var.scalar else x
-
-
-def value_or(x: Any, otherwise: Any = None) -> Any:
-    """The concrete value of what may be traced."""
-    return otherwise if x is None else x.value if isinstance(x, Traced) else x
 
 
 class _Turn:
@@ -161,8 +156,8 @@ class _Turn:
         self.trace = trace
         with trace.scope() as steps:
             number = trace.own(np.int64(place))
-            carry = [trace.own(value_or(x)) for x in init]
-            parts = [trace.own(value_or(x)[place]) for x in items]
+            carry = [trace.own(value_of(x)) for x in init]
+            parts = [trace.own(value_of(x)[place]) for x in items]
             if condition is not None:
                 goes_on = condition(list(carry))
                 if not isinstance(goes_on, Traced):
@@ -263,14 +258,14 @@ def _step(trace: Trace, first: _Turn, steps: Steps, iteration: Iteration) -> tup
     n = len(init)
     if turns is None and not length:
         alone = loop.with_body(Program(body.steps, {}, first.outputs[:n]))
-        count = _run(trace, step, alone, [np.int64(0), *(value_or(x) for x in init)])[0]
+        count = _run(trace, step, alone, [np.int64(0), *(value_of(x) for x in init)])[0]
         size = sum(x.dtype.itemsize * x.size for x in first.collected) or 1
         room = next(trace.known_rooms, 0)
         loop.length = room if room > count else 1 << max(2 * int(count), min(ENOUGH, ROOM // size), 1).bit_length()
         trace.rooms.append(loop.length)
         loop.key = first.key, reverse
     shapes = [(loop.length, *x.shape) for x in first.collected]
-    like = [np.int64(0), *(value_or(x) for x in init)]
+    like = [np.int64(0), *(value_of(x) for x in init)]
     like += [np.broadcast_to(np.zeros((), x.dtype), s) for x, s in zip(first.collected, shapes, strict=True)]
     values = _run(trace, step, loop, like)
     results = []

@@ -452,27 +452,33 @@ def _without_unread(step: Step, alive: set[Var]) -> None:
     loop: Loop = step.function
     turns, init, items, outer = step.args
     count, *results = step.results
-    carried, collected = results[: len(init)], results[len(init) :]
-    after, given = loop.body.outputs[: len(init)], loop.body.outputs[len(init) :]
-    given = [x if var in alive else None for x, var in zip(given, collected, strict=True)]
-    collected = [var if var in alive else None for var in collected]
-    wanted = {i for i, var in enumerate(carried) if var in alive}
-    while True:  # what is carried for what is carried
-        body = loop.body.with_steps(loop.body.steps)
-        body.outputs = [x if i in wanted else None for i, x in enumerate(after)] + given
+    wanted = {i for i, var in enumerate(results[: len(init)]) if var in alive}
+    collected = [i for i, var in enumerate(results) if i >= len(init) and var in alive]
+    body, carried = _needed_turn(loop, wanted, collected)
+    step.function = other = loop.with_body(body)
+    asked = other.body_reads()
+    other.carry = [loop.carry[i] for i in carried]
+    items, other.items = _asked_for(asked, items, loop.items)
+    outer, other.outer = _asked_for(asked, outer, loop.outer)
+    step.args = turns, [init[i] for i in carried], items, outer
+    step.results = (count, *(results[i] for i in (*carried, *collected)))
+
+
+def _needed_turn(loop: Loop, wanted: set[int], collected: list[int]) -> tuple[Program, list[int]]:
+    """A turn that gives these carries, others that it reads for them, and what is collected; and which carries it gives."""
+    body = loop.body.with_steps(loop.body.steps)
+    while True:
+        body.outputs = [loop.body.outputs[i] for i in (*sorted(wanted), *collected)]
         asked = all_read(needed(body, inside=False), body.outputs)
         more = {i for i, var in enumerate(loop.carry) if var in asked}
         if more <= wanted:
             break
-        wanted |= more
-    chosen = sorted(wanted)
+        wanted = wanted | more
     body.steps = needed(body)
-    asked = loop.with_body(body).body_reads()
-    body.outputs = [after[i] for i in chosen] + [x for x in given if x is not None]
-    step.function = other = loop.with_body(body)
-    other.carry = [loop.carry[i] for i in chosen]
-    item_pairs = [(x, var) for x, var in zip(items, loop.items, strict=True) if var in asked]
-    outer_pairs = [(x, var) for x, var in zip(outer, loop.outer, strict=True) if var in asked]
-    other.items, other.outer = [var for _, var in item_pairs], [var for _, var in outer_pairs]
-    step.args = turns, [init[i] for i in chosen], [x for x, _ in item_pairs], [x for x, _ in outer_pairs]
-    step.results = (count, *(carried[i] for i in chosen), *(var for var in collected if var is not None))
+    return body, sorted(wanted)
+
+
+def _asked_for(asked: set[Var], values: list[Any], inside: list[Var]) -> tuple[list[Any], list[Var]]:
+    """Of the values that a loop is given, and of what they are called inside, those that are asked for."""
+    chosen = [i for i, var in enumerate(inside) if var in asked]
+    return [values[i] for i in chosen], [inside[i] for i in chosen]
