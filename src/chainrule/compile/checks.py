@@ -114,9 +114,7 @@ def unpacking(
         else:
             check(f"{text} is not {given.given(x, 'static')}")
 
-    given.namespace["same"] = same
-    given.namespace["constant_tensor"] = functools.partial(handle, None)
-    given.namespace["freed_tensor"] = freed_tensor
+    given.fixed(same=same, constant_tensor=functools.partial(handle, None), freed_tensor=freed_tensor)
     check("contexts.singular != 'zero'")
     check(f"len(args) != {len(args)} or " + (f"tuple(options) != {tuple(options)!r}" if options else "options"))
     for i, (name, arg) in enumerate(zip(_argument_names(f, len(args)), args, strict=True)):
@@ -179,7 +177,7 @@ def identities(*several: Any) -> int:
 def memory_checked(names: dict[Var, str], values: dict[Var, Any], others: list[Any], given: Names) -> list[str]:
     """Lines of a program that writes to arguments: go away if its arrays share memory in another way than now."""
     arrays = [*_arrays(names, values), *((given.given(x, "read"), x) for x in others)]
-    given.namespace["memory"] = memory
+    given.fixed(memory=memory)
     texts = ", ".join(name for name, _ in arrays)
     return [f"if memory({texts}) != {memory(*(x for _, x in arrays))}: return None"]
 

@@ -29,6 +29,11 @@ class Names:
         self._last: dict[str, int] = {}  # numbers that were tried
         self._of: dict[int, str] = {}
 
+    def fixed(self, **things: Any) -> None:
+        """Let programs call things by these names, which are reserved for them."""
+        assert things.keys() <= RESERVED, things.keys() - RESERVED
+        self.namespace |= things
+
     def given(self, thing: Any, like: str) -> str:
         """The name of an object that is not printed but put into the namespace."""
         known = self._of.get(id(thing))

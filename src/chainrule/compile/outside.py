@@ -176,7 +176,7 @@ class Outside:
         self.builtins: set[str] = set()
         self.compares = False
         self.caches: list[Any] = []
-        given.namespace["same"] = same
+        given.fixed(same=same)
         for x in roots:
             self._visit(x)
         while self._waiting:
@@ -207,7 +207,7 @@ class Outside:
 
     def _recorded(self) -> str:
         """Check whether operations on the Tensors that are read are recorded, or `no_grad` makes them constants."""
-        self.given.namespace |= {"watchers": watchers, "only_constant": only_constant}
+        self.given.fixed(watchers=watchers, only_constant=only_constant)
         if not contexts.stack:
             return "if watchers and contexts.stack: return None"
         if not only_constant(self.newest):

@@ -431,15 +431,13 @@ class _Printer(Expressions):
         given = "*args, **options" if self.variant.parent is None else ", ".join(self.names[x] for x in self.inputs)
         source = f"def program({given}):\n" + "".join(f"    {line}\n" for line in lines)
         forms = self.buffers.forms
-        namespace = (
-            self.given.namespace
-            | USED
-            | {
-                "FRAMES": [],
-                "EXITS": self.exits,
-                "new_buffers": lambda: [np.empty(shape, dtype) for shape, dtype in forms],
-            }
-        )
+        namespace = {
+            **self.given.namespace,
+            **USED,
+            "FRAMES": [],
+            "EXITS": self.exits,
+            "new_buffers": lambda: [np.empty(shape, dtype) for shape, dtype in forms],
+        }
         self.variant.names, self.variant.values = self.names, next(self.count)
         return Printed(source, namespace, self.inputs, {exit.guard.place: exit for exit in self.exits})
 

@@ -72,7 +72,7 @@ def looked_at(
 ) -> Outside:
     """What the function reads from outside, and what arguments lead to that are part of the program."""
     given = Names()
-    given.namespace["contexts"] = contexts
+    given.fixed(contexts=contexts)
     fixed = [leaf for leaf in flatten((args, options))[0] if not enters(leaf)]
     outside = Outside([f, *fixed, *parts_of_program((args, options))], given, changing)
     if not outside.names.isdisjoint(ENVIRONMENT):

@@ -465,7 +465,7 @@ def _without_unread(step: Step, alive: set[Var]) -> None:
 
 
 def _needed_turn(loop: Loop, wanted: set[int], collected: list[int]) -> tuple[Program, list[int]]:
-    """A turn that gives these carries, others that it reads for them, and what is collected; and which carries it gives."""
+    """A turn that gives these carries, others that it reads for them, and what is collected; which carries it gives."""
     body = loop.body.with_steps(loop.body.steps)
     while True:
         body.outputs = [loop.body.outputs[i] for i in (*sorted(wanted), *collected)]
