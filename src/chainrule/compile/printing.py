@@ -221,50 +221,69 @@ class _Printer(Expressions):
     def _told(self, x: Any) -> str:
         return self.names.get(x, "?") if type(x) is Var else repr(x)
 
+    # -- loops -----------------------------------------------------------------------------------------------------
     def _loop(self, step: Step) -> list[str]:
         """A loop: the carry is in variables of its own, which every turn sets anew."""
         loop: Loop = step.function
         if loop.kernel is not None:
             return self._loop_of_machine_code(step)
-        turns, init, items, outer = step.args
+        turns, init, _, outer = step.args
         count, *results = step.results
-        inside = copy(self)  # with the same buffers
-        inside.names, inside.made, inside.ordered = dict(self.names), set(self.made), dict(self.ordered)
-        inside.names |= {var: self.given.given(array, "captured") for var, array in loop.body.captured.items()}
-        inside._begin(loop.body, Buffers(loop.body, self.buffers))
-        inside.names |= {var: self.text(x) for var, x in zip(loop.outer, outer, strict=True)}
+        inside = self._inside(loop, outer)
         place, *carried = (inside.new(var) for var in (loop.place, *loop.carry))
         lines = [
             f"{name} = {self.text(x)}" + ("" if var.scalar else ".copy()")  # results are nobody else's memory
             for name, x, var in zip(carried, init, loop.carry, strict=True)
         ]
-        collected = [self.new(var) for var in results[len(init) :]]
+        collected = results[len(init) :]
         make = "np.empty" if type(turns) is int and turns == loop.length else "np.zeros"
-        for name, var in zip(collected, results[len(init) :], strict=True):
-            lines.append(f"{name} = {self._make(make, var)}")
-        last = self.text(turns)
-        bounds = "" if turns is None else f"{last} - 1, -1, -1" if loop.reverse else last
-        body = [f"{inside.new(var)} = {self.text(x)}[{place}]" for x, var in zip(items, loop.items, strict=True)]
-        if loop.place in loop.body_reads():
-            body.insert(0, f"{place} = {self.given.given(np.int64, 'int64')}({place})")
-        body += inside.lines(step.quiet)
-        after = [inside.text(x) for x in loop.body.outputs]
-        body += [f"{name}[{place}] = {x}" for name, x in zip(collected, after[len(init) :], strict=True)]
-        if carried:
-            body.append(f"{', '.join(carried)} = {', '.join(after[: len(init)])}")
-        if turns is not None:
-            lines.append(f"for {place} in range({bounds}):")
-        else:
-            lines.append(f"for {place} in {f'range({loop.length})' if collected else 'count()'}:")
-        lines += ["    " + line for line in body or ["pass"]]
-        if turns is None and collected:
-            too_many = Guard(count, "turns", loop.length, step.line)
-            too_many.place = -1
-            lines += ["else:", "    " + self._miss(too_many)]
+        lines += [f"{self.new(var)} = {self._make(make, var)}" for var in collected]
+        lines.append(f"for {place} in {self._places(loop, turns, bool(collected))}:")
+        lines += ["    " + line for line in self._turn(step, inside, place, carried) or ["pass"]]
         if turns is None:
+            if collected:
+                lines += ["else:", "    " + self._too_many(step)]
             lines.append(f"{self.new(count)} = {self.given.given(np.int64, 'int64')}({place})")
         lines += [f"{self.new(var)} = {name}" for var, name in zip(results, carried, strict=False)]
         return lines
+
+    def _inside(self, loop: Loop, outer: Sequence[Any]) -> _Printer:
+        """What prints the turns of a loop: with names of its own, on the same buffers."""
+        inside = copy(self)
+        inside.names, inside.made, inside.ordered = dict(self.names), set(self.made), dict(self.ordered)
+        inside.names |= {var: self.given.given(array, "captured") for var, array in loop.body.captured.items()}
+        inside._begin(loop.body, Buffers(loop.body, self.buffers))
+        inside.names |= {var: self.text(x) for var, x in zip(loop.outer, outer, strict=True)}
+        return inside
+
+    def _places(self, loop: Loop, turns: Any, bounded: bool) -> str:
+        """What a loop goes through: its turns, or as many as there is room for, or any number."""
+        if turns is None:
+            return f"range({loop.length})" if bounded else "count()"
+        last = self.text(turns)
+        return f"range({last} - 1, -1, -1)" if loop.reverse else f"range({last})"
+
+    def _turn(self, step: Step, inside: _Printer, place: str, carried: list[str]) -> list[str]:
+        """One turn: items are read, the steps done, what is collected put in its place, and the carry set."""
+        loop: Loop = step.function
+        body = []
+        if loop.place in loop.body_reads():
+            body.append(f"{place} = {self.given.given(np.int64, 'int64')}({place})")
+        for x, var in zip(step.args[2], loop.items, strict=True):
+            body.append(f"{inside.new(var)} = {self.text(x)}[{place}]")
+        body += inside.lines(step.quiet)
+        after = [inside.text(x) for x in loop.body.outputs]
+        n = len(carried)
+        body += [f"{self.text(y)}[{place}] = {x}" for y, x in zip(step.results[1 + n :], after[n:], strict=True)]
+        if carried:
+            body.append(f"{', '.join(carried)} = {', '.join(after[:n])}")
+        return body
+
+    def _too_many(self, step: Step) -> str:
+        """Leave the program, since there is no room for so many turns of a loop."""
+        guard = Guard(step.results[0], "turns", step.function.length, step.line)
+        guard.place = -1
+        return self._miss(guard)
 
     def _loop_of_machine_code(self, step: Step) -> list[str]:
         """A call of the function that does a loop: it leaves the number of turns, or -1 for a miss."""
@@ -284,9 +303,7 @@ class _Printer(Expressions):
         lines.append(f"{done} = np.zeros(1, np.int64)")
         lines.append(f"{self.given.given(loop.kernel, 'loop')}(1, 1, {', '.join([*given, done])})")
         lines.append(f"{done} = {done}[0]")
-        missed = Guard(count, "turns", loop.length, step.line)
-        missed.place = -1
-        lines.append(f"if {done} < 0: {self._miss(missed)}")
+        lines.append(f"if {done} < 0: {self._too_many(step)}")
         lines += [f"{self.names[var]} = {self.names[var]}[()]" for var in results if var.scalar]
         return lines
 
