@@ -13,7 +13,7 @@ from math import inf, prod
 from typing import Any
 
 from .groups import MANY, Fused
-from .kernels import Group, Input, Op, Output
+from .kernels import DIVIDING, Group, Input, Op, Output
 from .kernels.group import weight
 from .program import Steps, read
 from .steps import Var
@@ -23,8 +23,7 @@ __all__ = ["recomputed"]
 Place = tuple[Var, Input]  # an array, and how a kernel reads it
 # How many simple operations it costs to read an element, and half of what it costs to write it, by the array's bytes.
 _PASS = ((1 << 15, 2), (1 << 19, 6), (1 << 62, 12))
-_QUICK = {"divide", "reciprocal", "sqrt", "root"}  # processors do these; other functions are some dozen operations
-_FUNCTION = 40
+_FUNCTION = 40  # simple operations, about: a function that is no instruction of the processor's
 
 
 class _Node:
@@ -40,7 +39,7 @@ class _Node:
         """How many simple operations it is."""
         if self.op.kind is not None:
             return inf
-        return weight(self.op) if weight(self.op) == 1 or self.op.name in _QUICK else _FUNCTION
+        return weight(self.op) if weight(self.op) == 1 or self.op.name in DIVIDING else _FUNCTION
 
 
 class _Kernel:

@@ -19,13 +19,14 @@ would be done in vain.  A kernel compiles in 20 to 40 ms instead of 350 to 900 m
 accumulators in a fixed order, NaN and infinity as NumPy has them, and functions inlined into the loop.
 """
 
-from .functions import COMPARING, LOGICAL, POWERS, ULPS, exact_ops, supported
+from .functions import COMPARING, DIVIDING, LOGICAL, POWERS, ULPS, exact_ops, supported
 from .group import CODES, REDUCTIONS, Group, Input, Op, Output, plan
 from .kernel import Kernel, compile_group
 
 __all__ = [
     "CODES",
     "COMPARING",
+    "DIVIDING",
     "LOGICAL",
     "POWERS",
     "REDUCTIONS",

@@ -17,6 +17,7 @@ from .vector import SCALAR, Vector, where
 
 __all__ = [
     "COMPARING",
+    "DIVIDING",
     "LOGICAL",
     "POWERS",
     "PREDICATES",
@@ -178,6 +179,9 @@ exact_ops = frozenset(name for name, error in ULPS.items() if error == _EXACTLY)
     "any",
 }
 """The operations whose results are NumPy's bit for bit."""
+
+DIVIDING = frozenset({"divide", "reciprocal", "sqrt", "root"})
+"""The operations that are one instruction, but one that takes as long as some ten others."""
 
 COMPARING = frozenset(
     {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "isnan", "isfinite", "isinf", "signbit"}

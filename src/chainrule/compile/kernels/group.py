@@ -27,7 +27,7 @@ from typing import Literal
 
 import numpy as np
 
-from .functions import exact_ops
+from .functions import DIVIDING, exact_ops
 
 __all__ = [
     "CODES",
@@ -54,7 +54,7 @@ _KINDS: tuple[Kind, ...] = ("full", "row", "column", "scalar")
 CODES = {np.dtype(code): code for code in ("f4", "f8", "i4", "i8")} | {np.dtype(bool): "bool"}
 SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "bool": 1}
 _COSTLY = 6  # simple operations; a value that costs more is kept in memory rather than computed in two passes
-_SIMPLE = exact_ops - {"divide", "reciprocal", "sqrt"}
+_SIMPLE = exact_ops - DIVIDING
 
 
 @dataclass(frozen=True, slots=True)
