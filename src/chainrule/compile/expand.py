@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..rules.registry import computed_by
-from .operations import name_of
+from .operations import operation_of
 from .program import Loop, Program, Steps, renamed
 from .simplify import simplified
 from .steps import Guard, Step, Var, inner
@@ -47,7 +47,7 @@ def spelled_out(program: Program, then: Callable[[Program], Program] = lambda pr
 def _parts(step: Step) -> tuple[Steps, Var] | None:
     """The steps that one consists of, and their result: the function is traced on zeros of these shapes."""
     rule = computed_by.get(step.function)
-    if rule is None or rule.consists_of is None or name_of(step) is not None or type(step.results) is not Var:
+    if rule is None or rule.consists_of is None or operation_of(step) is not None or type(step.results) is not Var:
         return None
     trace = Trace(exact=False)
     known: dict[Var, Any] = {}

@@ -17,7 +17,7 @@ from .groups import MANY, Open
 from .kernels import CODES, exact_ops, supported
 from .kernels.group import Kind
 from .layouts import SHOWING, Together
-from .operations import is_supported, name_of, operand_dtype, reduction_of
+from .operations import is_supported, operand_dtype, operation_of, reduction_of
 from .program import Program, Steps, read
 from .steps import Guard, Method, Step, Var, operands
 
@@ -209,10 +209,11 @@ class Grouping:
         return self._elementwise(group, step)
 
     def _elementwise(self, group: Open, step: Step) -> bool:
-        y, args, name = step.results, step.args, name_of(step)
-        if name == "root":
-            args = args[:1]
-        if name is None or not self.allows(name) or y.root is not y or any(isinstance(x, list | tuple) for x in args):
+        y, operation = step.results, operation_of(step)
+        if operation is None or y.root is not y:
+            return False
+        name, args = operation
+        if not self.allows(name) or any(isinstance(x, list | tuple) for x in args):
             return False
         column = y.shape != group.shape
         if column and not (group.is_column(y.shape) and any(x in group.values for x in operands(args))):

@@ -18,7 +18,7 @@ from .kernels import CODES, COMPARING, LOGICAL
 from .kernels.entry import MOST, READING
 from .kernels.machine import machine
 from .kernels.turns import LONGEST, TooLargeError, Turns, Value
-from .operations import name_of, reduction_of
+from .operations import operation_of, reduction_of
 from .program import PLACE, Loop, Program, Steps
 from .recompute import recomputed
 from .reordering import Assemble
@@ -214,10 +214,10 @@ class _Translation:
             a, b = (self.value(x, y.dtype) for x in step.args)
             tall = w.moved([a], np.arange(1, y.shape[0] + 1).reshape(-1, 1))
             return w.elementwise("multiply", [tall, w.moved([b], np.arange(1, y.shape[1] + 1))], y.shape, a.dtype, None)
-        name = name_of(step)
-        if name is None:
+        operation = operation_of(step)
+        if operation is None:
             raise TooLargeError
-        args, extra, dtype = step.args[:1] if name == "root" else step.args, None, y.dtype
+        (name, args), extra, dtype = operation, None, y.dtype
         if name == "power":
             if type(args[1]) is Var:
                 raise TooLargeError

@@ -15,7 +15,7 @@ from .kernels import CODES, COMPARING, LOGICAL, ULPS, supported
 from .program import is_reduction
 from .steps import Method, Step, Var
 
-__all__ = ["axes_of", "is_supported", "name_of", "operand_dtype", "reduction_of"]
+__all__ = ["axes_of", "is_supported", "operand_dtype", "operation_of", "reduction_of"]
 
 ANY = {Method("any"), np.any}
 OF_INTEGERS = {"add", "subtract", "multiply", "maximum", "minimum"}  # that kernels do
@@ -32,8 +32,13 @@ REDUCING = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 
 
 # -- elementwise ---------------------------------------------------------------------------------------------------
-def name_of(step: Step) -> str | None:
-    """The kernel's name of an elementwise step; None if it has none."""
+def operation_of(step: Step) -> tuple[str, tuple[Any, ...]] | None:
+    """The kernel's name of an elementwise step, and its operands; None if it has none."""
+    name = _name_of(step)
+    return None if name is None else (name, step.args[:1] if name == "root" else step.args)
+
+
+def _name_of(step: Step) -> str | None:
     if step.function is np.where:
         return "where" if len(step.args) == 3 and not step.options else None
     if step.function is operator.pow:  # which is C's of numbers, and NumPy's of arrays

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from ..rules.indexing import is_plain
 from ..rules.registry import rules
 from .layouts import TURNING
-from .operations import name_of
+from .operations import operation_of
 from .program import PLACE, Program, is_reduction, private, read
 from .reordering import Assemble
 from .simplify import RESHAPING
@@ -163,7 +163,7 @@ def way_of(step: Step) -> str:
         return "product"
     if is_reduction(step):
         return "reduced"
-    return "moved" if name_of(step) is None else "elementwise"
+    return "moved" if operation_of(step) is None else "elementwise"
 
 
 def _mixes(step: Step) -> bool:
@@ -173,7 +173,7 @@ def _mixes(step: Step) -> bool:
     own = [n for n in x.shape if n > 1]
     if not own or own[-1] > MOST:
         return False
-    if name_of(step) is None and not is_reduction(step):
+    if operation_of(step) is None and not is_reduction(step):
         return step.function in PRODUCTS
     return any(_count(a) != _count(y) for a in read(step) if a.shape)
 
