@@ -165,7 +165,7 @@ def _of_all(parts: Iterable[Any]) -> list[Any]:
 def identities_checked(names: dict[Var, str], values: dict[Var, Any], given: Names) -> list[str]:
     """Lines of a program whose function asks which array is which: go away if two are one that were not."""
     several = [name for name, _ in _arrays(names, values)]
-    given.namespace["identities"] = identities
+    given.fixed(identities=identities)
     return [f"if identities({', '.join(several)}) != {len(several)}: return None"] if len(several) > 1 else []
 
 

@@ -16,7 +16,7 @@ NUMBERED = re.compile(r"[vbc]\d+")  # what programs call their values and buffer
 RESERVED = {
     "np", "has_nan", "empty", "args", "options", "contexts", "same", "rebuild", "constant_tensor", "freed_tensor",
     "buffers", "new_buffers", "FRAMES", "EXITS", "count", "blocks", "part", "place", "memory", "program",
-    "watchers", "only_constant",
+    "watchers", "only_constant", "identities",
 }  # fmt: skip
 
 
