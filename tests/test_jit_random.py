@@ -17,15 +17,76 @@ import chainrule as cr
 from chainrule.errors import UntraceableWarning
 from chainrule.tree import flatten
 
+
+def written_through_views(a: Any, b: Any) -> Any:
+    y = a * 1
+    turned = y[::-1]
+    turned[1:] *= b[:3]
+    turned[::2] = turned[1::2] + b[0]
+    y.reshape(2, 2).T[0] -= 0.5
+    return y
+
+
+def written_to_one_element(a: Any, b: Any) -> Any:
+    y = a * 1
+    element = y[..., 1]  # an array without axes
+    element += b[0]
+    total = np.sum(b, keepdims=True)
+    total[...] = total * 0.5
+    return y + total
+
+
+def scanned(a: Any, b: Any) -> Any:
+    def step(h: Any, u: Any) -> Any:
+        h = np.tanh(h * 0.8 + u * b)
+        return h, np.sum(h * u)
+
+    last, sums = cr.scan(step, a, np.sin(np.arange(70.0)) * 0.3)
+    return last + np.mean(sums)
+
+
+def shrunk(a: Any, b: Any) -> Any:
+    def goes_on(s: Any) -> Any:
+        return (s[0] < 90) & (np.sum(s[1] ** 2) > 0.05)
+
+    return cr.while_loop(goes_on, lambda s: (s[0] + 1, s[1] * 0.93 + 0.001 * b), (0, a))[1]
+
+
+def written_in_a_loop(a: Any, b: Any) -> Any:
+    def turn(i: Any, h: Any) -> Any:
+        h = h * 0.9
+        h[i % 4] += b[i % 3] * 0.1
+        turned = h[::-1]
+        turned[:2] = turned[:2] * 0.99
+        return h
+
+    return cr.fori_loop(0, 66, turn, a * 1)
+
+
+def chosen_in_a_loop(a: Any, b: Any) -> Any:
+    return cr.fori_loop(0, 66, lambda i, h: np.where(h > b, h * 0.9, np.sqrt(np.abs(h)) * 0.5 + 0.1), a)
+
+
 UNARY: list[Callable[[Any], Any]] = [
     np.tanh, np.sin, np.negative, np.square, abs, lambda x: np.exp(-x * x), lambda x: x[::-1],
     lambda x: np.cumsum(x) * 0.3, lambda x: x * (x > 0), lambda x: x.reshape(2, 2).T.reshape(-1),
+    lambda x: np.sum(x.reshape(2, 2), axis=1, keepdims=True).repeat(4)[::2] * 0.5, lambda x: np.sort(x)[::-1],
+    lambda x: np.max(x, where=x > 0, initial=-1.0) - x, lambda x: np.cumsum((x > 0).astype(int)) * x,
+    lambda x: np.concatenate([x[:0], x]) + np.sum(x[4:]) + np.prod(x[:0]), lambda x: np.abs(x + 1j * x[::-1]),
+    lambda x: np.real(np.fft.ifft(np.fft.fft(x) * 0.5)), lambda x: np.tile(np.mean(x.reshape(2, 2), axis=0), 2),
+    lambda x: (x.astype(int) + 1) * np.logical_xor(x > 0, x > 0.5), lambda x: x * np.sum(x, where=x > 0.1),
+    lambda x: np.where(x > 0, x, 0.0)[[3, 3, 0, 1]], lambda x: np.clip(x, -0.7, np.max(x) * 0.5),
+    lambda x: np.linalg.norm(x) * x[::-1] + np.std(x),
 ]  # fmt: skip
 BINARY: list[Callable[[Any, Any], Any]] = [
     np.add, np.subtract, np.multiply, np.maximum, lambda a, b: np.where(a > b, a, b * 0.5),
     lambda a, b: a / (2 + b * b), lambda a, b: a * (2 if np.sum(b) > 0.3 else range(4)[len(b) - 1]),
     lambda a, b: a * np.mean(b) + np.max(a), lambda a, b: a * b[0].item(), lambda a, b: np.concatenate([a[:2], b[2:]]),
     lambda a, b: np.outer(a, b) @ b * 0.1, lambda a, b: a[np.argsort(b)],
+    written_through_views, written_to_one_element, scanned, shrunk, written_in_a_loop, chosen_in_a_loop,
+    lambda a, b: np.add(a, b, where=b > 0, out=a * 2), lambda a, b: np.hypot(a, b + 0.1) - np.minimum(a, b),
+    lambda a, b: np.add.reduce(np.outer(a, b), axis=0, where=a[:, None] > 0), lambda a, b: np.real((a + 1j * b) ** 2),
+    lambda a, b: cr.cond(np.sum(a) > 0, lambda a: a * b, np.sin, a), lambda a, b: np.interp(a, np.sort(b), b),
 ]  # fmt: skip
 DERIVED: list[Callable[[Any, Any], Any]] = [
     lambda a, b: cr.grad(lambda z: np.sum(np.tanh(z) * b) + np.sum(z * z * a) * 0.1)(a),
@@ -34,6 +95,13 @@ DERIVED: list[Callable[[Any, Any], Any]] = [
     lambda a, b: cr.jvp(lambda z: np.tanh(z) * a, (a,), (b,))[1],
     lambda a, b: cr.grad(lambda z: np.sum(cr.grad(lambda u: np.sum(np.sin(u) * u))(z) * b))(a),
     lambda a, b: cr.vmap(lambda z: np.sum(np.where(z > b, z, b) ** 2))(np.stack([a, b, a, b])),
+    lambda a, b: cr.vmap(cr.grad(lambda z: np.sum(scanned(z, b))))(np.stack([a, b]))[1],
+    lambda a, b: cr.grad(lambda z: np.sum(shrunk(z, b) * a))(a),
+    lambda a, b: cr.grad(lambda z: np.sum(written_in_a_loop(z, a)))(b),
+    lambda a, b: cr.jvp(lambda z: cr.jvp(lambda u: written_through_views(np.sin(u), u), (z,), (b,))[1], (a,), (b,))[1],
+    lambda a, b: cr.hvp(lambda z: np.sum(written_to_one_element(z * z, b) ** 2), (a,), (b,))[0],
+    lambda a, b: cr.jacobian(lambda z: chosen_in_a_loop(z, b))(a) @ b,
+    lambda a, b: cr.jacobian(cr.hessian(lambda z: np.sum(np.sin(z) * z[::-1])))(a)[0] @ b @ np.ones(4) * a,
 ]
 
 
@@ -119,7 +187,7 @@ def assert_same(a: Any, b: Any, exact: bool) -> None:
         if exact:
             np.testing.assert_array_equal(x, y)
         else:
-            np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-9)
+            np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-8)
 
 
 @pytest.fixture(autouse=True)
