@@ -302,3 +302,85 @@ def test_going_on_after_an_error_of_shapes_is_traced() -> None:
             return x * 2
 
     check(f, (np.ones(3), np.ones(2)), (np.ones(3), np.ones(3)), variants=2)
+
+
+class Own(np.ndarray):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        (np.ones(3).view(Own), "a Own"),
+        (np.ma.array([1.0, 2.0]), "a MaskedArray"),
+        (np.array([1.0, 2.0], object), "a ndarray of object"),
+        (np.array(["a", "b"]), "a ndarray of <U1"),
+        (np.array(["2020"], "M8[Y]"), r"a ndarray of datetime64\[Y\]"),
+    ],
+)
+def test_arrays_that_no_program_takes_are_named_once(argument: Any, told: str) -> None:
+    jitted = cr.jit(lambda x, k: (k[:1], x * 2))
+    with pytest.warns(cr.errors.UntraceableWarning, match=f"an argument is {told}, with which it runs") as caught:
+        for _ in range(4):
+            found, twice = jitted(np.ones(2), argument)
+            assert type(found) is type(argument)
+            assert_same(twice, np.full(2, 2.0))
+    assert len(caught) == 1
+    assert not jitted.variants
+    assert_same(jitted(np.ones(2), np.ones(2))[1], np.full(2, 2.0))  # others are compiled
+    assert len(jitted.variants) == 1
+
+
+def test_arrays_of_other_libraries_are_no_constants() -> None:
+    class Other:
+        """An array that can be written to, of a library that knows no protocol but this one."""
+
+        def __init__(self) -> None:
+            self.values = [1.0, 2.0]
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return np.array(self.values)
+
+    other, jitted = Other(), cr.jit(lambda x, k: x * np.asarray(k))
+    with pytest.warns(cr.errors.UntraceableWarning, match="an argument is a Other"):
+        for i in range(4):
+            other.values[0] = float(i)
+            assert_same(jitted(np.ones(2), other), np.array([float(i), 2.0]))
+
+
+SAID = {
+    "np.piecewise .* write np.where": lambda x: np.piecewise(x, [x < 0, x >= 0], [lambda t: -t, lambda t: t * t]),
+    "np.apply_along_axis .* write axis=": lambda x: np.apply_along_axis(lambda row: row * 2, 0, x),
+    r"np.arange\(int\(n\)\)": lambda x: np.arange(x[0].astype(int) + 2) * 2,
+    r"np.concatenate\(\[a, b\]\) instead of np.r_": lambda x: np.r_[x, x],
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_is_refused_says_what_to_write(said: str) -> None:
+    jitted, x = cr.jit(SAID[said]), np.array([1.5, -2.5])
+    with pytest.warns(cr.errors.UntraceableWarning, match=said):
+        for _ in range(3):
+            assert_same(jitted(x), SAID[said](x))
+
+
+def magnitude(t: Any) -> Any:
+    return np.abs(t)
+
+
+def test_functions_of_a_module_may_be_called_back() -> None:
+    check(lambda x: np.piecewise(x, [x < 0, x >= 0], [magnitude, np.sqrt]), (np.array([-1.0, 4.0]),), (np.ones(2),))
+
+
+def test_numbers_of_elements_are_decisions() -> None:
+    for f in (np.tile, np.pad, np.diag, np.repeat, np.roll, lambda x, n: np.zeros(n) + x[0], lambda x, n: x[:n]):
+        check(f, (np.ones(3), np.int64(2)), (np.ones(3), np.int64(3)), variants=None)
+    for f in (lambda x: x[x > 0] * 2, lambda x: np.nonzero(x)[0] + 1, lambda x: np.unique(x) * 2):
+        check(f, (np.array([1.0, -1.0, 1.0]),), (np.array([1.0, 2.0, 0.0]),), (np.ones(3),), variants=None)
+
+
+def test_the_source_shows_where_checks_end() -> None:
+    lines = cr.jit(lambda x: np.tanh(x) * 2).source(np.ones(3)).splitlines()
+    begins = lines.index("    # -- nothing has changed, and the program begins --")
+    assert lines[begins - 1] == ""
+    assert not any("return None" in line for line in lines[begins:])

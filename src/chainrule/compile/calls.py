@@ -7,6 +7,7 @@ reason to check something in later calls, or to refuse the trace.
 from __future__ import annotations
 
 import operator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "UFUNCS",
     "WRITING",
     "asks_for_order",
+    "calls_back",
     "length_varies",
     "may_be_of_values",
 ]
@@ -52,6 +54,8 @@ VARYING = frozenset(
 )
 # What is given numbers that are no lengths.
 KEEPING = frozenset(["clip", "round", "take", "roll", "item", "full_like", "fill", "copyto", "setitem"])
+# What returns as many as the arguments after the first say.
+REPEATING = frozenset(["repeat", "tile", "pad", "resize", "diag", "diagflat", "eye", "tri", "linspace"])
 # Python's operators on arrays, whose results have the shape that the operands' shapes make.
 STEADY = frozenset(function for function in vars(operator).values() if callable(function)) - {operator.getitem}
 # Errors that a call which may raise for values is looked at for, and those of them that shapes never cause.
@@ -64,6 +68,19 @@ def asks_for_order(function: Any, args: tuple[Any, ...], options: dict[str, Any]
     return function_name(function) in ORDERING and any(
         type(x) is str and x in "KA" for x in (*args[1:], *options.values())
     )
+
+
+def calls_back(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Why a function of NumPy is refused that calls one of the user's, made in the function; "" if it is not."""
+    if not (getattr(function, "__module__", None) or "").startswith("numpy"):
+        return ""
+    given = [x for arg in (*args, *options.values()) for x in (arg if type(arg) in (list, tuple) else (arg,))]
+    if not any(isinstance(x, FunctionType) and "<locals>" in x.__qualname__ for x in given):
+        return ""
+    name = function_name(function)
+    instead = {"piecewise": "np.where, or np.select,", "apply_along_axis": "axis=, np.stack([f(row) for row in x]),"}
+    what = instead.get(name, "a loop,") + " or pass a function of the module"
+    return f"np.{name} calls a function with plain arrays, which is not written down: write {what}"
 
 
 def length_varies(step: Step) -> bool:
@@ -82,7 +99,7 @@ def length_varies(step: Step) -> bool:
         index = step.args[1] if type(step.args[1]) is tuple else step.args[1:]
         return any(type(part) is slice and operands(part) for part in index)
     counts = any(var.dtype.kind in "iu" and not var.shape for var in chosen)
-    return (name == "repeat" and bool(chosen)) or (counts and name not in KEEPING and not _is_rule(step.function))
+    return (name in REPEATING and bool(chosen)) or (counts and name not in KEEPING and not _is_rule(step.function))
 
 
 def _is_rule(function: Any) -> bool:

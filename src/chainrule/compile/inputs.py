@@ -11,7 +11,10 @@ from ..tensor import Tensor, handle
 from .trace import Trace
 from .traced import Draws, Traced
 
-__all__ = ["PLAIN", "carried", "data_of", "entering", "enters", "form_of", "is_array", "is_input", "is_written", "same"]
+__all__ = [
+    "PLAIN", "carried", "data_of", "entering", "enters", "form_of", "is_array", "is_foreign", "is_input", "is_written",
+    "same",
+]  # fmt: skip
 
 ndarray = np.ndarray
 PLAIN = (int, float, complex, bool, str, bytes, range, frozenset, np.dtype)  # equal ones are the same
@@ -29,9 +32,14 @@ def is_input(leaf: Any) -> bool:
     """Whether a leaf can be an input or a part of the program; a Tensor with history cannot."""
     if isinstance(leaf, Tensor):
         return type(leaf) is Tensor and leaf.node is None and isinstance(leaf.data, ndarray | np.generic)
-    if hasattr(leaf, "__array_function__") and not is_array(leaf):  # of another library, of objects, of dates, ...
+    return is_array(leaf) or not (is_foreign(leaf) or isinstance(leaf, Traced | Draws))
+
+
+def is_foreign(leaf: Any) -> bool:
+    """Whether a leaf is an array that no program takes: of another class or library, of objects, of dates, ..."""
+    if isinstance(leaf, Traced | Tensor | type) or is_array(leaf):
         return False
-    return not isinstance(leaf, Traced | Draws)
+    return hasattr(leaf, "__array__") or hasattr(leaf, "__array_function__")
 
 
 def enters(leaf: Any) -> bool:

@@ -26,7 +26,7 @@ from ..graph import contexts, watchers
 from ..record import only_constant
 from ..tree import flatten
 from .checks import identities_checked, memory_checked, strides_checked, unpacking
-from .inputs import form_of, is_array, is_input
+from .inputs import form_of, is_array, is_foreign, is_input
 from .limits import CHANGES, DEPTH, VARIANTS, too_many
 from .outside import CAPTURES, Outside, Place, plain
 from .printed import Exit, Missed
@@ -62,6 +62,7 @@ class Jitted:
         self._changes = 0
         self._changing: dict[tuple[int, Any], Any] = {}  # places whose content is an input: `Place.where`, the holder
         self._known: dict[tuple[int, Any], Place] = {}  # numbers and arrays, and where they lay at the last look
+        self._foreign: set[str] = set()  # classes of arguments that no program takes
         self._misses: dict[Any, int] = {}  # of caches, at the last look
         self._lock = threading.RLock()
 
@@ -137,6 +138,7 @@ class Jitted:
             or not only_constant()
             or not all(map(is_input, leaves))
         ):
+            self._note_foreign(leaves)
             return self.f(*args, **options)
         if why := too_many(missed, self._first, self._turns):
             self._give_up(why)
@@ -329,6 +331,17 @@ class Jitted:
         trial.variant.settled = all(other.with_kernels is None for other in chain)
         chain[0].count_settled()
         return trial.result
+
+    def _note_foreign(self, leaves: list[Any]) -> None:
+        """Warn, once for each class, of arguments that are arrays which no program takes."""
+        for leaf in leaves:
+            kind = type(leaf), getattr(leaf, "dtype", None)
+            if not self.given_up and is_foreign(leaf) and str(kind) not in self._foreign:
+                self._foreign.add(str(kind))
+                told = f"a {kind[0].__name__}" + (f" of {kind[1]}" if kind[0] is ndarray else "")
+                self._warn(
+                    f"an argument is {told}, with which it runs without jit: pass np.asarray(x), or what is in it"
+                )
 
     # -- what is not compiled ------------------------------------------------------------------------------------------
     def _refuse(self, key: Any, why: str) -> None:

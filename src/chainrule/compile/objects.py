@@ -21,7 +21,8 @@ __all__ = ["PLAIN_ARRAY", "ObjectArrays", "made_plain"]
 PLAIN_ARRAY = (
     "the function turns an array that is being traced into a plain one (np.asarray, an assignment to an element of a "
     "plain array, a library that does not know NumPy's protocols). Write np.stack([a, b]) instead of np.array([a, b]), "
-    "and fill np.zeros_like(x, shape=shape)"
+    "np.concatenate([a, b]) instead of np.r_[a, b], np.arange(int(n)) instead of np.arange(n), and fill "
+    "np.zeros_like(x, shape=shape)"
 )
 
 

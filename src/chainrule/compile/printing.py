@@ -437,7 +437,7 @@ class _Printer(Expressions):
         body += last
         returned = f"({text},)"
         taken = [f"b{i}" for i in range(len(self.buffers.forms))]
-        lines = [*unpack]
+        lines = [*unpack, "", "# -- nothing has changed, and the program begins --"] if unpack else []
         if taken:
             lines += ["try:", "    buffers = FRAMES.pop()", "except IndexError:", "    buffers = new_buffers()"]
             lines += [f"{', '.join(taken)}{',' if len(taken) == 1 else ''} = buffers", "try:"]
@@ -446,7 +446,7 @@ class _Printer(Expressions):
         else:
             lines += [*body, f"return {returned}"]
         given = "*args, **options" if self.variant.parent is None else ", ".join(self.names[x] for x in self.inputs)
-        source = f"def program({given}):\n" + "".join(f"    {line}\n" for line in lines)
+        source = f"def program({given}):\n" + "".join(f"    {line}\n" if line else "\n" for line in lines)
         forms = self.buffers.forms
         namespace = {
             **self.given.namespace,

@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import UntraceableError, is_ours
 from ..graph import contexts, programs
 from ..tensor import Tensor, traced_among
-from .calls import AT_FAULT, STATIC, asks_for_order, length_varies, may_be_of_values
+from .calls import AT_FAULT, STATIC, asks_for_order, calls_back, length_varies, may_be_of_values
 from .contents import checksum, content, owner, put
 from .objects import PLAIN_ARRAY, ObjectArrays
 from .steps import ARRAYS, Guard, Line, Step, Var, function_name, inner, operands
@@ -232,6 +232,8 @@ class Trace:
         if any(type(x) is ndarray for x in writes):
             return self._into_plain(function, args, options)
         roots = self._written(writes) if writes else ()
+        if why := calls_back(function, args, options):
+            raise UntraceableError(why)
         if asks_for_order(function, args, options):
             raise UntraceableError(
                 "it asks how an array lies in memory (order='K', 'A'), which may differ in a program"

@@ -174,7 +174,8 @@ class Variant:
                     for var in operands(step.results):
                         var.source = step
             steps = [*(path[guard.place] for guard in exit.pending()), *begins]
-            used = {var for step in steps for var in read(step)} | {x for x in self.outputs if type(x) is Var}
+            used = dict.fromkeys(var for step in steps for var in read(step))  # in this order they have their names
+            used |= dict.fromkeys(x for x in self.outputs if type(x) is Var)
             captured = captured | {var: x for var in used if (x := exit.constant(var)) is not None}
         program = Program(steps, captured, self.outputs)
         program.keep()
