@@ -854,6 +854,12 @@ def do(o: Any, program: Any, x: Any) -> Any:
                 o.items[0] = a(o, x) + o.items[0] * 0.3
                 if i % 2:
                     o.items[1] = s(o, x) * 0.1
+            case "put":
+                old = o.a * 1
+                o.a[:] = a(o, x)
+                o.b[...] = old if j % 2 else o.a
+                if i % 3 == 0:
+                    o.c = old
             case "forget":
                 o.c = None
             case "if":
@@ -879,7 +885,19 @@ def do(o: Any, program: Any, x: Any) -> Any:
 
 def statements(depth: int) -> Any:
     numbers = st.integers(0, 40), st.integers(0, 40)
-    kinds = ["set", "set as it is", "write", "write a part", "count", "scale", "items", "forget", "return", "raise"]
+    kinds = [
+        "set",
+        "set as it is",
+        "write",
+        "write a part",
+        "count",
+        "scale",
+        "items",
+        "put",
+        "forget",
+        "return",
+        "raise",
+    ]
     simple = st.tuples(st.sampled_from(kinds), *numbers)
     if not depth:
         return st.lists(simple, min_size=1, max_size=3)
