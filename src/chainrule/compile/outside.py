@@ -431,7 +431,7 @@ class Outside:
         for place in self.inputs:
             place.enter(trace)
         for place in self.places:
-            other = _traced(trace, place) if place.standing is NOTHING else place.value
+            other = _traced(trace, place.value, place.told) if place.standing is NOTHING else place.value
             if other is not place.value:
                 with suppress(AttributeError, TypeError):
                     place.write(other)
@@ -539,19 +539,15 @@ class Taken:
         raise UntraceableError(self._why)
 
 
-def _traced(trace: Trace, place: Place) -> Any:
+def _traced(trace: Trace, x: Any, told: str) -> Any:
     """What stands for what may change: arrays, also inside of tuples, and iterators; otherwise the thing itself."""
-
-    def standing(x: Any) -> Any:
-        if type(x) in (ndarray, np.memmap):
-            return x if x.dtype.kind not in "biufc" or is_fixed(x) else trace.from_outside(x)
-        if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
-            return _with_parts(x, [standing(part) for part in x])
-        if isinstance(x, Iterator) and not isinstance(x, io.IOBase):
-            return Taken(trace, place.told)
-        return x
-
-    return standing(place.value)
+    if type(x) in (ndarray, np.memmap):
+        return x if x.dtype.kind not in "biufc" or is_fixed(x) else trace.from_outside(x)
+    if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
+        return _with_parts(x, [_traced(trace, part, told) for part in x])
+    if isinstance(x, Iterator) and not isinstance(x, io.IOBase):
+        return Taken(trace, told)
+    return x
 
 
 def holds_traced(x: Any) -> bool:
