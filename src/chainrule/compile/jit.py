@@ -193,7 +193,10 @@ class Jitted:
             if (misses := x.cache_info().misses) < self._misses.get(x, 0):
                 self._misses[x] = sys.maxsize  # so that this goes for other arguments, too
                 self._first = []
-                raise UntraceableError(f"it calls {name_of(x)}, whose cache was cleared: what it gives now is not seen")
+                raise UntraceableError(
+                    f"it calls {name_of(x)}, whose cache was cleared, since it held what stands for arrays, or by "
+                    "somebody else: what it gives now is not seen"
+                )
             self._misses[x] = misses
         leaves = {
             place.where: place for place in outside.places if type(place.value) in LEAVES or is_array(place.value)
