@@ -220,9 +220,9 @@ class Outside:
         """A global that was not there hides what is Python's own, or the error that there is none."""
         for f, names in self._missing.values():
             if names:
-                known, own = self._text(tuple(sorted(names))), self._text(f.__builtins__)  # type: ignore[attr-defined]
+                known, own = self._text(tuple(sorted(names))), self._text(_builtins_of(f))
                 self.lines.append(f"if not {self._text(f.__globals__)}.keys().isdisjoint({known}): return None")
-                there = [*map(f.__builtins__.get, sorted(names))]  # type: ignore[attr-defined]
+                there = [*map(_builtins_of(f).get, sorted(names))]
                 self.lines.append(f"if [*map({own}.get, {known})] != {self._text(there)}: return None")
 
     def _check_what_is_installed(self) -> None:
@@ -376,7 +376,7 @@ class Outside:
         self.builtins |= missing
         self.compares |= compares
         for name in missing:  # that somebody has put there
-            if isinstance(own := f.__builtins__.get(name), FunctionType):  # type: ignore[attr-defined]
+            if isinstance(own := _builtins_of(f).get(name), FunctionType):
                 self._visit(own)
         self._imports(f, imported)
         for name in sorted(names & f.__globals__.keys()):
@@ -499,6 +499,12 @@ class Outside:
         for place in self.places:
             if not place.holds(place.read()):
                 place.write(place.value)
+
+
+def _builtins_of(f: Any) -> dict[str, Any]:
+    """What names mean in a function that are no globals."""
+    builtins: dict[str, Any] = f.__builtins__
+    return builtins
 
 
 def _is_leaf(x: Any) -> bool:
