@@ -104,7 +104,7 @@ SCATTERED = {"nothing", "the largest of equal ones", "and is taken further", "a 
 SCATTERED |= {"what is zero but for rounding", "softmax"}  # a factor does not matter
 
 
-@pytest.mark.parametrize("name", WRONG.keys() - SCATTERED)
+@pytest.mark.parametrize("name", sorted(WRONG.keys() - SCATTERED))
 def test_wrong_kernels_are_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user is told, and the program goes on without them."""
     change = wrong(WRONG[name])
@@ -125,7 +125,7 @@ def test_wrong_kernels_are_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert repr(jitted).endswith("1 variants, 0 of them on kernels>")
 
 
-@pytest.mark.parametrize("name", WRONG.keys() - SCATTERED)
+@pytest.mark.parametrize("name", sorted(WRONG.keys() - SCATTERED))
 def test_wrong_programs_are_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     change = wrong(WRONG[name])
     monkeypatch.setattr(variants, "simplified", lambda program, further=(): change(program))
