@@ -930,10 +930,12 @@ def test_too_much_to_check_runs_without_jit() -> None:
 def test_other_kinds_of_arrays_run_as_they_are() -> None:
     jitted = cr.jit(lambda x: x * 2)
     for x in (np.ma.array([1.0, 2.0], mask=[False, True]), np.array([1, "a"], dtype=object), np.array([1.5])):
-        for _ in range(3):
-            assert repr(jitted(x)) == repr(x * 2)
-            x[0] = 7.0
-            assert repr(jitted(x)) == repr(x * 2)
+        named = pytest.warns(UntraceableWarning, match="an argument is a") if len(x) > 1 else nullcontext()
+        with named:
+            for _ in range(3):
+                assert repr(jitted(x)) == repr(x * 2)
+                x[0] = 7.0
+                assert repr(jitted(x)) == repr(x * 2)
     assert len(jitted.variants) == 1
 
 
