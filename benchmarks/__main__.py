@@ -14,7 +14,7 @@ from .jacobians import JACOBIANS
 from .measure import measured
 from .report import COMPILED, EAGER, Result, amount, page, tables
 from .rows import ROWS as EAGER_ROWS
-from .scaling import CURVES, curves, measured_at, plotted
+from .scaling import CURVES, curve, measured_at, plotted
 from .sparse import SPARSE
 from .training import TRAINING
 from .watching import WATCHED
@@ -71,7 +71,7 @@ def told(result: Result) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time chainrule beside other libraries.")
     parser.add_argument(
-        "--only", metavar="ROWS", help="only rows whose names contain one of these, separated by commas; prints only"
+        "--only", metavar="ROWS", help="only rows whose names contain one of these, separated by commas"
     )
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, no row of 1e7 elements, no torch.compile, nothing alone"
@@ -93,8 +93,7 @@ def main() -> None:
     elif arguments.curve:
         print(json.dumps(measured_at(*arguments.curve)))
     elif arguments.page:
-        kept = json.loads(KEPT.read_text(encoding="utf-8"))
-        write([Result(**result) for result in kept["results"]], kept["curves"])
+        write()
     else:
         wanted = arguments.only.split(",") if arguments.only else [""]
         names = [name for name in (*ROWS, *CURVES) if any(part in name for part in wanted)]
@@ -102,31 +101,52 @@ def main() -> None:
             names = [name for name in names if "1e7" not in name]
         if not names:
             parser.error(f"no row matches {arguments.only!r}; there are: {', '.join((*ROWS, *CURVES))}")
-        everything(names, rounds, arguments.quick, keep=not arguments.only and not arguments.quick)
+        everything(names, rounds, keep=not arguments.quick, quick=arguments.quick)
+        if not arguments.only and not arguments.quick:
+            write()
 
 
 def everything(names: list[str], rounds: int, quick: bool, keep: bool) -> None:
-    """Measure, print, and write the page."""
+    """Measure and print; what is measured is kept as it comes, in place of what was kept of the same row or curve."""
     start = time.monotonic()
     results = []
     for name in names:
         if name in ROWS:
             results.append(run(name, rounds, quick))
             print(told(results[-1]), flush=True)
+            if keep:
+                put("results", name, vars(results[-1]))
     print("", *tables(results), sep="\n")
-    measured_curves = curves([name for name in names if name in CURVES])
-    if keep:
-        KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(
-            json.dumps({"results": [vars(r) for r in results], "curves": measured_curves}), encoding="utf-8"
-        )
-        write(results, measured_curves)
+    for name in names:
+        if name in CURVES:
+            found = curve(name)
+            if keep:
+                put("curves", name, found)
     print(f"\ntook {(time.monotonic() - start) / 60:.1f} minutes")
 
 
-def write(results: list[Result], found: dict[str, dict[str, list[list[float]]]]) -> None:
-    """Write the page and its plots."""
-    pictures: list[Path] = plotted(found, PAGE.parent)
+def kept() -> dict[str, dict[str, Any]]:
+    """What was measured, by rows and curves."""
+    if KEPT.exists():
+        found: dict[str, dict[str, Any]] = json.loads(KEPT.read_text(encoding="utf-8"))
+        return found
+    return {"results": {}, "curves": {}}
+
+
+def put(what: str, name: str, found: Any) -> None:
+    everything_kept = kept()
+    everything_kept[what][name] = found
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps(everything_kept), encoding="utf-8")
+
+
+def write() -> None:
+    """Write the page and its plots of what is kept."""
+    found = kept()
+    results = [Result(**found["results"][name]) for name in ROWS if name in found["results"]]
+    pictures: list[Path] = plotted(
+        {name: found["curves"][name] for name in CURVES if name in found["curves"]}, PAGE.parent
+    )
     PAGE.write_text(page(results, pictures), encoding="utf-8")
     print(f"\nwrote {PAGE} and {len(pictures)} pictures")
 

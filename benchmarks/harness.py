@@ -33,6 +33,7 @@ except ImportError:  # not on Windows: page faults are then not counted
 
 Step = Callable[[], Any]
 CLOCK = time.perf_counter
+READY = 6  # calls after which all that compiles has compiled
 QUIET = 0.1  # share of the processor that others may use in a round that counts
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,6 +154,8 @@ def elsewhere(arguments: Sequence[str], patience: float, **environment: str) -> 
 
 def measured_alone(step: Step, rounds: int) -> dict[str, float]:
     """Median seconds and page faults per call, of a process that does nothing else."""
+    for _ in range(READY):
+        step()
     times = interleaved({"": step}, rounds)
     before = faults()
     for _ in range(rounds):

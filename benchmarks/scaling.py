@@ -114,20 +114,16 @@ def _peak(step: Step) -> float:
     return _resident("VmHWM") - before
 
 
-def curves(names: Sequence[str]) -> dict[str, dict[str, list[list[float]]]]:
-    """For each curve and contestant: size, seconds, bytes; of what fails, nothing."""
-    found: dict[str, dict[str, list[list[float]]]] = {}
-    for name in names:
-        found[name] = {}
-        for contestant in CONTESTANTS:
-            try:
-                found[name][contestant] = elsewhere(["--curve", name, contestant], PATIENCE)
-            except RuntimeError as error:
-                print(f"{name}: {contestant}: {error}")
-        last = ", ".join(
-            f"{who} {points[-1][1]:.3g} s {points[-1][2] / 1e6:.3g} MB" for who, points in found[name].items()
-        )
-        print(f"{name}: at {CURVES[name].sizes[-1]:,}: {last}", flush=True)
+def curve(name: str) -> dict[str, list[list[float]]]:
+    """For each contestant: size, seconds, bytes; of what fails, nothing."""
+    found: dict[str, list[list[float]]] = {}
+    for contestant in CONTESTANTS:
+        try:
+            found[contestant] = elsewhere(["--curve", name, contestant], PATIENCE)
+        except RuntimeError as error:
+            print(f"{name}: {contestant}: {error}")
+    last = ", ".join(f"{who} {points[-1][1]:.3g} s {points[-1][2] / 1e6:.3g} MB" for who, points in found.items())
+    print(f"{name}: at {CURVES[name].sizes[-1]:,}: {last}", flush=True)
     return found
 
 

@@ -19,7 +19,7 @@ from chainrule.tree import flatten
 
 
 def written_through_views(a: Any, b: Any) -> Any:
-    y = a * 1
+    y = a + 0 * b[0]  # a Tensor if either is: what is written below may be one
     turned = y[::-1]
     turned[1:] *= b[:3]
     turned[::2] = turned[1::2] + b[0]
@@ -28,7 +28,7 @@ def written_through_views(a: Any, b: Any) -> Any:
 
 
 def written_to_one_element(a: Any, b: Any) -> Any:
-    y = a * 1
+    y = a + 0 * b[0]
     element = y[..., 1]  # an array without axes
     element += b[0]
     total = np.sum(b, keepdims=True)
@@ -60,7 +60,7 @@ def written_in_a_loop(a: Any, b: Any) -> Any:
         turned[:2] = turned[:2] * 0.99
         return h
 
-    return cr.fori_loop(0, 66, turn, a * 1)
+    return cr.fori_loop(0, 66, turn, a + 0 * b[0])
 
 
 def chosen_in_a_loop(a: Any, b: Any) -> Any:
